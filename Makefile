@@ -1,0 +1,34 @@
+# `make search` and `make test` each make the virtual environment .venv and install what they need.
+# PYTHON=/path/to/python3.12 chooses the interpreter, RUN_DIR another folder for the run.
+VENV ?= .venv
+RUN_DIR ?= runs/digits
+BIN = $(VENV)/bin
+
+.PHONY: search test lint clean
+
+search: $(VENV)/.search
+	$(BIN)/mnas-search --run_dir=$(RUN_DIR) --dataset=digits --num_trials=40 \
+	    --proxy_image_size=32 --proxy_width_multiplier=0.35 --proxy_epochs=4 --deploy_image_size=96 --final_epochs=4
+
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+
+$(VENV)/.search: setup.cfg pyproject.toml | $(BIN)/python
+	@echo "installing TensorFlow, Keras and LiteRT into $(VENV) (about 700 MB to fetch the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.test: setup.cfg pyproject.toml | $(BIN)/python
+	@echo "installing TensorFlow, Keras, LiteRT and the test tools into $(VENV)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $@ $(VENV)/.search
+
+$(BIN)/python:
+	@python=`sh tools/find_python.sh "$(PYTHON)"` && "$$python" -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

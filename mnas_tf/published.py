@@ -1,0 +1,179 @@
+"""The published MnasNets as `keras.applications`-style functions, and the networks that are timed beside a search.
+
+Block strings, stems and dropout: tensorflow/tpu, `models/official/mnasnet/mnasnet_models.py`. Google's code scales stem
+and blocks by `alpha`, to multiples of 8, and keeps the head at 1280; so does this. There are no published weights.
+"""
+
+import os
+
+from mnas_tf.spaces.mnasnet import MnasNet, Scale, classifier, features
+from mnas_tf.spaces.mnasnet import build as build_mnasnet
+from nas_tf.trial import UserError
+
+ARCHITECTURES = {
+    "mnasnet_a1": MnasNet.parse(
+        "r1_k3_s11_e1_i32_o16_noskip r2_k3_s22_e6_i16_o24 r3_k5_s22_e3_i24_o40_se0.25 r4_k3_s22_e6_i40_o80 "
+        "r2_k3_s11_e6_i80_o112_se0.25 r3_k5_s22_e6_i112_o160_se0.25 r1_k3_s11_e6_i160_o320"
+    ),
+    "mnasnet_b1": MnasNet.parse(
+        "r1_k3_s11_e1_i32_o16_noskip r3_k3_s22_e3_i16_o24 r3_k5_s22_e3_i24_o40 r3_k5_s22_e6_i40_o80 "
+        "r2_k3_s11_e6_i80_o96 r4_k5_s22_e6_i96_o192 r1_k3_s11_e6_i192_o320_noskip"
+    ),
+    # Google's string begins with i16 behind a stem of 8: its code compares the 16 with o8 and adds no identity.
+    "mnasnet_small": MnasNet.parse(
+        "r1_k3_s11_e1_i8_o8_noskip r1_k3_s22_e3_i8_o16 r2_k3_s22_e6_i16_o16 r4_k5_s22_e6_i16_o32_se0.25 "
+        "r3_k3_s11_e6_i32_o32_se0.25 r3_k5_s22_e6_i32_o88_se0.25 r1_k3_s11_e6_i88_o144"
+    ),
+    "mnasnet_d1": MnasNet.parse(
+        "r1_k3_s11_e9_i32_o24 r3_k3_s22_e9_i24_o36 r5_k3_s22_e9_i36_o48 r4_k5_s22_e9_i48_o96 "
+        "r5_k7_s11_e3_i96_o96 r3_k3_s22_e9_i96_o80 r1_k7_s11_e6_i80_o320_noskip"
+    ),
+    "mnasnet_d1_320": MnasNet.parse(
+        "r3_k5_s11_e6_i32_o24 r4_k7_s22_e9_i24_o36 r5_k5_s22_e9_i36_o48 r5_k7_s22_e6_i48_o96 "
+        "r5_k3_s11_e9_i96_o144 r5_k5_s22_e6_i144_o160 r1_k7_s11_e9_i160_o320"
+    ),
+}
+KERAS_APPLICATIONS = ("mobilenet_v2", "nasnet_mobile")
+
+
+def architecture(name):
+    """The `MnasNet` called `name`, or None for a network that Keras builds (`KERAS_APPLICATIONS`).
+
+    Raises:
+        UserError: no published network has that name.
+    """
+    if name not in ARCHITECTURES and name not in KERAS_APPLICATIONS:
+        known = ", ".join((*ARCHITECTURES, *KERAS_APPLICATIONS))
+        raise UserError(f"Expected a published network, one of {known}. Received: {name!r}")
+    return ARCHITECTURES.get(name)
+
+
+def build(name, scale):
+    """The `keras.Model` of a published network at `scale`, with random weights; NASNet-A mobile has but one width.
+
+    Raises:
+        UserError: no published network has that name, or Keras does not build it so small.
+    """
+    network = architecture(name)
+    if network is not None:
+        return build_mnasnet(network, scale)
+    if scale.image_size < 32:
+        raise UserError(f"Keras builds {name} for images of 32 px or more. Received: image_size={scale.image_size}")
+    from keras import applications
+
+    input_shape = (scale.image_size, scale.image_size, 3)
+    if name == "nasnet_mobile":
+        return applications.NASNetMobile(input_shape=input_shape, weights=None, classes=scale.num_classes)
+    return applications.MobileNetV2(
+        input_shape=input_shape, alpha=scale.width_multiplier, weights=None, classes=scale.num_classes
+    )
+
+
+def MnasNetA1(
+    input_shape=None,
+    alpha=1.0,
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    pooling=None,
+    classes=1000,
+    classifier_activation="softmax",
+    name="mnasnet_a1",
+):
+    """MnasNet-A1, with squeeze-and-excitation in three blocks: 3,887,038 parameters, 312 M multiply-adds at 224 px.
+
+    Takes float32 [batch, height, width, 3] in [-1, 1]. `alpha` scales the filters; `weights` is None or the path of a
+    `.weights.h5` or `.keras` file of this very network; the others are as in `keras.applications`.
+
+    Raises:
+        ValueError: `weights` is no such file, or `pooling` is none of None, "avg" and "max".
+    """
+    scale = Scale(num_classes=classes, width_multiplier=alpha)
+    return _model(
+        "mnasnet_a1", scale, input_shape, include_top, weights, input_tensor, pooling, classifier_activation, name
+    )
+
+
+def MnasNetB1(
+    input_shape=None,
+    alpha=1.0,
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    pooling=None,
+    classes=1000,
+    classifier_activation="softmax",
+    name="mnasnet_b1",
+):
+    """MnasNet-B1, without squeeze-and-excitation: 4,383,312 parameters, 314 M multiply-adds. Arguments: `MnasNetA1`."""
+    scale = Scale(num_classes=classes, width_multiplier=alpha)
+    return _model(
+        "mnasnet_b1", scale, input_shape, include_top, weights, input_tensor, pooling, classifier_activation, name
+    )
+
+
+def MnasNetSmall(
+    input_shape=None,
+    alpha=1.0,
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    pooling=None,
+    classes=1000,
+    classifier_activation="softmax",
+    name="mnasnet_small",
+):
+    """MnasNet-small, without dropout: 2,030,264 parameters, 68 M multiply-adds at 224 px. Arguments: `MnasNetA1`."""
+    scale = Scale(num_classes=classes, width_multiplier=alpha, dropout_rate=0.0)
+    return _model(
+        "mnasnet_small", scale, input_shape, include_top, weights, input_tensor, pooling, classifier_activation, name
+    )
+
+
+def MnasNetD1(
+    input_shape=None,
+    alpha=1.0,
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    pooling=None,
+    classes=1000,
+    classifier_activation="softmax",
+    name="mnasnet_d1",
+):
+    """MnasNet-d1, the backbone searched together with MnasFPN (arXiv 1912.01106). Arguments: `MnasNetA1`."""
+    scale = Scale(num_classes=classes, width_multiplier=alpha)
+    return _model(
+        "mnasnet_d1", scale, input_shape, include_top, weights, input_tensor, pooling, classifier_activation, name
+    )
+
+
+def _model(key, scale, input_shape, include_top, weights, input_tensor, pooling, classifier_activation, name):
+    import keras
+
+    if weights is not None:
+        _check_weights(weights)
+    if pooling not in (None, "avg", "max"):
+        raise ValueError(f"Expected pooling to be None, 'avg' or 'max'. Received: pooling={pooling!r}")
+    if input_tensor is None:
+        input_tensor = keras.Input(input_shape or ((224, 224, 3) if include_top else (None, None, 3)), name="image")
+    x = features(input_tensor, ARCHITECTURES[key], scale)
+    if include_top:
+        x = classifier(x, scale, classifier_activation)
+    elif pooling == "avg":
+        x = keras.layers.GlobalAveragePooling2D(name="mean")(x)
+    elif pooling == "max":
+        x = keras.layers.GlobalMaxPooling2D(name="max")(x)
+    model = keras.Model(keras.utils.get_source_inputs(input_tensor), x, name=name)
+    if weights is not None:
+        model.load_weights(weights)
+    return model
+
+
+def _check_weights(weights):
+    path = os.fspath(weights)
+    if not (path.endswith((".weights.h5", ".keras")) and os.path.isfile(path)):
+        raise ValueError(
+            "There are no published weights of MnasNet: expected weights to be None or the path of a .weights.h5 or "
+            f".keras file of this network. Received: weights={path!r}"
+        )

@@ -1,0 +1,1 @@
+"""Commands that serve both families, one a file."""

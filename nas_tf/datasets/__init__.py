@@ -1,0 +1,144 @@
+"""Image data sets, one a file. Each file exposes a frozen dataclass `Config` (its fields become flags, prefixed with the
+file's name; no Keras or TensorFlow at import) and
+`make(config, *, data_dir, image_size, num_samples, seed) -> Dataset`: images resized to `image_size` x `image_size`,
+at most `num_samples` of them in the train split (0: all), drawn stratified by class with `seed`; `data_dir` is None
+where the user gave none."""
+
+import abc
+import dataclasses
+import typing
+
+import numpy as np
+
+from nas_tf.trial import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """A split held in memory: uint8 [n, size, size, 3] RGB images and int32 [n] labels."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def num_examples(self):
+        return len(self.labels)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """A split too large for memory: `batches(batch_size, shuffle)` gives one pass that `keras.Model.fit` takes, of
+    uint8 [batch, size, size, 3] images and int32 [batch] labels."""
+
+    batches: typing.Callable
+    num_examples: int
+
+
+class Dataset(abc.ABC):
+    """Labelled images. Making one checks the data; splits are read when they are asked for.
+
+    `augmentation` says what training may do to an image without changing its class: `"none"` (nothing, or the train
+    split comes augmented already),
+    `"shift"` (translate a little), `"shift_flip"` (CIFAR's: translate by up to 4 pixels in 32, mirror),
+    `"crop_flip"` (ImageNet's: random crop of 8 % to 100 % of the area, mirror).
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    augmentation: typing.Literal["none", "shift", "shift_flip", "crop_flip"]
+
+    @property
+    def num_classes(self):
+        return len(self.class_names)
+
+    @abc.abstractmethod
+    def train(self):
+        """`Images` or `Stream`; disjoint from validation and test."""
+
+    @abc.abstractmethod
+    def validation(self):
+        """`Images` or `Stream`, drawn from the training data, stratified, the same for every `num_samples`."""
+
+    @abc.abstractmethod
+    def test(self):
+        """`Images` or `Stream`; a search reads it once, at its end."""
+
+    @abc.abstractmethod
+    def describe(self):
+        """JSON-ready dict: name, source, classes, number of examples a split, how splits were drawn."""
+
+
+def check_request(image_size, num_samples, seed):
+    """Raises `nas_tf.trial.UserError` where no data set could grant these arguments of `make`."""
+    for name, value, least in (("image_size", image_size, 1), ("num_samples", num_samples, 0), ("seed", seed, 0)):
+        if value < least:
+            raise UserError(f"Expected {name} >= {least} for a data set. Received: {name}={value}")
+
+
+def check_fractions(**fractions):
+    """Raises `nas_tf.trial.UserError` unless each part is > 0 and something remains for training."""
+    if not all(value > 0 for value in fractions.values()) or not sum(fractions.values()) < 1:
+        received = ", ".join(f"{name}={value}" for name, value in fractions.items())
+        raise UserError(f"Expected fractions > 0 of the images, together < 1. Received: {received}")
+
+
+def partition(labels, class_names, fractions, num_samples, seed):
+    """Draws parts, such as `{"test": 0.2, "validation": 0.1}`, and a train split from what they leave over.
+
+    Every draw is stratified: a class has its share of each part to within one image, and at least one image. The parts
+    do not depend on `num_samples`, and the train split of a smaller `num_samples` lies within that of a larger one,
+    but for rounding.
+
+    Args:
+        labels: int [n], each in [0, len(class_names)).
+        fractions: dict of the share of all n images that goes to each part.
+        num_samples: images in the train split; 0 for all that are left.
+
+    Returns:
+        dict from each part's name, and `"train"`, to int64 [count] indices into `labels`, ascending.
+
+    Raises:
+        UserError: there is one class only, a class has too few images, or `num_samples` is smaller than the classes.
+    """
+    sizes = np.bincount(labels, minlength=len(class_names))
+    _check_classes(sizes, class_names, fractions, num_samples)
+    rng = np.random.default_rng(seed)
+    by_class = [rng.permutation(group) for group in np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])]
+    counts = {part: round(fraction * len(labels)) for part, fraction in fractions.items()}
+    counts["train"] = num_samples or len(labels)
+    used, indices = np.zeros_like(sizes), {}
+    for i, (part, count) in enumerate(counts.items()):
+        parts_after = len(counts) - 1 - i
+        quotas = _quotas(sizes - used, count, sizes - used - parts_after)
+        chosen = [group[start : start + quota] for group, start, quota in zip(by_class, used, quotas)]
+        indices[part] = np.sort(np.concatenate(chosen))
+        used = used + quotas
+    return indices
+
+
+def _check_classes(sizes, class_names, fractions, num_samples):
+    if len(class_names) < 2:
+        raise UserError(f"Expected at least two classes. Received: one, {class_names[0]!r}. Add images of another class")
+    rarest, parts = int(np.argmin(sizes)), [*fractions, "train"]
+    if sizes[rarest] < len(parts):
+        raise UserError(
+            f"Expected at least {len(parts)} images of every class, one each for {', '.join(parts)}. "
+            f"Received: {sizes[rarest]} of class {class_names[rarest]!r}. Add images or leave the class out"
+        )
+    if 0 < num_samples < len(class_names):
+        raise UserError(
+            f"Expected num_samples (--proxy_samples) to be 0 for all images, or at least one for each of the "
+            f"{len(class_names)} classes. Received: num_samples={num_samples}"
+        )
+
+
+def _quotas(available, count, most):
+    """int [classes] with sum `count`, as near to the classes' shares of it as whole numbers from 1 to `most` allow."""
+    count = np.clip(count, len(most), most.sum())
+    share = available * count / available.sum()
+    quotas = np.clip(np.floor(share).astype(int), 1, most)
+    while (missing := count - quotas.sum()) != 0:
+        step = np.sign(missing)
+        movable = quotas < most if step > 0 else quotas > 1
+        quotas[np.argmax(np.where(movable, step * (share - quotas), -np.inf))] += step
+    return quotas

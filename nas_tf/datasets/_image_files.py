@@ -1,0 +1,239 @@
+"""Image files in a folder or a .zip, listed by name and decoded to RGB."""
+
+import abc
+import concurrent.futures
+import contextlib
+import io
+import os
+import pathlib
+import zipfile
+
+import numpy as np
+
+from nas_tf.trial import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "WEBP")
+_MAX_FILE_BYTES = 256 * 2**20
+_MAX_DEPTH = 4
+# Below this size a second thread costs more than it decodes (10,000 CIFAR-10 JPEGs, 2 cores: 1.9 s alone, 3.1 s with it).
+_BYTES_WORTH_A_THREAD = 16 * 2**10
+
+
+class ImageFiles(abc.ABC):
+    """`tree` maps each directory ("" is the root, else "train/cat") to the sorted names of the files in it; hidden files
+    and what operating systems leave behind are not in it."""
+
+    def __init__(self, root):
+        self.root = root
+        self.tree = {}
+
+    @abc.abstractmethod
+    def open(self, name):
+        """Binary file of the member with path `name` below the root."""
+
+    @abc.abstractmethod
+    def num_bytes(self, name):
+        """The member's size as declared by what holds it."""
+
+    def decode(self, name, image_size, fit):
+        """uint8 [image_size, image_size, 3]: upright RGB, transparent parts on white, 16 bits scaled down to 8.
+
+        `fit` "stretch" resizes the whole image, "crop" the largest square at its centre (bilinear, antialiased).
+
+        Raises:
+            UnreadableImage: the file is damaged, too large or of another format.
+        """
+        from PIL import Image
+
+        with self._opened(name) as image:
+            image.draft(None, (2 * image_size, 2 * image_size))  # a JPEG many times too large is decoded at a fraction
+            image = _to_rgb(image)
+            width, height = image.size
+            side = min(width, height)
+            left, top = (width - side) / 2, (height - side) / 2
+            box = (left, top, left + side, top + side) if fit == "crop" else None
+            return np.asarray(image.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box))
+
+    def check(self, name):
+        """Finds a damaged file for the price of its header where the format allows that: JPEG (it has an end marker)
+        and PNG (checksums); others are decoded.
+
+        Raises:
+            UnreadableImage: as `decode`.
+        """
+        with self._opened(name) as image:
+            if image.format == "PNG":
+                image.verify()
+                whole = True
+            else:
+                image.fp.seek(-2, os.SEEK_END)
+                whole = image.format in ("JPEG", "MPO") and image.fp.read(2) == b"\xff\xd9"
+        if not whole:
+            self.decode(name, 8, "stretch")
+
+    def path(self, name):
+        return f"{self.root}/{name}".rstrip("/")
+
+    @contextlib.contextmanager
+    def _opened(self, name):
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            size = self.num_bytes(name)
+            if size > _MAX_FILE_BYTES:
+                raise UnreadableImage(f"{size / 2**20:,.0f} MiB, expected at most {_MAX_FILE_BYTES // 2**20}")
+            with self.open(name) as file, Image.open(file, formats=_FORMATS) as image:
+                pixels = image.width * image.height
+                if pixels > Image.MAX_IMAGE_PIXELS:
+                    raise UnreadableImage(f"{pixels:,} pixels, expected at most {Image.MAX_IMAGE_PIXELS:,}")
+                yield image
+        except UnreadableImage:
+            raise
+        except UnidentifiedImageError as error:
+            raise UnreadableImage("not a JPEG, PNG, BMP, GIF or WebP image") from error
+        except Exception as error:  # Pillow meets damaged data with OSError, SyntaxError, struct.error, IndexError, ...
+            raise UnreadableImage(str(error) or type(error).__name__) from error
+
+    def _add_directory(self, directory):
+        while directory not in self.tree:
+            self.tree[directory] = []
+            directory = directory.rpartition("/")[0]
+
+
+class UnreadableImage(Exception):
+    """Says why an image cannot be decoded."""
+
+
+class _Folder(ImageFiles):
+    def __init__(self, root):
+        super().__init__(root)
+        self._scan("", 0)
+
+    def open(self, name):
+        return open(os.path.join(self.root, name), "rb")
+
+    def num_bytes(self, name):
+        return os.path.getsize(os.path.join(self.root, name))
+
+    def _scan(self, directory, depth):
+        self._add_directory(directory)
+        with os.scandir(os.path.join(self.root, directory)) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if _is_litter(entry.name):
+                    continue
+                if not entry.is_dir():
+                    self.tree[directory].append(entry.name)
+                elif depth < _MAX_DEPTH:
+                    self._scan(f"{directory}/{entry.name}".lstrip("/"), depth + 1)
+
+
+class _Zip(ImageFiles):
+    def __init__(self, root):
+        super().__init__(root)
+        self._archive = zipfile.ZipFile(root)
+        self._add_directory("")
+        for name in sorted(self._archive.namelist()):
+            if any(_is_litter(part) for part in name.split("/")):
+                continue
+            directory, _, file_name = name.rpartition("/")
+            self._add_directory(directory)
+            if file_name:
+                self.tree[directory].append(file_name)
+
+    def open(self, name):
+        with self._archive.open(name) as member:
+            # Bounded, because a member may hold more than it declares.
+            return io.BytesIO(member.read(_MAX_FILE_BYTES))
+
+    def num_bytes(self, name):
+        return self._archive.getinfo(name).file_size
+
+
+def open_files(data_dir):
+    """The `ImageFiles` of a folder or a .zip.
+
+    Raises:
+        UserError: there is nothing at `data_dir`, or nothing that can be read.
+    """
+    path = pathlib.Path(data_dir).expanduser()
+    if not path.exists():
+        raise UserError(f"Expected --data_dir to be a folder of class folders, or a .zip of one. There is no {str(path)!r}")
+    try:
+        return _Folder(os.fspath(path)) if path.is_dir() else _Zip(os.fspath(path))
+    except zipfile.BadZipFile as error:
+        raise UserError(
+            f"Expected --data_dir to be a folder, or a .zip that is whole. Received: {str(path)!r} ({error}). "
+            "Copy or download it again"
+        ) from error
+    except OSError as error:
+        raise UserError(f"Expected a --data_dir that can be read. Received: {str(path)!r} ({error.strerror})") from error
+
+
+def decode_all(files, names, image_size, fit, threads):
+    """uint8 [len(names), image_size, image_size, 3].
+
+    Raises:
+        UserError: images cannot be decoded; names the first and counts them.
+    """
+    images = np.empty((len(names), image_size, image_size, 3), np.uint8)
+
+    def decode(i):
+        images[i] = files.decode(names[i], image_size, fit)
+
+    _for_each(decode, files, names, "Decoding images", threads)
+    return images
+
+
+def check_all(files, names):
+    """Raises `UserError` as `decode_all` would, mostly without decoding."""
+    _for_each(lambda i: files.check(names[i]), files, names, "Checking images", num_threads(files, names))
+
+
+def num_threads(files, names):
+    """int: threads that decode `names` fastest."""
+    sample = names[:: max(1, len(names) // 50)]
+    mean_bytes = np.mean([files.num_bytes(name) for name in sample]) if sample else 0
+    return min(8, os.cpu_count() or 1) if mean_bytes > _BYTES_WORTH_A_THREAD else 1
+
+
+def _for_each(function, files, names, what, threads):
+    from tqdm import tqdm
+
+    def reason(i):
+        try:
+            function(i)
+        except UnreadableImage as error:
+            return str(error)
+
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        results = pool.map(reason, range(len(names))) if threads > 1 else map(reason, range(len(names)))
+        progress = tqdm(results, what, len(names), leave=False, disable=None, delay=2, unit=" images")
+        reasons = list(progress)
+    bad = [(name, reason) for name, reason in zip(names, reasons) if reason]
+    if bad:
+        name, reason = bad[0]
+        raise UserError(
+            f"Expected images that can be decoded. Received: {len(bad)} of {len(names):,} that cannot, the first "
+            f"{files.path(name)!r} ({reason}). Replace or delete {'it' if len(bad) == 1 else 'them'}"
+        )
+
+
+def images_among(file_names):
+    return [name for name in file_names if name.lower().endswith(SUFFIXES)]
+
+
+def _is_litter(name):
+    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
+
+
+def _to_rgb(image):
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion clips at 255
+        image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")

@@ -1,0 +1,38 @@
+"""Sources of latency, one a file. Each file exposes a frozen dataclass `Config` (its fields become flags, prefixed with
+the file's name; no Keras at import) and `make(config, space, scale)`, which gives a `Meter` (times a file) or an
+`Estimator` (knows the `space` at the deployment `scale`, and builds or converts nothing)."""
+
+import abc
+
+
+class Device(abc.ABC):
+    @abc.abstractmethod
+    def check(self):
+        """Raises `nas_tf.trial.UserError`, saying what to do, if the device cannot answer."""
+
+    @abc.abstractmethod
+    def describe(self):
+        """JSON-ready dict of everything that a latency depends on; a run resumed on another device is refused."""
+
+
+class Meter(Device):
+    """Times TFLite files. `shares_host` says that it times on this machine's cores, so that the search holds still."""
+
+    shares_host: bool
+
+    @abc.abstractmethod
+    def measure(self, tflite_path):
+        """`nas_tf.trial.Latency` of the file.
+
+        Raises:
+            nas_tf.trial.InfeasibleArchitecture: the device cannot run the network.
+            nas_tf.trial.EvaluationError: the device did not answer, or its answer is no latency.
+        """
+
+
+class Estimator(Device):
+    """Predicts latencies of architectures."""
+
+    @abc.abstractmethod
+    def estimate(self, architectures):
+        """list[float]: milliseconds of each architecture at the deployment scale."""

@@ -1,0 +1,118 @@
+"""This machine as the device: a TFLite file is timed by a process of its own, on a core of its own."""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import typing
+
+from nas_tf.devices import Meter
+from nas_tf.flags import knob
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, Latency, UserError
+
+_TIMER = pathlib.Path(__file__).parent.parent / "tflite_timer.py"
+_LIMIT_SECONDS = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    num_threads: int = knob(1, "Threads that run the network; each gets a core.")
+    runtime: typing.Literal["litert", "tflite_runtime"] = knob("litert", "TFLite runtime.")
+    python: str = knob("", "Python of the virtual environment that holds the runtime; empty: this one.")
+    warmup_seconds: float = knob(0.2, "Seconds of runs before any counts.")
+    min_seconds: float = knob(0.5, "Seconds of counted runs at least.")
+    max_seconds: float = knob(5.0, "Seconds of counted runs at most, if the median does not stand still before.")
+    stable_within: float = knob(0.01, "The median stands still once three thirds of the runs agree within this fraction.")
+
+    def __post_init__(self):
+        cores = os.cpu_count()
+        if not 1 <= self.num_threads <= cores:
+            raise UserError(f"This machine has {cores} cores. Received: --host_num_threads={self.num_threads}")
+        if not 0 < self.min_seconds <= self.max_seconds:
+            raise UserError(
+                "Expected 0 < --host_min_seconds <= --host_max_seconds. "
+                f"Received: {self.min_seconds} and {self.max_seconds}"
+            )
+
+
+def make(config, space=None, scale=None):
+    return HostMeter(config)
+
+
+class HostMeter(Meter):
+    """Median latency of a TFLite file on this machine's processor."""
+
+    shares_host = True
+
+    def __init__(self, config):
+        self._config = config
+
+    def check(self):
+        self._runtime  # noqa: B018  asks the runtime for its version
+
+    @functools.cached_property
+    def _runtime(self):
+        process = self._run_timer()
+        if process.returncode != 0:
+            raise UserError(
+                f"Expected the Python {self._python!r} to have the TFLite runtime {self._config.runtime!r}. It says: "
+                f"{_last_line(process.stderr)}. Install it there, or choose with --host_runtime and --host_python"
+            )
+        return json.loads(process.stdout)
+
+    def describe(self):
+        return {
+            "device": "host",
+            "processor": _processor(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "cores": os.cpu_count(),
+            "settings": dataclasses.asdict(self._config),
+            **self._runtime,
+        }
+
+    def measure(self, tflite_path):
+        if not os.path.isfile(tflite_path):
+            raise EvaluationError(f"Expected a TFLite file. There is no file {str(tflite_path)!r}")
+        process = self._run_timer(str(tflite_path))
+        if process.returncode < 0:
+            raise EvaluationError(f"The timing process of {tflite_path} died of signal {-process.returncode}")
+        if process.returncode != 0:
+            raise InfeasibleArchitecture(f"The TFLite runtime refused the network: {_last_line(process.stderr)}")
+        figures = json.loads(process.stdout.strip().splitlines()[-1])
+        return Latency(**{name: figures[name] for name in ("median_ms", "mean_ms", "p95_ms", "std_ms", "runs")})
+
+    @property
+    def _python(self):
+        return self._config.python or sys.executable
+
+    def _run_timer(self, *arguments):
+        config = self._config
+        command = [
+            self._python, str(_TIMER), f"--runtime={config.runtime}", f"--threads={config.num_threads}",
+            f"--warmup_seconds={config.warmup_seconds}", f"--min_seconds={config.min_seconds}",
+            f"--max_seconds={config.max_seconds}", f"--tolerance={config.stable_within}", *arguments,
+        ]  # fmt: skip
+        try:
+            return subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_SECONDS)
+        except OSError as error:
+            raise UserError(f"Cannot start --host_python={self._python!r}: {error.strerror}") from error
+        except subprocess.TimeoutExpired as error:
+            raise EvaluationError(f"Timing {arguments} did not end within {_LIMIT_SECONDS} s") from error
+
+
+def _last_line(text):
+    return text.strip().splitlines()[-1] if text.strip() else "nothing"
+
+
+def _processor():
+    try:
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

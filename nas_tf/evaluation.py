@@ -1,0 +1,146 @@
+"""Accuracy and cost of an architecture: two functions that know nothing of each other, and meet in `Measurement`."""
+
+import contextlib
+import dataclasses
+import functools
+import importlib
+import os
+import pathlib
+import tempfile
+
+from nas_tf.devices import Meter
+from nas_tf.plugins import Part
+from nas_tf.quiet import import_keras
+from nas_tf.training import Recipe
+from nas_tf.trial import Cost, InfeasibleArchitecture, Latency
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """Plain data from which any process makes the same evaluator.
+
+    `proxy_scale` is what children are trained at, `deploy_scale` what they ship at and where their cost is measured;
+    `device` is None where only accuracy counts. `references` is a module with `build(name, scale)` and
+    `architecture(name)` for the published networks that are measured beside the children.
+    """
+
+    space: Part
+    dataset: Part
+    data_dir: str | None
+    proxy_scale: object
+    deploy_scale: object
+    recipe: Recipe
+    proxy_samples: int
+    seed: int
+    device: Part | None
+    references: str
+
+    def make_dataset(self, image_size, num_samples):
+        make = self.dataset.module.make
+        return make(
+            self.dataset.config, data_dir=self.data_dir, image_size=image_size, num_samples=num_samples, seed=self.seed
+        )
+
+    def make_device(self):
+        return self.device and self.device.module.make(self.device.config, self.space.space, self.deploy_scale)
+
+
+class Evaluator:
+    """The two functions, in one process. `hold_still()` gives a context in which nothing else of the run computes."""
+
+    def __init__(self, setup, hold_still=contextlib.nullcontext):
+        self._setup, self._hold_still = setup, hold_still
+        self._space = setup.space.space
+
+    @functools.cached_property
+    def _dataset(self):
+        dataset = self._setup.make_dataset(self._setup.proxy_scale.image_size, self._setup.proxy_samples)
+        return _ReadOnce(dataset)
+
+    @functools.cached_property
+    def _device(self):
+        return self._setup.make_device()
+
+    def accuracy(self, tokens, max_steps=None):
+        """`nas_tf.training.Trained` of the child at proxy scale, from weights and an order that the seed decides.
+
+        Raises:
+            InfeasibleArchitecture: training diverged, or the child cannot be built.
+        """
+        from nas_tf.training import train
+
+        keras = _fresh_keras(self._setup.seed)
+        child = _build(self._space, self._space.decode(tokens), self._setup.proxy_scale)
+        trained = train(child, self._dataset, self._setup.recipe, max_steps=max_steps)
+        del child
+        keras.backend.clear_session()
+        return trained
+
+    def cost(self, tokens):
+        """`nas_tf.trial.Cost` of the deployment network, with its latency where there is a device.
+
+        Raises:
+            InfeasibleArchitecture: the network cannot be built, converted or run by the device.
+            EvaluationError: the device did not answer.
+        """
+        architecture = self._space.decode(tokens)
+        keras = _fresh_keras(self._setup.seed)
+        model = _build(self._space, architecture, self._setup.deploy_scale)
+        return self._cost(keras, model, architecture)
+
+    def reference_cost(self, name):
+        """`nas_tf.trial.Cost` of a published network, or None where the device cannot estimate it."""
+        module = importlib.import_module(self._setup.references)
+        architecture = module.architecture(name)
+        if architecture is None and self._device is not None and not isinstance(self._device, Meter):
+            return None
+        keras = _fresh_keras(self._setup.seed)
+        return self._cost(keras, module.build(name, self._setup.deploy_scale), architecture)
+
+    def _cost(self, keras, model, architecture):
+        from nas_tf import complexity
+
+        figures = {
+            "num_params": complexity.num_params(model),
+            "mult_adds": complexity.mult_adds(model),
+            "peak_activation_bytes": complexity.peak_activation_bytes(model),
+        }
+        if isinstance(self._device, Meter):
+            figures |= self._measure(model)
+        elif self._device is not None:
+            figures["latency"] = Latency.estimate(self._device.estimate([architecture])[0])
+        del model
+        keras.backend.clear_session()
+        return Cost(**figures)
+
+    def _measure(self, model):
+        from nas_tf.export import to_tflite
+
+        with tempfile.TemporaryDirectory(prefix="nas_tf_") as folder:
+            path = pathlib.Path(folder) / "child.tflite"
+            tflite_bytes = to_tflite(model, path)
+            with self._hold_still() if self._device.shares_host else contextlib.nullcontext():
+                return {"tflite_bytes": tflite_bytes, "latency": self._device.measure(os.fspath(path))}
+
+
+class _ReadOnce:
+    """A data set whose train and validation splits are read once in the life of a process, and never its test split."""
+
+    def __init__(self, dataset):
+        self.augmentation, self.num_classes = dataset.augmentation, dataset.num_classes
+        self.train = functools.cache(dataset.train)
+        self.validation = functools.cache(dataset.validation)
+
+
+def _fresh_keras(seed):
+    keras = import_keras()
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    return keras
+
+
+def _build(space, architecture, scale):
+    try:
+        return space.build(architecture, scale)
+    except ValueError as error:
+        raise InfeasibleArchitecture(f"The network cannot be built at {scale}: {error}") from error

@@ -1,0 +1,30 @@
+"""Writing files whole or not at all."""
+
+import os
+import pathlib
+
+from nas_tf.trial import UserError
+
+
+def write_file(path, content):
+    """Writes bytes or text so that `path` holds either all of it or what it held before."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder):
+    """Makes `folder`, if need be, and raises `UserError` where it cannot be written."""
+    folder = pathlib.Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe.{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"Expected a folder that can be written. Received: {str(folder)!r}: {error.strerror}") from error

@@ -1,0 +1,163 @@
+"""Frozen dataclass <-> absl flags: one knob is one field, declared nowhere else. The only room that knows absl."""
+
+import dataclasses
+import errno
+import sys
+import types
+import typing
+
+from absl import flags as absl_flags
+
+from nas_tf import plugins
+from nas_tf.trial import EvaluationError, UserError
+
+
+def knob(default, help, **metadata):
+    """A dataclass field with the help text of its flag."""
+    return dataclasses.field(default=default, metadata={"help": help, **metadata})
+
+
+def define(config, prefix=""):
+    """Defines a flag for each field of a dataclass type, or of an instance, whose values become the defaults.
+
+    Field types: int, float, str, bool, `Literal` of strings (an enum flag), `tuple[int, ...]` and `tuple[str, ...]`
+    (a comma-separated flag), and `X | None`. A field whose metadata holds `folder` takes the parts of that plug-in
+    folder, or the path of a `.py` file.
+    """
+    hints = typing.get_type_hints(config if isinstance(config, type) else type(config))
+    for field in dataclasses.fields(config):
+        default = field.default if isinstance(config, type) else getattr(config, field.name)
+        name, help_text = prefix + field.name, field.metadata.get("help", "")
+        folder = field.metadata.get("folder")
+        if folder:
+            help_text += f" One of: {', '.join(plugins.names(folder))}; or the path of a .py file."
+        kind = _strip_none(hints[field.name])
+        origin = typing.get_origin(kind)
+        if origin is typing.Literal:
+            absl_flags.DEFINE_enum(name, default, list(typing.get_args(kind)), help_text)
+        elif origin is tuple:
+            absl_flags.DEFINE_list(name, [str(value) for value in default], help_text)
+        else:
+            define_flag = {
+                int: absl_flags.DEFINE_integer,
+                float: absl_flags.DEFINE_float,
+                bool: absl_flags.DEFINE_bool,
+                str: absl_flags.DEFINE_string,
+            }[kind]
+            define_flag(name, default, help_text)
+
+
+def read(config_type, prefix=""):
+    """An instance of `config_type` with the values of its flags.
+
+    Raises:
+        UserError: a value is refused, by its type here or by the dataclass itself.
+    """
+    return config_type(**_values(config_type, prefix))
+
+
+def define_parts(folder):
+    """Defines the flags of every part in a plug-in folder, each prefixed with its file's name."""
+    for name in plugins.names(folder):
+        define(_settings_of(plugins.load(folder, name)), prefix=f"{name}_")
+
+
+def read_part(folder, name):
+    """The `plugins.Part` that part `name`'s flags describe; settings left at their defaults stay out of it."""
+    if name.endswith(".py"):
+        return plugins.Part(folder, name)
+    defaults = _settings_of(plugins.load(folder, name))
+    values = _values(defaults, f"{name}_")
+    changed = {
+        field.name: values[field.name]
+        for field in dataclasses.fields(defaults)
+        if values[field.name] != (field.default if isinstance(defaults, type) else getattr(defaults, field.name))
+    }
+    return plugins.Part(folder, name, changed)
+
+
+def given():
+    """The names of the flags that stand on the command line."""
+    return {name for name in absl_flags.FLAGS if absl_flags.FLAGS[name].present}
+
+
+def run(main, usage):
+    """Parses the command line, runs `main()` and exits: 0, 1 for a failure in mid-run, 2 for a user's mistake.
+
+    `--help` prints every flag of the project and exits 0.
+    """
+    argv = sys.argv
+    if any(argument in ("--help", "-help", "-h", "--helpfull", "--helpshort") for argument in argv[1:]):
+        print(usage.strip() + "\n\nFlags:\n")
+        print(_help_text())
+        sys.exit(0)
+    try:
+        rest = absl_flags.FLAGS(argv)
+        if len(rest) > 1:
+            raise UserError(f"Expected only flags, as --name=value. Received: {rest[1]!r}")
+    except (absl_flags.Error, UserError) as error:
+        _fail(f"{error} (--help lists every flag)", 2)
+    try:
+        sys.exit(main())
+    except UserError as error:
+        _fail(error, 2)
+    except EvaluationError as error:
+        _fail(error, 1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            raise
+        _fail(f"Cannot write {error.filename or 'a file'}: {error.strerror}. Everything finished before is kept: free "
+              "some space and give the same command again", 1)  # fmt: skip
+    except KeyboardInterrupt:
+        _fail("stopped. Nothing finished is lost: the same command goes on from here", 130)
+
+
+def _fail(error, status):
+    print(f"{sys.argv[0].rsplit('/', 1)[-1]}: {' '.join(str(error).split())}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _help_text():
+    own = sorted(
+        (flag for module, flags in absl_flags.FLAGS.flags_by_module_dict().items() for flag in flags
+         if not module.startswith("absl")),
+        key=lambda flag: flag.name,
+    )
+    lines = []
+    for flag in own:
+        form = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
+        default = "" if flag.default in (None, "", []) else f" (default: {flag.default_as_str.strip(chr(39))})"
+        choices = f" One of: {', '.join(flag.parser.enum_values)}." if hasattr(flag.parser, "enum_values") else ""
+        lines.append(absl_flags.text_wrap(f"{flag.help}{choices}{default}", length=110, indent="      ",
+                                          firstline_indent=f"  {form}: "))
+    return "\n".join(lines)
+
+
+def _settings_of(module):
+    return module.SPACE if hasattr(module, "SPACE") else module.Config
+
+
+def _values(config, prefix):
+    hints = typing.get_type_hints(config if isinstance(config, type) else type(config))
+    values = {}
+    for field in dataclasses.fields(config):
+        kind, value = _strip_none(hints[field.name]), absl_flags.FLAGS[prefix + field.name].value
+        if typing.get_origin(kind) is tuple:
+            value = _as_tuple(value, typing.get_args(kind)[0], prefix + field.name)
+        values[field.name] = value
+    return values
+
+
+def _as_tuple(texts, element_type, flag):
+    try:
+        return tuple(element_type(text) for text in texts)
+    except ValueError as error:
+        raise UserError(
+            f"--{flag} expects {element_type.__name__} values separated by commas. Received: {','.join(texts)}"
+        ) from error
+
+
+def _strip_none(kind):
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return next(argument for argument in typing.get_args(kind) if argument is not type(None))
+    return kind

@@ -1,0 +1,93 @@
+"""A part is a file: finding and loading the files of a plug-in folder."""
+
+import dataclasses
+import importlib
+import importlib.util
+import pathlib
+import pkgutil
+import sys
+
+from nas_tf.trial import UserError
+
+
+def names(folder):
+    """tuple[str, ...]: the parts in `folder`, a package such as `"nas_tf.devices"`, in alphabetical order."""
+    package = importlib.import_module(folder)
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")))
+
+
+def load(folder, name):
+    """The module of part `name` in `folder`; a `name` that ends in `.py` is the path of a file of the user's own.
+
+    Raises:
+        UserError: there is no such part or file.
+    """
+    if name.endswith(".py"):
+        return _load_file(pathlib.Path(name))
+    if name not in names(folder):
+        raise UserError(
+            f"Expected one of {', '.join(names(folder))}, or the path of a .py file, for a part of {folder}. "
+            f"Received: {name!r}"
+        )
+    return importlib.import_module(f"{folder}.{name}")
+
+
+def _load_file(path):
+    path = path.expanduser().resolve()
+    if not path.is_file():
+        raise UserError(f"Expected a Python file with a part of your own. There is no file {str(path)!r}")
+    module_name = f"nas_tf_user_{path.stem}"
+    if module_name in sys.modules and sys.modules[module_name].__file__ == str(path):
+        return sys.modules[module_name]
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part by name, with the settings that differ from its defaults: what a worker is sent to make it anew."""
+
+    folder: str
+    name: str
+    settings: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def module(self):
+        return load(self.folder, self.name)
+
+    @property
+    def config(self):
+        """The part's `Config` with these settings.
+
+        Raises:
+            UserError: a setting is unknown, or its value refused.
+        """
+        return configure(self.module.Config, self.settings, self.name)
+
+    @property
+    def space(self):
+        """The part's `SPACE` with these settings, for a folder of spaces."""
+        return configure(type(self.module.SPACE), {**_fields(self.module.SPACE), **self.settings}, self.name)
+
+    def to_json(self):
+        return {"folder": self.folder, "name": self.name, "settings": self.settings}
+
+
+def configure(config_type, settings, name):
+    """`config_type(**settings)`, with an unknown setting named.
+
+    Raises:
+        UserError: a setting is not a field of `config_type`.
+    """
+    known = {field.name for field in dataclasses.fields(config_type)}
+    for setting in settings:
+        if setting not in known:
+            raise UserError(f"{name!r} has settings {sorted(known)}. Received: {setting!r}")
+    return config_type(**settings)
+
+
+def _fields(instance):
+    return {field.name: getattr(instance, field.name) for field in dataclasses.fields(instance)}

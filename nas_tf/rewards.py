@@ -1,0 +1,148 @@
+"""Facts in, one number out: what a search maximises, and the limits a network must keep."""
+
+import dataclasses
+import math
+import typing
+
+from nas_tf.flags import knob
+from nas_tf.trial import UserError
+
+COSTS = ("latency_ms", "mult_adds", "num_params")
+
+
+def cost_of(cost, name):
+    """float: the figure called `name` of a `nas_tf.trial.Cost`: `latency_ms`, `mult_adds` or `num_params`."""
+    if name == "latency_ms":
+        if cost.latency is None:
+            raise ValueError("Expected a latency in this cost. Received: latency=None")
+        return cost.latency.latency_ms
+    return float(getattr(cost, name))
+
+
+@dataclasses.dataclass(frozen=True)
+class AccuracyReward:
+    """The validation accuracy alone (NASNet, section 3)."""
+
+    def __call__(self, measurement):
+        return measurement.accuracy
+
+
+@dataclasses.dataclass(frozen=True)
+class LatencyReward:
+    """Accuracy against cost, with T the target.
+
+    * `soft`, `hard`: ACC x (COST/T)^w, w = alpha up to the target and beta beyond it; soft alpha = beta = -0.07, hard
+      alpha = 0, beta = -1 (MnasNet, section 3.1, equations 2 and 3).
+    * `absolute`: ACC + beta x |COST/T - 1|, beta = -0.10 by default (TuNAS, Bender et al. 2020, section 4).
+
+    Raises:
+        UserError: the target is not finite and > 0.
+    """
+
+    target: float
+    shape: typing.Literal["soft", "hard", "absolute"] = "soft"
+    cost: typing.Literal["latency_ms", "mult_adds", "num_params"] = "latency_ms"
+    alpha: float | None = None
+    beta: float | None = None
+
+    def __post_init__(self):
+        check_target(self.target, self.cost)
+        alpha, beta = {"soft": (-0.07, -0.07), "hard": (0.0, -1.0), "absolute": (None, -0.10)}[self.shape]
+        if self.shape == "absolute" and self.alpha is not None:
+            raise UserError(f"The absolute reward has no alpha. Received: alpha={self.alpha}; leave it out")
+        for name, default in (("alpha", alpha), ("beta", beta)):
+            value = default if getattr(self, name) is None else getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value <= 0):
+                raise UserError(f"Expected {name} to be finite and <= 0 (a cost cannot be a gain). Received: {value}")
+            object.__setattr__(self, name, value)
+
+    def __call__(self, measurement):
+        relative = cost_of(measurement.cost, self.cost) / self.target
+        if self.shape == "absolute":
+            return measurement.accuracy + self.beta * abs(relative - 1)
+        return measurement.accuracy * relative ** (self.alpha if relative <= 1 else self.beta)
+
+
+def check_target(target, cost="latency_ms"):
+    """Raises `UserError` unless `target` is finite and > 0."""
+    if not (math.isfinite(target) and target > 0):
+        unit = " milliseconds" if cost == "latency_ms" else ""
+        raise UserError(f"Expected a target {cost} that is a finite number > 0{unit}. Received: {target}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """The knobs that choose a reward; `resolve` makes it once the published networks have been measured."""
+
+    reward: typing.Literal["soft", "hard", "absolute", "accuracy"] = knob(
+        "soft", "What a search maximises: ACC x (COST/T)^w soft or hard, ACC + beta |COST/T - 1|, or accuracy alone."
+    )
+    cost: typing.Literal["latency_ms", "mult_adds", "num_params"] = knob("latency_ms", "What COST is.")
+    target_latency_ms: float | None = knob(None, "Target T in milliseconds on --device.")
+    target_mult_adds: float | None = knob(None, "Target T where --cost=mult_adds.")
+    target_num_params: float | None = knob(None, "Target T where --cost=num_params.")
+    target_latency_of: str = knob(
+        "mobilenet_v2",
+        "Published network whose own latency (or other --cost), measured on the same device in the same run at the "
+        "deployment scale, is the target where no number is given.",
+    )
+    reward_alpha: float | None = knob(None, "Exponent up to the target; default: the paper's for --reward.")
+    reward_beta: float | None = knob(None, "Exponent, or factor of the absolute reward, beyond the target; as above.")
+
+    def __post_init__(self):
+        for cost in COSTS:
+            target = getattr(self, f"target_{cost}")
+            if target is None:
+                continue
+            check_target(target, cost)
+            if cost != self.cost or self.reward == "accuracy":
+                raise UserError(
+                    f"--target_{cost} needs --cost={cost} and a --reward other than accuracy. "
+                    f"Received: --cost={self.cost} --reward={self.reward}"
+                )
+
+    @property
+    def target(self):
+        """float or None: the target given as a number."""
+        return getattr(self, f"target_{self.cost}")
+
+    def resolve(self, references):
+        """The reward, its target taken from `references` (dict of name to `nas_tf.trial.Cost`) where none was given.
+
+        Raises:
+            UserError: `target_latency_of` is not among the networks measured.
+        """
+        if self.reward == "accuracy":
+            return AccuracyReward()
+        target = self.target
+        if target is None:
+            if self.target_latency_of not in references:
+                raise UserError(
+                    f"Expected --target_latency_of to be one of {', '.join(references)}, which this device can judge. "
+                    f"Received: {self.target_latency_of!r}"
+                )
+            target = cost_of(references[self.target_latency_of], self.cost)
+        return LatencyReward(target, self.reward, self.cost, self.reward_alpha, self.reward_beta)
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What the deployment network may not exceed; a network that does is infeasible and is not trained."""
+
+    max_num_params: int | None = knob(None, "Trainable parameters a network may have at most.")
+    max_tflite_bytes: int | None = knob(None, "Size of the TFLite file at most; needs a device that times files.")
+    max_peak_activation_bytes: int | None = knob(None, "Peak memory of activations at batch 1, float32, at most.")
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None and value <= 0:
+                raise UserError(f"Expected --{field.name} > 0. Received: {value}; leave it out for no limit")
+
+    def violation(self, cost):
+        """The first limit that a `nas_tf.trial.Cost` breaks, in words, or None."""
+        for field in dataclasses.fields(self):
+            limit, name = getattr(self, field.name), field.name.removeprefix("max_")
+            if limit is not None and getattr(cost, name) > limit:
+                return f"{name}={getattr(cost, name)} is over --{field.name}={limit}"
+        return None

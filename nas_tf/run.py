@@ -1,0 +1,331 @@
+"""One run from its settings to its results: references, the announcement of its cost, the loop, the best network."""
+
+import contextlib
+import dataclasses
+import json
+import math
+import time
+import typing
+
+import numpy as np
+
+from nas_tf import finish, report
+from nas_tf.complexity import mult_adds
+from nas_tf.devices import Meter
+from nas_tf.evaluation import Setup
+from nas_tf.flags import knob
+from nas_tf.plugins import Part
+from nas_tf.quiet import import_keras, quiet
+from nas_tf.records import Records
+from nas_tf.rewards import LatencyReward, Limits, Objective
+from nas_tf.run_folder import RunFolder
+from nas_tf.search import WARM_START, Search
+from nas_tf.space import fingerprint
+from nas_tf.training import ProxyRecipe
+from nas_tf.trial import InfeasibleArchitecture, Trial, UserError
+from nas_tf.workers import InlineWorkers, ProcessWorkers
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The knobs that every search has; a family adds its space and its scales."""
+
+    run_dir: str = knob("", "Folder of the run; the same command goes on where it stopped.")
+    dataset: str = knob("digits", "Images.", folder="nas_tf.datasets")
+    data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.")
+    algorithm: str = knob("ppo", "Search algorithm.", folder="nas_tf.algorithms")
+    device: str = knob("host", "Where latency comes from.", folder="nas_tf.devices")
+    num_trials: int = knob(40, "Trials in all.")
+    max_hours: float | None = knob(None, "Hours in all, over every session of the run.")
+    seed: int = knob(0, "Decides suggestions, splits, initial weights and the order of images.")
+    workers: typing.Literal["process", "inline"] = knob("process", "Where evaluations run.")
+    num_workers: int = knob(0, "Worker processes; 0: one a core, at most 8.")
+    worker_memory_mb: int = knob(1400, "A worker that has grown beyond this is replaced after its job.")
+    proxy_image_size: int = knob(32, "Height and width of the images on which children are trained, in pixels.")
+    proxy_samples: int = knob(0, "Training images that a child sees, drawn by class; 0: all.")
+    deploy_image_size: int = knob(224, "Height and width, in pixels, at which the network ships and its cost counts.")
+    final_epochs: int = knob(5, "Epochs, on all training images and at the deployment scale, for the best network.")
+    warm_start: str = knob("", "Folder of an earlier run whose trials are judged anew and learned from first.")
+
+    def __post_init__(self):
+        for name, least in (("num_trials", 1), ("proxy_image_size", 1), ("deploy_image_size", 1), ("num_workers", 0),
+                            ("proxy_samples", 0), ("final_epochs", 0), ("seed", 0), ("worker_memory_mb", 1)):  # fmt: skip
+            if getattr(self, name) < least:
+                raise UserError(f"Expected --{name} of at least {least}. Received: {getattr(self, name)}")
+        if self.max_hours is not None and not (math.isfinite(self.max_hours) and self.max_hours > 0):
+            raise UserError(f"Expected --max_hours > 0. Received: {self.max_hours}")
+        if not self.run_dir:
+            raise UserError("Expected --run_dir, the folder of the run, as in --run_dir=runs/first. Received: none")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """All that a run needs: the settings, the parts they name, and the published networks timed beside the children."""
+
+    settings: Settings
+    objective: Objective
+    limits: Limits
+    proxy: ProxyRecipe
+    setup: Setup
+    algorithm: Part
+    references: tuple[str, ...]
+
+    def flags(self):
+        """dict of flag to value, of everything that decides the course of the run."""
+        values = {}
+        for each in (self.settings, self.objective, self.limits, self.proxy):
+            values |= dataclasses.asdict(each)
+        parts = (self.setup.space, self.setup.dataset, self.setup.device, self.algorithm)
+        return values | {f"{part.name}_{key}": value for part in parts if part for key, value in part.settings.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a run found. `best` is the `nas_tf.trial.Trial` of highest reward, or None where none succeeded."""
+
+    folder: RunFolder
+    trials: list
+    references: dict
+    target: float | None
+    best: Trial | None
+    test_accuracy: float | None
+
+
+def run(request, say=print):
+    """Runs, or goes on with, the search that `request` describes, and gives its `Result`.
+
+    Raises:
+        UserError: a setting, the data, the device or the folder has to be mended by the user.
+        EvaluationError: the world broke in mid-run; the same request goes on from there.
+    """
+    settings, setup = request.settings, request.setup
+    space = setup.space.space
+    dataset = setup.make_dataset(setup.proxy_scale.image_size, setup.proxy_samples)
+    device = setup.make_device()
+    algorithm_config = request.algorithm.config
+    if device is not None:
+        device.check()
+        if not isinstance(device, Meter) and request.limits.max_tflite_bytes is not None:
+            raise UserError("--max_tflite_bytes needs a --device that times files: this one converts nothing")
+    description = device.describe() if device is not None else {}
+    device_id = f"{description['device']}-{fingerprint(description)[:8]}" if device is not None else None
+    folder = RunFolder(settings.run_dir)
+    folder.open(request.flags(), description, _describe_space(setup))
+    with contextlib.ExitStack() as stack:
+        records = Records(folder.records)
+        stack.callback(records.close)
+        records.begin_session()
+        if device is not None:
+            records.add_device(device_id, description)
+        workers = _make_workers(settings, setup, folder)
+        stack.callback(workers.close)
+        say(f"{dataset.describe()['name']}: {json.dumps(dataset.describe())}")
+        references, rehearsal = _measure_references(request, workers, records, space, device_id)
+        reward = request.objective.resolve(references)
+        say(_announcement(request, rehearsal, workers, reward, space))
+        if settings.warm_start:
+            _warm_start(request, folder, records, reward, device_id, say)
+        algorithm = request.algorithm.module.make(algorithm_config, space.num_choices, settings.seed)
+        progress = _Progress(settings, records)
+        stack.callback(progress.close)
+        begin = time.perf_counter()
+        search = Search(space, algorithm, workers, records, reward, request.limits, device_id, progress.show)
+        search.run(settings.num_trials, progress.out_of_time)
+        seconds = time.perf_counter() - begin
+        workers.close()
+        progress.close()
+        outside = 100 * (1 - search.waiting_seconds / seconds)
+        say(f"searched for {seconds:.0f} s, {outside:.1f} % of it outside training, converting and timing\n")
+        return _results(request, records, space, folder, reward, references, say)
+
+
+def num_classes(dataset, settings):
+    """int: how many classes the data set that `settings` name has; reads no image."""
+    dataset = dataset.module.make(
+        dataset.config, data_dir=settings.data_dir or None, image_size=settings.proxy_image_size,
+        num_samples=settings.proxy_samples, seed=settings.seed,
+    )  # fmt: skip
+    return dataset.num_classes
+
+
+def _describe_space(setup):
+    space = setup.space.space
+    decisions = {decision.name: list(decision.choices) for decision in space.decisions}
+    scales = {"proxy_scale": dataclasses.asdict(setup.proxy_scale), "deploy_scale": dataclasses.asdict(setup.deploy_scale)}
+    return {"part": setup.space.to_json(), "name": space.name, "decisions": decisions, **scales}
+
+
+def _make_workers(settings, setup, folder):
+    if settings.workers == "inline":
+        return InlineWorkers(setup)
+    return ProcessWorkers(setup, settings.num_workers, settings.worker_memory_mb, folder.workers_log)
+
+
+def _measure_references(request, workers, records, space, device_id):
+    """Costs of the published networks, and a rehearsal: one child trained for a few steps, which finds bad data too."""
+    known = records.references()
+    jobs = [("rehearsal", "accuracy", _some_tokens(space, request.settings.seed), 8)]
+    jobs += [(name, "reference_cost", name) for name in request.references if name not in known]
+    for key, *job in jobs:
+        workers.submit(key, *job)
+    from tqdm import tqdm
+
+    costs, rehearsal, seconds = {}, None, {}
+    with tqdm(total=len(jobs), desc="rehearsing and timing published networks", disable=None, leave=False) as bar:
+        for _ in jobs:
+            outcome = workers.wait()
+            bar.update()
+            if outcome.failure and not isinstance(outcome.failure, InfeasibleArchitecture):
+                raise outcome.failure
+            if outcome.key == "rehearsal":
+                rehearsal = outcome.value
+            elif outcome.value is not None:
+                costs[outcome.key], seconds[outcome.key] = outcome.value, outcome.seconds
+    for name in request.references:
+        if name in costs:
+            records.add_reference(name, costs[name], device_id)
+    known |= costs
+    known = {name: known[name] for name in request.references if name in known}
+    return known, (rehearsal, seconds.get("mobilenet_v2", seconds.get(next(iter(seconds), None), 3.0)))
+
+
+def _some_tokens(space, seed):
+    rng = np.random.default_rng(seed)
+    return tuple(int(rng.integers(count)) for count in space.num_choices)
+
+
+def _announcement(request, rehearsal, workers, reward, space):
+    """What the run is after and what it will cost, from what the rehearsal took."""
+    settings, setup, (trained, cost_seconds) = request.settings, request.setup, rehearsal
+    goal = "accuracy alone"
+    if isinstance(reward, LatencyReward):
+        given = request.objective.target is not None
+        source = "as given" if given else f"{request.objective.target_latency_of}'s, measured here"
+        goal = f"target {reward.cost} {reward.target:.4g} ({source}), {reward.shape} reward"
+    if trained is None:
+        return f"{goal}; the rehearsed child diverged, so that no cost can be told beforehand"
+    steps = trained.planned_steps
+    trial_seconds = trained.train_seconds + steps * trained.step_seconds + cost_seconds
+    minutes = settings.num_trials * trial_seconds / workers.num_workers / 60
+    lines = [
+        goal,
+        f"{settings.num_trials} trials of about {trial_seconds:.0f} s ({trained.setup_seconds:.0f} s tracing, {steps} "
+        f"steps of {1e3 * trained.step_seconds:.0f} ms, {cost_seconds:.0f} s converting and timing) on "
+        f"{workers.num_workers} workers: about {minutes:.0f} minutes, as rehearsed just now",
+    ]
+    if settings.final_epochs:
+        import_keras()
+        architecture = space.decode(_some_tokens(space, settings.seed))
+        proxy, deploy = (mult_adds(space.build(architecture, each)) for each in (setup.proxy_scale, setup.deploy_scale))
+        seconds = settings.final_epochs * steps / setup.recipe.epochs * trained.step_seconds * deploy / proxy
+        lines.append(
+            f"then {settings.final_epochs} epochs of the best network at {settings.deploy_image_size} px: at most about "
+            f"{seconds / 60:.0f} minutes{'' if settings.proxy_samples == 0 else ' for so many samples, more for all'}"
+        )
+    return "\n".join(lines)
+
+
+def _warm_start(request, folder, records, reward, device_id, say):
+    """Brings the finished trials of an earlier run into an empty one, judged by this run's reward and limits."""
+    if records.trials():
+        return
+    old_folder = RunFolder(request.settings.warm_start)
+    old, new = old_folder.read(), folder.read()
+    for name, ours, theirs in (("the search space, or a scale,", new["space"], old["space"]),
+                               ("the device", new["device"], old["device"])):  # fmt: skip
+        if ours != theirs:
+            raise UserError(f"--warm_start={request.settings.warm_start}: {name} is not this run's, so that its "
+                            "measurements say nothing here. Expected the same; choose another run or none")  # fmt: skip
+    for name in ("dataset", "data_dir", "proxy_epochs", "proxy_batch_size", "proxy_learning_rate", "proxy_samples"):
+        if old["flags"][name] != new["flags"][name]:
+            raise UserError(
+                f"--warm_start={request.settings.warm_start}: its children were trained with --{name}="
+                f"{old['flags'][name]}, this run's with {new['flags'][name]}. Expected the same"
+            )
+    old_records = Records(old_folder.records, read_only=True)
+    brought = 0
+    for trial in old_records.trials():
+        if trial.measurement is None:
+            continue
+        brought += 1
+        violation = request.limits.violation(trial.measurement.cost)
+        note = f"{WARM_START}: {request.settings.warm_start} trial {trial.id}"
+        records.add_finished(
+            Trial(brought, trial.tokens, note, trial.measurement,
+                  0.0 if violation else reward(trial.measurement), violation),
+            request.setup.space.space.decode(trial.tokens), device_id,
+        )  # fmt: skip
+    old_records.close()
+    say(f"{brought} trials of {request.settings.warm_start} judged anew")
+
+
+class _Progress:
+    """The progress bar, TensorBoard's scalars, the clock of `--max_hours`, and a picture that is kept up to date."""
+
+    def __init__(self, settings, records):
+        self._settings, self._records = settings, records
+        self._replayed = {trial.id for trial in records.trials() if trial.state != "running"}
+        self._hours_before, self._begin, self._best = records.hours(), time.time(), None
+
+        from tqdm import tqdm
+
+        with quiet():
+            from tensorboard.summary import Writer
+
+            self._writer = Writer(str(RunFolder(settings.run_dir).tensorboard))
+        self._bar = tqdm(total=settings.num_trials, desc="trials", unit="trial", disable=None, smoothing=0.1)
+
+    def close(self):
+        self._bar.close()
+        self._writer.close()
+
+    def out_of_time(self):
+        hours = self._hours_before + (time.time() - self._begin) / 3600
+        return self._settings.max_hours is not None and hours >= self._settings.max_hours
+
+    def show(self, trial):
+        if trial.state == "done" and (self._best is None or trial.reward > self._best.reward):
+            self._best = trial
+        if not trial.note.startswith(WARM_START):
+            self._bar.update()
+        if self._best is not None:
+            facts = self._best.measurement
+            latency = {"latency": f"{facts.cost.latency.latency_ms:.2f} ms"} if facts.cost.latency else {}
+            self._bar.set_postfix(best=f"{self._best.reward:.4f}", accuracy=f"{facts.accuracy:.3f}", **latency)
+        if trial.id in self._replayed or trial.reward is None:
+            return
+        scalars = {"reward": trial.reward}
+        if self._best is not None:
+            scalars["best_reward"] = self._best.reward
+        if trial.measurement:
+            scalars["accuracy"] = trial.measurement.accuracy
+            if trial.measurement.cost.latency:
+                scalars["latency_ms"] = trial.measurement.cost.latency.latency_ms
+        for name, value in scalars.items():
+            self._writer.add_scalar(name, value, trial.id)
+        self._writer.flush()
+
+
+def _results(request, records, space, folder, reward, references, say):
+    """Writes the front, its picture and the best network, and says what was found."""
+    trials = records.trials()
+    best = next(iter(report.done(trials)), None)
+    target, cost = (reward.target, reward.cost) if isinstance(reward, LatencyReward) else (None, request.objective.cost)
+    shown = references if request.setup.device is not None or cost != "latency_ms" else {}
+    result = Result(folder, trials, references, target, best, None)
+    if best is None:
+        say(report.closing_table(trials, space, target=target, cost=cost, references=shown))
+        say("No trial succeeded: there is no best network. The column `infeasible` of trials.sqlite says why")
+        return result
+    report.write_pareto_csv(folder.pareto_csv, trials, space, cost)
+    title = f"{space.name} on {request.settings.dataset}, {len(report.done(trials))} networks, {request.settings.device}"
+    report.draw_pareto(folder.pareto_png, trials, cost=cost, target=target, references=shown, title=title)
+    say(report.closing_table(trials, space, target=target, cost=cost, references=shown))
+    say(f"\n{folder.pareto_png}\n{folder.pareto_csv}")
+    network = finish.best_network(request, space, best, folder.best)
+    test_accuracy = network["accuracy"].get("test")
+    if test_accuracy is not None:
+        records.add_test_accuracy(space.decode(best.tokens), test_accuracy, {"trial": best.id})
+    say(f"{folder.best}: trial {best.id}, {network['weights']}"
+        + (f", accuracy {test_accuracy:.4f} on the test split" if test_accuracy is not None else ""))  # fmt: skip
+    return dataclasses.replace(result, test_accuracy=test_accuracy)

@@ -1,0 +1,86 @@
+"""Questions, and how their answers become an architecture."""
+
+import abc
+import dataclasses
+import hashlib
+import json
+
+Tokens = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """One question and its possible answers: `Decision("block2/kernel_size", (3, 5))`."""
+
+    name: str
+    choices: tuple
+
+    def __post_init__(self):
+        if len(self.choices) < 1 or len(set(self.choices)) != len(self.choices):
+            raise ValueError(f"Decision {self.name!r} needs at least one choice, all different. Received: {self.choices}")
+
+
+def fingerprint(value):
+    """Sixteen hexadecimal digits that name a JSON value: equal values, and only they, share them."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class SearchSpace(abc.ABC):
+    """Decisions, and what their answers mean. A space is a frozen dataclass whose fields are its settings.
+
+    An architecture is frozen, hashable plain data with `to_json()` and a `fingerprint`; `str()` of it is its
+    one-line form. Whatever is given as `scale` is the family's own: image size, classes, width.
+    """
+
+    name: str
+
+    @property
+    @abc.abstractmethod
+    def decisions(self):
+        """tuple[Decision, ...], in the order in which they are answered."""
+
+    @abc.abstractmethod
+    def decode(self, tokens):
+        """The canonical architecture that `tokens` mean: tokens of one network give equal values."""
+
+    @abc.abstractmethod
+    def encode(self, architecture):
+        """Tokens with `decode(tokens) == architecture`.
+
+        Raises:
+            ValueError: the architecture is no point of the space.
+        """
+
+    @abc.abstractmethod
+    def build(self, architecture, scale):
+        """The architecture's `keras.Model` at `scale`: float32 [batch, size, size, 3] in [-1, 1] to probabilities."""
+
+    @abc.abstractmethod
+    def architecture(self, json_value):
+        """The architecture whose `to_json()` gave `json_value`."""
+
+    @property
+    def num_choices(self):
+        """tuple[int, ...]: how many choices each decision has; all that an algorithm sees of a space."""
+        return tuple(len(decision.choices) for decision in self.decisions)
+
+    def check(self, tokens):
+        """`tokens` as a tuple of ints.
+
+        Raises:
+            ValueError: their number is wrong or one is out of range.
+        """
+        tokens = tuple(int(token) for token in tokens)
+        if len(tokens) != len(self.decisions):
+            raise ValueError(f"Space {self.name!r} has {len(self.decisions)} decisions. Received: {len(tokens)} tokens")
+        for token, decision in zip(tokens, self.decisions):
+            if not 0 <= token < len(decision.choices):
+                raise ValueError(
+                    f"Decision {decision.name!r} has choices 0 to {len(decision.choices) - 1}. Received: token {token}"
+                )
+        return tokens
+
+    def answers(self, tokens):
+        """dict of decision name to the choice that `tokens` make."""
+        return {decision.name: decision.choices[token] for decision, token in zip(self.decisions, self.check(tokens))}

@@ -1,0 +1,114 @@
+"""What came of one suggestion: facts, the reward they earned, and the three ways in which things go wrong."""
+
+import dataclasses
+import math
+
+
+class UserError(ValueError):
+    """A setting, file or folder that the user has to change; ends a command with one line and exit status 2."""
+
+
+class InfeasibleArchitecture(Exception):
+    """The architecture's own fault (diverged, cannot be converted, does not fit): reward 0, the algorithm learns."""
+
+
+class EvaluationError(Exception):
+    """The world's fault (worker lost, device gone): tried again, then recorded, never shown to the algorithm."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """One device's latency of one network, in milliseconds; `statistic` names the figure used as `latency_ms`.
+
+    A measured latency has `runs` > 0; an estimated one has `runs == 0` and `statistic == "estimate"`.
+
+    Raises:
+        ValueError: a figure is not finite and > 0 (a standard deviation may be 0).
+    """
+
+    mean_ms: float
+    std_ms: float | None = None
+    runs: int = 0
+    median_ms: float | None = None
+    p95_ms: float | None = None
+    statistic: str = "median"
+
+    def __post_init__(self):
+        for name in ("mean_ms", "median_ms", "p95_ms"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"A latency must be finite and > 0 ms. Received: {name}={value}")
+        if self.std_ms is not None and not (math.isfinite(self.std_ms) and self.std_ms >= 0):
+            raise ValueError(f"A standard deviation must be finite and >= 0 ms. Received: std_ms={self.std_ms}")
+        if self.statistic not in ("median", "mean", "estimate"):
+            raise ValueError(f"Expected statistic to be median, mean or estimate. Received: {self.statistic!r}")
+        if self.statistic == "median" and self.median_ms is None:
+            raise ValueError("statistic='median' needs median_ms. Received: median_ms=None")
+        if (self.statistic == "estimate") != (self.runs == 0):
+            raise ValueError(f"Only an estimate has no runs. Received: statistic={self.statistic!r}, runs={self.runs}")
+
+    @classmethod
+    def estimate(cls, latency_ms):
+        """A latency that a model predicted and nobody timed."""
+        return cls(mean_ms=latency_ms, statistic="estimate")
+
+    @property
+    def latency_ms(self):
+        return self.median_ms if self.statistic == "median" else self.mean_ms
+
+    def to_json(self):
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What the deployment network costs; `latency` and `tflite_bytes` are None where no device was asked."""
+
+    num_params: int
+    mult_adds: int
+    peak_activation_bytes: int
+    tflite_bytes: int | None = None
+    latency: Latency | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """The facts about one child: the proxy's accuracy in [0, 1] and the deployment network's cost."""
+
+    accuracy: float
+    cost: Cost
+    train_seconds: float
+
+    def __post_init__(self):
+        if not (math.isfinite(self.accuracy) and 0 <= self.accuracy <= 1):
+            raise ValueError(f"Expected an accuracy in [0, 1]. Received: accuracy={self.accuracy}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """Tokens that an algorithm wants tried, and its remark on them (`"untrained"`: drawn before it learned)."""
+
+    tokens: tuple[int, ...]
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """Tokens and what came of them."""
+
+    id: int
+    tokens: tuple[int, ...]
+    note: str = ""
+    measurement: Measurement | None = None
+    reward: float | None = None
+    infeasible: str | None = None
+    error: str | None = None
+
+    @property
+    def state(self):
+        """`running`, `done`, `infeasible` or `failed`."""
+        if self.error is not None:
+            return "failed"
+        if self.infeasible is not None:
+            return "infeasible"
+        return "running" if self.reward is None else "done"

@@ -1,0 +1,1 @@
+"""Cell search: NASNet (Zoph et al. 2018, arXiv 1707.07012)."""

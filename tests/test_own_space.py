@@ -1,0 +1,44 @@
+"""The README's own search space and Python examples, run as they stand there."""
+
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from conftest import readme_file, script
+
+from nas_tf.plugins import Part
+
+pytestmark = pytest.mark.real
+
+
+def test_the_space_keeps_the_promise(plain_space):
+    space = Part("mnas_tf.spaces", str(plain_space)).space
+    for tokens in [(0, 0, 0), (2, 1, 2)]:
+        net = space.decode(tokens)
+        assert space.encode(net) == tokens and space.architecture(net.to_json()) == net
+
+
+def test_a_search_over_the_space(plain_space, tmp_path):
+    process = script(
+        "mnas-search", f"--search_space={plain_space}", f"--run_dir={tmp_path / 'run'}", "--device=simulated",
+        "--algorithm=random_search", "--num_trials=6", "--proxy_epochs=1", "--deploy_image_size=32", "--num_workers=1",
+        "--target_latency_ms=1", "--proxy_samples=200", "--final_epochs=1",
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert "top 1" in process.stdout
+    db = sqlite3.connect(tmp_path / "run" / "trials.sqlite")
+    assert db.execute("SELECT COUNT(*) FROM trials WHERE state = 'done'").fetchone() == (6,)
+    db.close()
+    for name in ("pareto.csv", "pareto.png", "config.json", "best/model.tflite", "best/saved_model", "best/model.keras"):
+        assert (tmp_path / "run" / name).exists(), name
+
+
+def test_the_python_example(tmp_path):
+    """The notebook user's way, its run folder and its number of trials apart as written."""
+    text = readme_file("search_flowers.py")
+    assert len(text.splitlines()) < 20
+    (tmp_path / "search_flowers.py").write_text(text)
+    process = subprocess.run([sys.executable, "search_flowers.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert (tmp_path / "runs").is_dir()
