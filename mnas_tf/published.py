@@ -156,15 +156,17 @@ def _model(key, scale, input_shape, include_top, weights, input_tensor, pooling,
     if pooling not in (None, "avg", "max"):
         raise ValueError(f"Expected pooling to be None, 'avg' or 'max'. Received: pooling={pooling!r}")
     if input_tensor is None:
-        input_tensor = keras.Input(input_shape or ((224, 224, 3) if include_top else (None, None, 3)), name="image")
-    x = features(input_tensor, ARCHITECTURES[key], scale)
+        inputs = x = keras.Input(input_shape or ((224, 224, 3) if include_top else (None, None, 3)), name="image")
+    else:
+        (inputs,), x = keras.utils.get_source_inputs(input_tensor), input_tensor
+    x = features(x, ARCHITECTURES[key], scale)
     if include_top:
         x = classifier(x, scale, classifier_activation)
     elif pooling == "avg":
         x = keras.layers.GlobalAveragePooling2D(name="mean")(x)
     elif pooling == "max":
         x = keras.layers.GlobalMaxPooling2D(name="max")(x)
-    model = keras.Model(keras.utils.get_source_inputs(input_tensor), x, name=name)
+    model = keras.Model(inputs, x, name=name)
     if weights is not None:
         model.load_weights(weights)
     return model

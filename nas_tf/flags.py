@@ -127,9 +127,7 @@ def _help_text():
     for flag in own:
         form = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
         default = "" if flag.default in (None, "", []) else f" (default: {flag.default_as_str.strip(chr(39))})"
-        choices = f" One of: {', '.join(flag.parser.enum_values)}." if hasattr(flag.parser, "enum_values") else ""
-        lines.append(absl_flags.text_wrap(f"{flag.help}{choices}{default}", length=110, indent="      ",
-                                          firstline_indent=f"  {form}: "))
+        lines.append(absl_flags.text_wrap(f"{flag.help}{default}", 110, "      ", f"  {form}: "))
     return "\n".join(lines)
 
 

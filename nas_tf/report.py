@@ -100,14 +100,14 @@ def closing_table(trials, space, *, target, cost, references):
                        if states.count(state))  # fmt: skip
     lines = [f"{len(trials)} trials: {counts}", ""]
     header = f"{'':<7}{'trial':>5} {'reward':>8} {'accuracy':>9} {'latency ms':>11} {'params M':>9} {'madds M':>8}"
-    lines.append(f"{header}  architecture")
+    lines.append(header)
     for rank, trial in enumerate(points[:5], 1):
         facts = trial.measurement
         lines.append(
             f"{'top ' + str(rank):<7}{trial.id:>5} {trial.reward:>8.4f} {facts.accuracy:>9.4f} "
-            f"{_latency(facts.cost):>11} {facts.cost.num_params / 1e6:>9.2f} {facts.cost.mult_adds / 1e6:>8.1f}  "
-            f"{space.decode(trial.tokens)}"
+            f"{_latency(facts.cost):>11} {facts.cost.num_params / 1e6:>9.2f} {facts.cost.mult_adds / 1e6:>8.1f}"
         )
+    lines += ["", *(f"top {rank}: {space.decode(trial.tokens)}" for rank, trial in enumerate(points[:5], 1))]
     first = [trial for trial in trials if trial.note in _FIRST_NOTES and trial.reward is not None]
     if first:
         rewards = [trial.reward for trial in first]

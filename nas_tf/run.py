@@ -276,8 +276,11 @@ class _Progress:
         self._bar = tqdm(total=settings.num_trials, desc="trials", unit="trial", disable=None, smoothing=0.1)
 
     def close(self):
+        """Ends bar and writer; a second call does nothing."""
         self._bar.close()
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def out_of_time(self):
         hours = self._hours_before + (time.time() - self._begin) / 3600

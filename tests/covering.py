@@ -9,7 +9,8 @@ def covered_choices(space, tokens):
     return {
         (index, token)
         for index, token in enumerate(tokens)
-        if any(
+        if space.num_choices[index] == 1
+        or any(
             space.decode((*tokens[:index], other, *tokens[index + 1 :])) != architecture
             for other in range(space.num_choices[index])
             if other != token

@@ -165,7 +165,8 @@ def build_controller(num_choices, batch_size, lstm_units, embedding_size):
     embedding = keras.layers.Embedding(1 + sum(num_choices), embedding_size, name="embedding")
     cell = keras.layers.LSTMCell(lstm_units, name="lstm")
 
-    first_row, row = 1, ops.zeros((batch_size,), "int32")
+    # From an input, or Keras would take the first step for a constant and leave its weights out of the model.
+    first_row, row = 1, ops.zeros_like(given[:, 0])
     states = [ops.zeros((batch_size, lstm_units)), ops.zeros((batch_size, lstm_units))]
     tokens, scores = [], []
     for i, choices in enumerate(num_choices):

@@ -25,7 +25,7 @@ class Config:
     python: str = knob("", "Python of the virtual environment that holds the runtime; empty: this one.")
     warmup_seconds: float = knob(0.2, "Seconds of runs before any counts.")
     min_seconds: float = knob(0.5, "Seconds of counted runs at least.")
-    max_seconds: float = knob(5.0, "Seconds of counted runs at most, if the median does not stand still before.")
+    max_seconds: float = knob(3.0, "Seconds of counted runs at most, if the median does not stand still before.")
     stable_within: float = knob(0.01, "The median stands still once three thirds of the runs agree within this fraction.")
 
     def __post_init__(self):

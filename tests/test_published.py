@@ -1,0 +1,109 @@
+"""Published networks against timm's counts (shared FACTS, verified table) and `keras.applications`' promises."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from mnas_tf import published
+from mnas_tf.spaces.mnasnet import MnasNet, Scale
+from nas_tf.complexity import mult_adds, num_params
+from nas_tf.trial import UserError
+
+# timm 1.0.31 (semnasnet_*, mnasnet_*): trainable parameters, and M multiply-adds at 224 px with 1000 classes.
+TIMM = [
+    ("mnasnet_a1", 1.0, 3_887_038, 311.58),
+    ("mnasnet_a1", 0.5, 2_082_006, 103.16),
+    ("mnasnet_a1", 0.75, 2_912_278, 223.45),
+    ("mnasnet_a1", 1.4, 6_105_992, 586.32),
+    ("mnasnet_b1", 1.0, 4_383_312, 314.42),
+    ("mnasnet_b1", 0.5, 2_218_512, 104.46),
+    ("mnasnet_b1", 0.75, 3_170_208, 215.49),
+    ("mnasnet_b1", 1.4, 7_115_728, 588.80),
+    ("mnasnet_small", 1.0, 2_030_264, 68.34),
+]
+FUNCTIONS = [
+    (published.MnasNetA1, "mnasnet_a1"),
+    (published.MnasNetB1, "mnasnet_b1"),
+    (published.MnasNetSmall, "mnasnet_small"),
+    (published.MnasNetD1, "mnasnet_d1"),
+]
+
+
+@pytest.mark.parametrize("name,alpha,params,millions", TIMM)
+def test_counts_are_timms(name, alpha, params, millions):
+    model = published.build(name, Scale(width_multiplier=alpha))
+    assert num_params(model) == params
+    assert mult_adds(model) == pytest.approx(1e6 * millions, abs=0.005e6)  # the table's last digit
+
+
+@pytest.mark.parametrize("network", published.ARCHITECTURES.values(), ids=published.ARCHITECTURES)
+def test_every_published_network_is_plain_data(network):
+    assert MnasNet.parse(str(network)) == network
+    assert MnasNet.from_json(json.loads(json.dumps(network.to_json()))) == network
+
+
+def test_d1_has_its_kernels_and_expansions():
+    model = published.build("mnasnet_d1_320", Scale(32, 10))
+    assert model.get_layer("block7_layer1_depthwise_conv").kernel_size == (7, 7)
+    assert model.get_layer("block7_layer1_expand_conv").filters == 9 * 160
+
+
+@pytest.mark.parametrize("function,name", FUNCTIONS)
+def test_functions_build_their_network(function, name):
+    model = function(input_shape=(32, 32, 3), classes=7, classifier_activation=None)
+    assert model.name == name
+    assert model.output_shape == (None, 7)
+    assert num_params(model) == num_params(published.build(name, Scale(32, 7)))
+
+
+def test_features_without_the_top():
+    model = published.MnasNetSmall(include_top=False)
+    assert model.output_shape == (None, None, None, 1280)
+    assert published.MnasNetSmall((64, 64, 3), include_top=False).output_shape == (None, 2, 2, 1280)
+    for pooling in ("avg", "max"):
+        assert published.MnasNetSmall(include_top=False, pooling=pooling).output_shape == (None, 1280)
+    with pytest.raises(ValueError, match=r"Expected pooling to be None, 'avg' or 'max'. Received: pooling='sum'"):
+        published.MnasNetSmall(include_top=False, pooling="sum")
+
+
+def test_input_tensor_is_built_upon():
+    image = keras.Input((40, 40, 3))
+    model = published.MnasNetSmall(input_tensor=keras.layers.Rescaling(2.0, -1.0)(image), classes=3)
+    assert model.inputs[0] is image
+    assert any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers)
+
+
+def test_weights_are_loaded_from_a_file(tmp_path):
+    first = published.MnasNetSmall((32, 32, 3), alpha=0.5, classes=4)
+    first.save_weights(tmp_path / "small.weights.h5")
+    first.save(tmp_path / "small.keras")
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype("float32")
+    for name in ("small.weights.h5", "small.keras"):
+        second = published.MnasNetSmall((32, 32, 3), alpha=0.5, classes=4, weights=tmp_path / name)
+        np.testing.assert_array_equal(second(image), first(image))
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "gone.weights.h5", "gone.keras"])
+def test_unknown_weights_are_refused(weights):
+    with pytest.raises(ValueError, match=f"There are no published weights of MnasNet.*Received: weights='{weights}'"):
+        published.MnasNetA1(weights=weights)
+
+
+def test_networks_timed_beside_a_search():
+    assert published.architecture("mnasnet_a1") is published.ARCHITECTURES["mnasnet_a1"]
+    assert published.architecture("mobilenet_v2") is published.architecture("nasnet_mobile") is None
+    # MobileNetV2, table 4: 300 M multiply-adds. NASNet, table 2: 564 M; parameters: FACTS, moving statistics included.
+    assert mult_adds(published.build("mobilenet_v2", Scale())) == pytest.approx(300e6, abs=1e6)
+    assert published.build("mobilenet_v2", Scale(32, 5, 0.5)).output_shape == (None, 5)
+    nasnet = published.build("nasnet_mobile", Scale(width_multiplier=0.5))
+    assert mult_adds(nasnet) == pytest.approx(564e6, abs=0.5e6)
+    assert nasnet.count_params() == 5_326_716
+
+
+def test_references_that_cannot_be_built_are_refused():
+    with pytest.raises(UserError, match=r"Expected a published network, one of mnasnet_a1, .*Received: 'squeezenet'"):
+        published.build("squeezenet", Scale())
+    with pytest.raises(UserError, match=r"mobilenet_v2 for images of 32 px or more. Received: image_size=24"):
+        published.build("mobilenet_v2", Scale(24))
