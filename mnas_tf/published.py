@@ -34,10 +34,15 @@ ARCHITECTURES = {
     ),
 }
 KERAS_APPLICATIONS = ("mobilenet_v2", "nasnet_mobile")
+# What an estimator judges in place of Keras's MobileNetV2: the same layers, ReLU6 apart (arXiv 1801.04381, table 2).
+MOBILENET_V2 = MnasNet.parse(
+    "r1_k3_s11_e1_i32_o16_noskip r2_k3_s22_e6_i16_o24 r3_k3_s22_e6_i24_o32 r4_k3_s22_e6_i32_o64 r3_k3_s11_e6_i64_o96 "
+    "r3_k3_s22_e6_i96_o160 r1_k3_s11_e6_i160_o320_noskip"
+)
 
 
 def architecture(name):
-    """The `MnasNet` called `name`, or None for a network that Keras builds (`KERAS_APPLICATIONS`).
+    """The `MnasNet` called `name`, or the same layers as Keras's network of that name has; None for NASNet-A mobile.
 
     Raises:
         UserError: no published network has that name.
@@ -45,7 +50,7 @@ def architecture(name):
     if name not in ARCHITECTURES and name not in KERAS_APPLICATIONS:
         known = ", ".join((*ARCHITECTURES, *KERAS_APPLICATIONS))
         raise UserError(f"Expected a published network, one of {known}. Received: {name!r}")
-    return ARCHITECTURES.get(name)
+    return {**ARCHITECTURES, "mobilenet_v2": MOBILENET_V2}.get(name)
 
 
 def build(name, scale):
@@ -55,7 +60,7 @@ def build(name, scale):
         UserError: no published network has that name, or Keras does not build it so small.
     """
     network = architecture(name)
-    if network is not None:
+    if name in ARCHITECTURES:
         return build_mnasnet(network, scale)
     if scale.image_size < 32:
         raise UserError(f"Keras builds {name} for images of 32 px or more. Received: image_size={scale.image_size}")

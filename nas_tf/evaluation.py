@@ -89,13 +89,19 @@ class Evaluator:
         return self._cost(keras, model, architecture)
 
     def reference_cost(self, name):
-        """`nas_tf.trial.Cost` of a published network, or None where the device cannot estimate it."""
+        """`nas_tf.trial.Cost` of a published network, or None where the device knows it not or it is built no smaller.
+
+        Raises:
+            UserError: no published network has that name.
+        """
         module = importlib.import_module(self._setup.references)
         architecture = module.architecture(name)
-        if architecture is None and self._device is not None and not isinstance(self._device, Meter):
+        is_estimator = self._device is not None and not isinstance(self._device, Meter)
+        if is_estimator and not isinstance(architecture, type(self._space.decode((0,) * len(self._space.decisions)))):
             return None
         keras = _fresh_keras(self._setup.seed)
-        return self._cost(keras, module.build(name, self._setup.deploy_scale), architecture)
+        build = self._space.build if is_estimator else module.build
+        return self._cost(keras, build(architecture if is_estimator else name, self._setup.deploy_scale), architecture)
 
     def _cost(self, keras, model, architecture):
         from nas_tf import complexity

@@ -70,18 +70,20 @@ def draw_pareto(path, trials, *, cost, target, references, title):
                      label=f"best reward (trial {points[0].id})")  # fmt: skip
     if target:
         axes.axvline(target, color="black", ls="--", lw=1.2, label=f"target: {_number(target, cost)}")
-    right = max([*xs, target or 0], default=1) * 1.15
-    low, high = axes.get_ylim()
-    for row, (name, reference) in enumerate(references.items()):
-        value = cost_of(reference, cost)
-        inside = value <= right
-        if inside:
+    right = max([*xs, target or 0], default=1) * 1.1
+    beyond = 0
+    for name, reference in references.items():
+        value, label = cost_of(reference, cost), f"{name} {_number(cost_of(reference, cost), cost)}"
+        if value <= right:
             axes.axvline(value, color="tab:gray", ls=":", lw=1)
-        axes.annotate(f"{name} {_number(value, cost)}{'' if inside else ' →'}",
-                      (value if inside else right, high - (0.04 + 0.05 * row) * (high - low)), xytext=(-3, 0),
-                      textcoords="offset points", ha="right", fontsize=8, color="dimgray")  # fmt: skip
+            axes.annotate(label, (value, 0.99), xycoords=("data", "axes fraction"), xytext=(2, 0), rotation=90,
+                          textcoords="offset points", va="top", fontsize=8, color="dimgray")  # fmt: skip
+        else:
+            axes.annotate(f"{label} →", (0.99, 0.98 - 0.05 * beyond), xycoords="axes fraction", ha="right", va="top",
+                          fontsize=8, color="dimgray")  # fmt: skip
+            beyond += 1
     axes.set_xlim(left=0, right=right)
-    axes.set_ylim(low, high)
+    axes.margins(y=0.2)
     axes.set_xlabel(f"deployment network's {_UNITS[cost]}")
     axes.set_ylabel("proxy's validation accuracy (%)")
     axes.set_title(title, fontsize=10)

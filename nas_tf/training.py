@@ -90,8 +90,9 @@ def train(child, dataset, recipe, *, max_steps=None, progress=None):
             )  # fmt: skip
         else:
             history = model.fit(
-                train_split.batches(recipe.batch_size, True), epochs=recipe.epochs, callbacks=callbacks, verbose=0
-            )
+                train_split.batches(recipe.batch_size, True), epochs=recipe.epochs,
+                shuffle=False, callbacks=callbacks, verbose=0,
+            )  # fmt: skip
     except Exception as error:
         if type(error).__name__ in ("ResourceExhaustedError", "MemoryError"):
             raise InfeasibleArchitecture("The child does not fit into memory while it is trained") from error

@@ -1,4 +1,4 @@
-"""Published networks against timm's counts (shared FACTS, verified table) and `keras.applications`' promises."""
+"""Published networks against the counts of timm's and against the promises of `keras.applications`."""
 
 import json
 
@@ -8,6 +8,7 @@ import pytest
 
 from mnas_tf import published
 from mnas_tf.spaces.mnasnet import MnasNet, Scale
+from mnas_tf.spaces.mnasnet import build as build_mnasnet
 from nas_tf.complexity import mult_adds, num_params
 from nas_tf.trial import UserError
 
@@ -107,3 +108,9 @@ def test_references_that_cannot_be_built_are_refused():
         published.build("squeezenet", Scale())
     with pytest.raises(UserError, match=r"mobilenet_v2 for images of 32 px or more. Received: image_size=24"):
         published.build("mobilenet_v2", Scale(24))
+
+
+def test_mobilenet_v2_as_plain_data_has_the_layers_of_keras():
+    ours = build_mnasnet(published.architecture("mobilenet_v2"), Scale(224))
+    theirs = published.build("mobilenet_v2", Scale(224))
+    assert mult_adds(ours) == mult_adds(theirs) and num_params(ours) == num_params(theirs)

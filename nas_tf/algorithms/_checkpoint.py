@@ -43,10 +43,10 @@ def read(path, identity):
             arrays = [file[f"array_{i}"] for i in range(content["arrays"])]
         state, found = content["state"], content["identity"]
     except FileNotFoundError as error:
-        raise UserError(f"Expected the saved state of algorithm {identity['algorithm']!r}. No such file: {path}") from error
+        raise UserError(f"Expected the saved state of {identity['algorithm']!r}. There is no file {path}") from error
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"Expected the saved state of algorithm {identity['algorithm']!r}. Received: a damaged file, {path} "
+            f"Expected the saved state of {identity['algorithm']!r}. Received: a damaged file, {path} "
             f"({type(error).__name__}: {error}). Delete it, and the search starts from its recorded trials"
         ) from error
     for name, expected in json.loads(json.dumps(identity)).items():

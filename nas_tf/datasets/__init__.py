@@ -1,5 +1,5 @@
-"""Image data sets, one a file. Each file exposes a frozen dataclass `Config` (its fields become flags, prefixed with the
-file's name; no Keras or TensorFlow at import) and
+"""Image data sets, one a file. Each file exposes a frozen dataclass `Config` (its fields become flags, prefixed with
+the file's name; no Keras or TensorFlow at import) and
 `make(config, *, data_dir, image_size, num_samples, seed) -> Dataset`: images resized to `image_size` x `image_size`,
 at most `num_samples` of them in the train split (0: all), drawn stratified by class with `seed`; `data_dir` is None
 where the user gave none."""
@@ -101,7 +101,8 @@ def partition(labels, class_names, fractions, num_samples, seed):
         UserError: there is one class only, a class has too few images, or `num_samples` is smaller than the classes.
     """
     sizes = np.bincount(labels, minlength=len(class_names))
-    _check_classes(sizes, class_names, fractions, num_samples)
+    check_classes(class_names, num_samples)
+    _check_sizes(sizes, class_names, [*fractions, "train"])
     rng = np.random.default_rng(seed)
     by_class = [rng.permutation(group) for group in np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])]
     counts = {part: round(fraction * len(labels)) for part, fraction in fractions.items()}
@@ -116,19 +117,23 @@ def partition(labels, class_names, fractions, num_samples, seed):
     return indices
 
 
-def _check_classes(sizes, class_names, fractions, num_samples):
+def check_classes(class_names, num_samples):
+    """Raises `nas_tf.trial.UserError` unless there are two classes, and a sample of each is asked for."""
     if len(class_names) < 2:
-        raise UserError(f"Expected at least two classes. Received: one, {class_names[0]!r}. Add images of another class")
-    rarest, parts = int(np.argmin(sizes)), [*fractions, "train"]
-    if sizes[rarest] < len(parts):
-        raise UserError(
-            f"Expected at least {len(parts)} images of every class, one each for {', '.join(parts)}. "
-            f"Received: {sizes[rarest]} of class {class_names[rarest]!r}. Add images or leave the class out"
-        )
+        raise UserError(f"Expected at least two classes. Received: one, {class_names[0]!r}. Add images of another")
     if 0 < num_samples < len(class_names):
         raise UserError(
             f"Expected num_samples (--proxy_samples) to be 0 for all images, or at least one for each of the "
             f"{len(class_names)} classes. Received: num_samples={num_samples}"
+        )
+
+
+def _check_sizes(sizes, class_names, parts):
+    rarest = int(np.argmin(sizes))
+    if sizes[rarest] < len(parts):
+        raise UserError(
+            f"Expected at least {len(parts)} images of every class, one each for {', '.join(parts)}. "
+            f"Received: {sizes[rarest]} of class {class_names[rarest]!r}. Add images or leave the class out"
         )
 
 

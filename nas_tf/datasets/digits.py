@@ -1,7 +1,7 @@
 """scikit-learn's handwritten digits: 1,797 real images that lie inside its package and need no network.
 
-Pixels of 0 to 16 become 0 to 255, 8 x 8 grey becomes `image_size` x `image_size` RGB (bilinear). One fifth of all images
-is the test split, one fifth validation.
+Pixels of 0 to 16 become 0 to 255, 8 x 8 grey becomes `image_size` x `image_size` RGB (bilinear). One fifth of all
+images is the test split, one fifth validation.
 """
 
 import dataclasses

@@ -24,8 +24,8 @@ _SPLIT_FOLDERS = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    validation_fraction: float = knob(0.1, "Share of the training images drawn for validation if there is no val folder.")
-    test_fraction: float = knob(0.1, "Share of the training images drawn for testing if there is no test folder.")
+    validation_fraction: float = knob(0.1, "Share of the training images drawn where validation has no folder.")
+    test_fraction: float = knob(0.1, "Share of the training images drawn where testing has no folder.")
     fit: typing.Literal["stretch", "crop"] = knob(
         "stretch", "How an image that is not square becomes square: the whole of it stretched, or its middle cropped."
     )
