@@ -17,14 +17,14 @@ def best_network(request, space, best, folder):
     """Trains and exports a search's best trial into `folder`, unless it holds it already; its description."""
     settings, setup = request.settings, request.setup
     folder, architecture = pathlib.Path(folder), space.decode(best.tokens)
-    asked = {"trial": best.id, "final_epochs": settings.final_epochs, "fingerprint": architecture.fingerprint}
+    asked = {"trial": best.id, "epochs": settings.final_epochs, "fingerprint": architecture.fingerprint}
     try:
         description = json.loads((folder / "architecture.json").read_text())
         if description["asked"] == asked:
             return description
     except (OSError, ValueError, KeyError):
         pass  # absent, or left by an earlier best: made anew
-    dataset = setup.make_dataset(setup.deploy_scale.image_size, 0)
+    dataset = setup.make_dataset(setup.deploy_scale.image_size, settings.final_samples)
     cost = best.measurement.cost
     description = {
         **describe(setup.space, architecture, setup.deploy_scale, dataset),

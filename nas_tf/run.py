@@ -44,12 +44,13 @@ class Settings:
     proxy_image_size: int = knob(32, "Height and width of the images on which children are trained, in pixels.")
     proxy_samples: int = knob(0, "Training images that a child sees, drawn by class; 0: all.")
     deploy_image_size: int = knob(224, "Height and width, in pixels, at which the network ships and its cost counts.")
-    final_epochs: int = knob(5, "Epochs, on all training images and at the deployment scale, for the best network.")
+    final_epochs: int = knob(5, "Epochs, at the deployment scale, of the best network; 0 leaves it untrained.")
+    final_samples: int = knob(0, "Training images for these epochs, drawn by class; 0: all.")
     warm_start: str = knob("", "Folder of an earlier run whose trials are judged anew and learned from first.")
 
     def __post_init__(self):
         for name, least in (("num_trials", 1), ("proxy_image_size", 1), ("deploy_image_size", 1), ("num_workers", 0),
-                            ("proxy_samples", 0), ("final_epochs", 0), ("seed", 0), ("worker_memory_mb", 1)):  # fmt: skip
+                            ("proxy_samples", 0), ("final_epochs", 0), ("final_samples", 0), ("seed", 0), ("worker_memory_mb", 1)):  # fmt: skip
             if getattr(self, name) < least:
                 raise UserError(f"Expected --{name} of at least {least}. Received: {getattr(self, name)}")
         if self.max_hours is not None and not (math.isfinite(self.max_hours) and self.max_hours > 0):
@@ -218,9 +219,10 @@ def _announcement(request, rehearsal, workers, reward, space):
         architecture = space.decode(_some_tokens(space, settings.seed))
         proxy, deploy = (mult_adds(space.build(architecture, each)) for each in (setup.proxy_scale, setup.deploy_scale))
         seconds = settings.final_epochs * steps / setup.recipe.epochs * trained.step_seconds * deploy / proxy
+        same = settings.final_samples == settings.proxy_samples
         lines.append(
             f"then {settings.final_epochs} epochs of the best network at {settings.deploy_image_size} px: at most about "
-            f"{seconds / 60:.0f} minutes{'' if settings.proxy_samples == 0 else ' for so many samples, more for all'}"
+            f"{seconds / 60:.0f} minutes{'' if same else ' for as many images as the children see'}"
         )
     return "\n".join(lines)
 

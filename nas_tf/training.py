@@ -18,8 +18,8 @@ class Recipe:
     """
 
     epochs: int
-    batch_size: int = 64
-    learning_rate: float = 0.1
+    batch_size: int = 32
+    learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 1e-4
     label_smoothing: float = 0.0
@@ -36,8 +36,8 @@ class ProxyRecipe:
     """The knobs of a search's own training; the rest of `Recipe` stays at its defaults."""
 
     proxy_epochs: int = knob(5, "Epochs for which each child is trained.")
-    proxy_batch_size: int = knob(64, "Images in a training step of a child.")
-    proxy_learning_rate: float = knob(0.1, "Peak learning rate of a child's cosine schedule.")
+    proxy_batch_size: int = knob(32, "Images in a training step of a child.")
+    proxy_learning_rate: float = knob(0.01, "Peak learning rate of a child's cosine schedule.")
 
     @property
     def recipe(self):

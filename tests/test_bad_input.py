@@ -133,7 +133,7 @@ def test_grey_images_of_odd_sizes_are_fine(tmp_path, images, plain_space):
 def test_a_run_folder_made_with_other_settings(tmp_path, plain_space):
     assert search(tmp_path, *small(plain_space, "--num_trials=2")).returncode == 0
     process = search(tmp_path, *small(plain_space, "--num_trials=2", "--seed=7", "--proxy_batch_size=16"))
-    assert_one_line(process, 2, "made with other settings", "--seed=7 (was 0)", "--proxy_batch_size=16 (was 64)")
+    assert_one_line(process, 2, "made with other settings", "--seed=7 (was 0)", "--proxy_batch_size=16 (was 32)")
     process = search(tmp_path, *small(plain_space, "--num_trials=2", "--simulated_overhead_ms=3"))
     assert_one_line(process, 2, "--simulated_overhead_ms=3.0 (was null)")
     process = search(tmp_path, *small(plain_space, "--num_trials=3", "--max_hours=2"))
@@ -147,7 +147,7 @@ def test_a_run_folder_made_with_other_settings(tmp_path, plain_space):
     process = search(
         tmp_path, *small(plain_space, f"--warm_start={tmp_path / 'run'}", "--proxy_batch_size=16"), run_dir="other"
     )
-    assert_one_line(process, 2, "--warm_start=", "--proxy_batch_size=64", "this run's with 16")
+    assert_one_line(process, 2, "--warm_start=", "--proxy_batch_size=32", "this run's with 16")
     process = search(tmp_path, *small(plain_space, "--warm_start=nowhere"), run_dir="third")
     assert_one_line(process, 2, "Expected the folder of a run", "nowhere")
 

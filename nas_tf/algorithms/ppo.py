@@ -43,10 +43,9 @@ class Config:
     """Settings whose default is None take the value of `preset`.
 
     `paper` holds the figures of NASNet's appendix A, meant for thousands of trials: in the first hundred it is random
-    search in effect. `small_budget` is meant for tens to hundreds of trials: half the batch for twice the updates, a
-    learning rate 9 times as high, normalised advantages (the accuracies of good architectures differ by a percent or
-    less, which Adam's step forgives but the entropy bonus does not), and an entropy weight that fits advantages of
-    size 1. Its values were tuned on NAS-Bench-201 and on a sum of 35 random terms (benchmarks/search_algorithms.py).
+    search in effect. `small_budget` is meant for tens to hundreds: half the batch for twice the updates, a learning
+    rate 9 times as high, and advantages normalised, since the accuracies of good architectures differ by a percent or
+    less; the entropy weight fits advantages of size 1. benchmarks/search_algorithms.py compares the two.
 
     Three settings stand in neither paper. `clip_range` is 0.2, the best in table 1 of the PPO paper. `inner_epochs` is
     5, as NNI repeats, between the PPO paper's 3 (Atari) and 10 (MuJoCo). `embedding_size` is the LSTM's size, as in
