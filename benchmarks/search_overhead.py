@@ -33,7 +33,9 @@ def time_controller(num_suggestions):
     begin, updates = time.perf_counter(), 0
     for start in range(0, num_suggestions, algorithm.batch_size):
         suggestions = algorithm.suggest(algorithm.batch_size)
-        trials = [Trial(start + i, each.tokens, reward=float(rng.uniform(0.4, 0.7))) for i, each in enumerate(suggestions)]
+        trials = [
+            Trial(start + i, each.tokens, reward=float(rng.uniform(0.4, 0.7))) for i, each in enumerate(suggestions)
+        ]
         algorithm.update(trials)
         updates += 1
     return time.perf_counter() - begin, updates

@@ -16,7 +16,9 @@ from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    network_dir: str = knob("", "Folder with architecture.json and model.keras, as mnas-train and mnas-search write it.")
+    network_dir: str = knob(
+        "", "Folder with architecture.json and model.keras, as mnas-train and mnas-search write it."
+    )
     out_dir: str = knob("", "Folder for model.tflite and saved_model; empty: the same.")
     batch_size: int = knob(1, "Batch size that the TFLite file is fixed to.")
     device: str = knob("host", "Where the file is timed.", folder="nas_tf.devices")

@@ -2,8 +2,8 @@
 
 mnas-search --run_dir=runs/flowers --dataset=image_folder --data_dir=flowers/ --num_trials=200
 
-Each trial trains a child at the proxy scale and times its deployment network, converted to TFLite, on --device. The same
-command on the same --run_dir goes on where it stopped.
+Each trial trains a child at the proxy scale and times its deployment network, converted to TFLite, on --device. The
+same command on the same --run_dir goes on where it stopped.
 """
 
 import dataclasses
@@ -48,8 +48,10 @@ def search(settings, objective=None, limits=None, proxy=None, parts=None, say=pr
         space=space,
         dataset=dataset,
         data_dir=settings.data_dir or None,
-        # Few steps: a moving average over 100 of them would still hold its initial values.
-        proxy_scale=scale(settings.proxy_image_size, num_classes, settings.proxy_width_multiplier, bn_momentum=0.9),
+        # Few steps: a moving average over 100 of them would still hold its initial values, and dropout only slows them.
+        proxy_scale=scale(
+            settings.proxy_image_size, num_classes, settings.proxy_width_multiplier, bn_momentum=0.9, dropout_rate=0.0
+        ),
         deploy_scale=scale(settings.deploy_image_size, num_classes, settings.deploy_width_multiplier, bn_momentum=0.9),
         recipe=proxy.recipe,
         proxy_samples=settings.proxy_samples,

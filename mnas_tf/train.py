@@ -1,6 +1,6 @@
 """Trains one network of the MnasNet family and writes its folder: architecture.json, model.keras, TFLite, SavedModel.
 
-mnas-train --architecture=runs/first/best/architecture.json --dataset=image_folder --data_dir=flowers/ --out_dir=flowers_net
+mnas-train --architecture=runs/first/best/architecture.json --dataset=image_folder --data_dir=flowers/ --out_dir=net
 mnas-train --architecture=mnasnet_a1 --image_size=96 --epochs=20 --out_dir=a1
 """
 
@@ -29,7 +29,7 @@ class Settings:
     num_samples: int = knob(0, "Training images, drawn by class; 0: all.")
     epochs: int = knob(10, "Epochs.")
     batch_size: int = knob(32, "Images in a step.")
-    learning_rate: float = knob(0.01, "Peak of the cosine schedule.")
+    learning_rate: float = knob(0.02, "Peak of the cosine schedule.")
     weight_decay: float = knob(1e-4, "Weight decay of the kernels.")
     label_smoothing: float = knob(0.0, "Probability that labels give away evenly.")
     bn_momentum: float = knob(0.9, "Momentum of batch normalisation; 0.99 suits thousands of steps.")
@@ -55,8 +55,8 @@ def read_architecture(text, space):
         return published.ARCHITECTURES[text]
     if "_" not in text or not text.startswith("r"):
         raise UserError(
-            f"Expected --architecture to be an architecture.json, block strings such as r1_k3_s11_e1_i32_o16_noskip, or "
-            f"one of {', '.join(published.ARCHITECTURES)}. Received: {text!r}"
+            "Expected --architecture to be an architecture.json, block strings such as r1_k3_s11_e1_i32_o16_noskip, "
+            f"or one of {', '.join(published.ARCHITECTURES)}. Received: {text!r}"
         )
     return MnasNet.parse(text)
 

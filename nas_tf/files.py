@@ -27,4 +27,6 @@ def check_writable(folder):
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise UserError(f"Expected a folder that can be written. Received: {str(folder)!r}: {error.strerror}") from error
+        raise UserError(
+            f"Expected a folder that can be written. Received: {str(folder)!r}: {error.strerror}"
+        ) from error

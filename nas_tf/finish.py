@@ -7,7 +7,7 @@ import pathlib
 from nas_tf.export import to_keras, to_saved_model, to_tflite
 from nas_tf.files import write_file
 from nas_tf.quiet import import_keras, quiet
-from nas_tf.training import Recipe, evaluate, train
+from nas_tf.training import evaluate, train
 from nas_tf.trial import UserError
 
 INPUT = "float32 RGB in [-1, 1]: pixel / 127.5 - 1"

@@ -119,8 +119,12 @@ def _fail(error, status):
 
 def _help_text():
     own = sorted(
-        (flag for module, flags in absl_flags.FLAGS.flags_by_module_dict().items() for flag in flags
-         if not module.startswith("absl")),
+        (
+            flag
+            for module, flags in absl_flags.FLAGS.flags_by_module_dict().items()
+            for flag in flags
+            if not module.startswith("absl")
+        ),
         key=lambda flag: flag.name,
     )
     lines = []

@@ -1,4 +1,4 @@
-"""The SQLite file of a run: its only reader and writer. One transaction a fact, so that a kill loses nothing finished."""
+"""The SQLite file of a run: its only reader and writer. One transaction a fact: a kill loses nothing finished."""
 
 import contextlib
 import datetime
@@ -43,7 +43,19 @@ CREATE TABLE devices (id TEXT PRIMARY KEY, description TEXT NOT NULL);
 CREATE TABLE sessions (started_at TEXT NOT NULL, last_seen_at TEXT NOT NULL);
 PRAGMA user_version = 1;
 """
-_NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "afs", "fuse.sshfs", "lustre", "gpfs", "glusterfs", "ceph", "webdav")
+_NETWORK_FILE_SYSTEMS = (
+    "nfs",
+    "cifs",
+    "smb",
+    "9p",
+    "afs",
+    "fuse.sshfs",
+    "lustre",
+    "gpfs",
+    "glusterfs",
+    "ceph",
+    "webdav",
+)
 
 
 class Records:
@@ -98,7 +110,8 @@ class Records:
         ]
         with self._writing() as db:
             db.executemany(
-                "INSERT INTO trials (id, tokens, note, architecture, fingerprint, started_at) VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO trials (id, tokens, note, architecture, fingerprint, started_at) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
                 rows,
             )
 
@@ -201,7 +214,9 @@ class Records:
             db.execute("INSERT OR IGNORE INTO devices VALUES (?, ?)", (device_id, json.dumps(description)))
 
     def _of_trials(self, where):
-        return self._db.execute(f"SELECT * FROM measurements WHERE trial_id IS NOT NULL AND {where} ORDER BY rowid DESC")
+        return self._db.execute(
+            f"SELECT * FROM measurements WHERE trial_id IS NOT NULL AND {where} ORDER BY rowid DESC"
+        )
 
     def _measure_cost(self, db, trial_id, cost, device_id, details):
         details = {**details, **_cost_json(cost)}

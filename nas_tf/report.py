@@ -49,7 +49,7 @@ def write_pareto_csv(path, trials, space, cost="latency_ms"):
 
 
 def draw_pareto(path, trials, *, cost, target, references, title):
-    """Writes a picture of all trials, accuracy against cost: the front, the best by reward, the target, and the costs of
+    """Writes a picture of all trials, accuracy against cost: the front, the best by reward, the target, the costs of
     published networks (dict of name to `nas_tf.trial.Cost`) as vertical marks."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import math
 import time
 import typing
@@ -49,8 +48,10 @@ class Settings:
     warm_start: str = knob("", "Folder of an earlier run whose trials are judged anew and learned from first.")
 
     def __post_init__(self):
-        for name, least in (("num_trials", 1), ("proxy_image_size", 1), ("deploy_image_size", 1), ("num_workers", 0),
-                            ("proxy_samples", 0), ("final_epochs", 0), ("final_samples", 0), ("seed", 0), ("worker_memory_mb", 1)):  # fmt: skip
+        counts = ("num_workers", "proxy_samples", "final_epochs", "final_samples", "seed")
+        sizes = ("num_trials", "proxy_image_size", "deploy_image_size", "worker_memory_mb")
+        for name in (*counts, *sizes):
+            least = int(name in sizes)
             if getattr(self, name) < least:
                 raise UserError(f"Expected --{name} of at least {least}. Received: {getattr(self, name)}")
         if self.max_hours is not None and not (math.isfinite(self.max_hours) and self.max_hours > 0):
@@ -120,7 +121,7 @@ def run(request, say=print):
             records.add_device(device_id, description)
         workers = _make_workers(settings, setup, folder)
         stack.callback(workers.close)
-        say(f"{dataset.describe()['name']}: {json.dumps(dataset.describe())}")
+        say(_data_line(dataset))
         references, rehearsal = _measure_references(request, workers, records, space, device_id)
         reward = request.objective.resolve(references)
         say(_announcement(request, rehearsal, workers, reward, space))
@@ -140,6 +141,12 @@ def run(request, say=print):
         return _results(request, records, space, folder, reward, references, say)
 
 
+def _data_line(dataset):
+    facts = dataset.describe()
+    splits = ", ".join(f"{count} {split}" for split, count in facts["num_examples"].items())
+    return f"{dataset.name}: {splits} images of {dataset.num_classes} classes, from {facts['source']}"
+
+
 def num_classes(dataset, settings):
     """int: how many classes the data set that `settings` name has; reads no image."""
     dataset = dataset.module.make(
@@ -152,7 +159,10 @@ def num_classes(dataset, settings):
 def _describe_space(setup):
     space = setup.space.space
     decisions = {decision.name: list(decision.choices) for decision in space.decisions}
-    scales = {"proxy_scale": dataclasses.asdict(setup.proxy_scale), "deploy_scale": dataclasses.asdict(setup.deploy_scale)}
+    scales = {
+        "proxy_scale": dataclasses.asdict(setup.proxy_scale),
+        "deploy_scale": dataclasses.asdict(setup.deploy_scale),
+    }
     return {"part": setup.space.to_json(), "name": space.name, "decisions": decisions, **scales}
 
 
@@ -221,8 +231,8 @@ def _announcement(request, rehearsal, workers, reward, space):
         seconds = settings.final_epochs * steps / setup.recipe.epochs * trained.step_seconds * deploy / proxy
         same = settings.final_samples == settings.proxy_samples
         lines.append(
-            f"then {settings.final_epochs} epochs of the best network at {settings.deploy_image_size} px: at most about "
-            f"{seconds / 60:.0f} minutes{'' if same else ' for as many images as the children see'}"
+            f"then {settings.final_epochs} epochs of the best network at {settings.deploy_image_size} px: at most "
+            f"about {seconds / 60:.0f} minutes{'' if same else ' for as many images as the children see'}"
         )
     return "\n".join(lines)
 
@@ -323,7 +333,9 @@ def _results(request, records, space, folder, reward, references, say):
         say("No trial succeeded: there is no best network. The column `infeasible` of trials.sqlite says why")
         return result
     report.write_pareto_csv(folder.pareto_csv, trials, space, cost)
-    title = f"{space.name} on {request.settings.dataset}, {len(report.done(trials))} networks, {request.settings.device}"
+    title = (
+        f"{space.name} on {request.settings.dataset}, {len(report.done(trials))} networks, {request.settings.device}"
+    )
     report.draw_pareto(folder.pareto_png, trials, cost=cost, target=target, references=shown, title=title)
     say(report.closing_table(trials, space, target=target, cost=cost, references=shown))
     say(f"\n{folder.pareto_png}\n{folder.pareto_csv}")

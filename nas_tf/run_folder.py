@@ -38,7 +38,9 @@ class RunFolder:
         asked = json.loads(json.dumps({"flags": flags, "device": device, "space": space}))
         if not self.config.exists():
             if self.records.exists():
-                raise UserError(f"Expected {self.path} to hold config.json beside trials.sqlite; choose another --run_dir")
+                raise UserError(
+                    f"Expected {self.path} to hold config.json beside trials.sqlite; choose another --run_dir"
+                )
             versions = {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()}
             made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             write_file(self.config, json.dumps({**asked, "versions": versions, "made_at": made_at}, indent=2) + "\n")
@@ -56,8 +58,8 @@ class RunFolder:
         ]
         if differing:
             raise UserError(
-                f"{self.path} was made with other settings: {'; '.join(differing)}. Give those again, or choose another "
-                "--run_dir"
+                f"{self.path} was made with other settings: {'; '.join(differing)}. Give those again, or choose "
+                "another --run_dir"
             )
 
     def read(self):

@@ -13,8 +13,8 @@ _MAX_FAILURES_IN_A_ROW = 3
 class Search:
     """A search over `space` by `algorithm`, whose evaluations `workers` run and whose history `records` keep.
 
-    What was recorded before is replayed: the algorithm is given the same trials in the same order, so that it goes on as
-    if it had never stopped. `on_trial` is called with each `Trial` that finishes, a replayed one too.
+    What was recorded before is replayed: the algorithm is given the same trials in the same order, so that it goes on
+    as if it had never stopped. `on_trial` is called with each `Trial` that finishes, a replayed one too.
     """
 
     space: object
@@ -57,8 +57,8 @@ class Search:
         for trial, suggestion in zip(recorded, suggestions):
             if trial.tokens != suggestion.tokens:
                 raise UserError(
-                    f"Trial {trial.id} of this run folder is not what this search would try: its records, or the version "
-                    "of a package, have changed since. Choose another --run_dir, and --warm_start with this one"
+                    f"Trial {trial.id} of this run folder is not what this search would try: its records, or the "
+                    "version of a package, have changed since. Choose another --run_dir, and --warm_start with this one"
                 )
         return list(recorded)
 
@@ -139,9 +139,7 @@ class Search:
 
     def _finish(self, trial, *, measurement=None, infeasible=None, error=None):
         reward = self.reward(measurement) if measurement else 0.0 if infeasible else None
-        trial = dataclasses.replace(
-            trial, measurement=measurement, infeasible=infeasible, error=error, reward=reward
-        )
+        trial = dataclasses.replace(trial, measurement=measurement, infeasible=infeasible, error=error, reward=reward)
         self.records.finish(trial)
         self._trials[trial.id] = trial
         self.on_trial(trial)

@@ -17,7 +17,9 @@ class Decision:
 
     def __post_init__(self):
         if len(self.choices) < 1 or len(set(self.choices)) != len(self.choices):
-            raise ValueError(f"Decision {self.name!r} needs at least one choice, all different. Received: {self.choices}")
+            raise ValueError(
+                f"Decision {self.name!r} needs at least one choice, all different. Received: {self.choices}"
+            )
 
 
 def fingerprint(value):

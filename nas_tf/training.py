@@ -19,7 +19,7 @@ class Recipe:
 
     epochs: int
     batch_size: int = 32
-    learning_rate: float = 0.01
+    learning_rate: float = 0.02
     momentum: float = 0.9
     weight_decay: float = 1e-4
     label_smoothing: float = 0.0
@@ -37,7 +37,7 @@ class ProxyRecipe:
 
     proxy_epochs: int = knob(5, "Epochs for which each child is trained.")
     proxy_batch_size: int = knob(32, "Images in a training step of a child.")
-    proxy_learning_rate: float = knob(0.01, "Peak learning rate of a child's cosine schedule.")
+    proxy_learning_rate: float = knob(0.02, "Peak learning rate of a child's cosine schedule.")
 
     @property
     def recipe(self):

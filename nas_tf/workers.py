@@ -35,7 +35,7 @@ class InlineWorkers:
         self._evaluator, self._jobs = Evaluator(setup), []
 
     def submit(self, key, method, *arguments, first=False):
-        """Queues `Evaluator.method(*arguments)`, before all others if `first`; `wait` gives its `Outcome` under `key`."""
+        """Queues `Evaluator.method(*arguments)`, before all others if `first`; `wait` gives its `Outcome`."""
         self._jobs.insert(0 if first else len(self._jobs), (key, method, arguments))
 
     def wait(self):
@@ -72,7 +72,7 @@ class ProcessWorkers:
         self._queue, self._died_once = [], set()
 
     def submit(self, key, method, *arguments, first=False):
-        """Queues `Evaluator.method(*arguments)`, before all others if `first`; `wait` gives its `Outcome` under `key`."""
+        """Queues `Evaluator.method(*arguments)`, before all others if `first`; `wait` gives its `Outcome`."""
         self._queue.insert(0 if first else len(self._queue), (key, method, arguments))
         self._hand_out()
 

@@ -43,7 +43,7 @@ def test_a_file_that_is_no_network_is_infeasible(tmp_path):
 
 
 def test_a_missing_file_is_an_error(tmp_path):
-    with pytest.raises(EvaluationError, match="Expected a TFLite file. There is no file"):
+    with pytest.raises(EvaluationError, match=r"Expected a TFLite file\. There is no file"):
         host.make(host.Config()).measure(tmp_path / "none.tflite")
 
 

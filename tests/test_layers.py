@@ -6,10 +6,18 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-# Row by row from the bottom; a module may import modules of lower rows only. Row 1 is what plug-ins and others build on,
-# row 2 the plug-ins, which never know one another.
+# Row by row from the bottom; a module may import modules of lower rows only. Row 1 is what plug-ins build on, row 2
+# the plug-ins, which never know one another.
 ROWS = [
-    ("nas_tf.space", "nas_tf.trial", "nas_tf.rewards", "nas_tf.flags", "nas_tf.plugins", "nas_tf.files", "nas_tf.quiet"),
+    (
+        "nas_tf.space",
+        "nas_tf.trial",
+        "nas_tf.rewards",
+        "nas_tf.flags",
+        "nas_tf.plugins",
+        "nas_tf.files",
+        "nas_tf.quiet",
+    ),
     ("nas_tf.blocks", "nas_tf.complexity", "nas_tf.records", "nas_tf.run_folder", "nas_tf.tflite_timer"),
     ("nas_tf.algorithms", "nas_tf.datasets", "nas_tf.devices"),
     ("nas_tf.training", "nas_tf.export", "nas_tf.report", "mnas_tf.spaces", "nasnet_tf.spaces"),

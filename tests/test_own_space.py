@@ -30,7 +30,14 @@ def test_a_search_over_the_space(plain_space, tmp_path):
     db = sqlite3.connect(tmp_path / "run" / "trials.sqlite")
     assert db.execute("SELECT COUNT(*) FROM trials WHERE state = 'done'").fetchone() == (6,)
     db.close()
-    for name in ("pareto.csv", "pareto.png", "config.json", "best/model.tflite", "best/saved_model", "best/model.keras"):
+    for name in (
+        "pareto.csv",
+        "pareto.png",
+        "config.json",
+        "best/model.tflite",
+        "best/saved_model",
+        "best/model.keras",
+    ):
         assert (tmp_path / "run" / name).exists(), name
 
 

@@ -110,7 +110,9 @@ def test_hours_add_up_over_sessions(records, tmp_path):
 def test_a_damaged_file_is_refused(tmp_path):
     path = tmp_path / "trials.sqlite"
     path.write_bytes(b"this is no database" * 100)
-    with pytest.raises(UserError, match=r"trials\.sqlite is damaged .* restore a copy of it, or choose another --run_dir"):
+    with pytest.raises(
+        UserError, match=r"trials\.sqlite is damaged .* restore a copy of it, or choose another --run_dir"
+    ):
         Records(path)
     other = tmp_path / "torn.sqlite"
     records = Records(other)

@@ -48,7 +48,9 @@ def test_the_csv_is_the_front(tmp_path):
 
 
 def test_the_table_tells_first_samples_from_the_rest():
-    text = report.closing_table(TRIALS, NamedSpace(), target=6.0, cost="latency_ms", references={"a": TRIALS[0].measurement.cost})
+    text = report.closing_table(
+        TRIALS, NamedSpace(), target=6.0, cost="latency_ms", references={"a": TRIALS[0].measurement.cost}
+    )
     assert "7 trials: 4 done, 1 infeasible, 1 failed, 1 running" in text
     assert "mean reward of the 1 random first samples: 0.5000" in text
     assert "mean reward of the 4 trials after them:     0.4275" in text  # (0.59 + 0.52 + 0.60 + 0) / 4
@@ -57,6 +59,9 @@ def test_the_table_tells_first_samples_from_the_rest():
 
 def test_a_picture_is_drawn_even_of_one_trial(tmp_path):
     for trials in (TRIALS, TRIALS[:1]):
-        references = {"mobilenet_v2": TRIALS[1].measurement.cost, "nasnet_mobile": trial(9, 1.0, 40.0, 1.0).measurement.cost}
+        references = {
+            "mobilenet_v2": TRIALS[1].measurement.cost,
+            "nasnet_mobile": trial(9, 1.0, 40.0, 1.0).measurement.cost,
+        }
         report.draw_pareto(tmp_path / "p.png", trials, cost="latency_ms", target=5.2, references=references, title="t")
         assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")

@@ -86,13 +86,15 @@ class SpyAlgorithm:
 
 def search(records, answer=facts, num_trials=20, limits=None, reward=None, **options):
     workers, algorithm, seen = ScriptedWorkers(answer), SpyAlgorithm(), []
-    loop = Search(SumSpace(), algorithm, workers, records, reward or AccuracyReward(), limits or Limits(), "d-1", seen.append)
+    loop = Search(
+        SumSpace(), algorithm, workers, records, reward or AccuracyReward(), limits or Limits(), "d-1", seen.append
+    )
     loop.run(num_trials, **options)
     return workers, algorithm, seen
 
 
 def test_every_trial_is_judged_and_told_in_order(records):
-    workers, algorithm, seen = search(records)
+    _, algorithm, seen = search(records)
     trials = records.trials()
     assert [trial.id for trial in trials] == list(range(1, 21))
     assert all(trial.reward == sum(trial.tokens) / 10 for trial in trials)
@@ -111,9 +113,10 @@ def test_a_stopped_search_goes_on_as_one_never_stopped(records, tmp_path):
     other = Records(tmp_path / "other.sqlite")
 
     for jobs_before_the_stop in (3, 4, 0, 2, 3):
-        def answer(method, number, left=[jobs_before_the_stop]):
-            left[0] -= 1
-            if left[0] < 0:
+        left = iter(range(jobs_before_the_stop))
+
+        def answer(method, number, left=left):
+            if next(left, None) is None:
                 raise KeyboardInterrupt
             return facts(method, number)
 
@@ -149,7 +152,9 @@ def test_an_infeasible_network_earns_nothing_and_is_told(records):
 
     _, algorithm, _ = search(records, answer)
     for trial in records.trials():
-        assert (trial.state, trial.reward) == (("infeasible", 0.0) if sum(trial.tokens) >= 4 else ("done", trial.reward))
+        assert (trial.state, trial.reward) == (
+            ("infeasible", 0.0) if sum(trial.tokens) >= 4 else ("done", trial.reward)
+        )
     assert sum(map(len, algorithm.updates)) == 20
 
 
@@ -190,7 +195,9 @@ def test_three_failures_in_a_row_end_the_search_and_are_done_anew(records):
     def gone(method, number):
         raise EvaluationError("the phone is gone")
 
-    with pytest.raises(EvaluationError, match=r"3 trials in a row failed .* the phone is gone\. Nothing finished is lost"):
+    with pytest.raises(
+        EvaluationError, match=r"3 trials in a row failed .* the phone is gone\. Nothing finished is lost"
+    ):
         search(records, gone)
     assert any(trial.state == "failed" for trial in records.trials())
     search(records)

@@ -149,7 +149,8 @@ def test_others_hold_still_while_a_network_is_timed(plain_space, processes):
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends orphans on Linux only")
 def test_workers_do_not_outlive_their_parent(plain_space, tmp_path):
     program = tmp_path / "parent.py"
-    program.write_text(textwrap.dedent(f"""
+    program.write_text(
+        textwrap.dedent(f"""
         import sys, time
         sys.path.insert(0, {os.path.dirname(__file__)!r})
         from test_workers import make_setup
@@ -161,7 +162,8 @@ def test_workers_do_not_outlive_their_parent(plain_space, tmp_path):
             workers._workers[0].signal("SIGSTOP")
             print(workers._workers[0].process.pid, flush=True)
             time.sleep(60)
-    """))
+    """)
+    )
     parent = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True)
     worker = psutil.Process(int(parent.stdout.readline()))
     parent.kill()

@@ -26,7 +26,9 @@ class Config:
     warmup_seconds: float = knob(0.2, "Seconds of runs before any counts.")
     min_seconds: float = knob(0.5, "Seconds of counted runs at least.")
     max_seconds: float = knob(3.0, "Seconds of counted runs at most, if the median does not stand still before.")
-    stable_within: float = knob(0.01, "The median stands still once three thirds of the runs agree within this fraction.")
+    stable_within: float = knob(
+        0.01, "The median stands still once three thirds of the runs agree within this fraction."
+    )
 
     def __post_init__(self):
         cores = os.cpu_count()
