@@ -1,8 +1,9 @@
-"""Keeping what TensorFlow's C++ parts write straight to standard error out of the terminal."""
+"""What reaches the terminal: progress bars do; what TensorFlow writes straight to standard error does not."""
 
 import contextlib
 import os
 import tempfile
+import threading
 
 
 @contextlib.contextmanager
@@ -28,3 +29,12 @@ def import_keras():
         if keras.backend.backend() == "tensorflow":
             keras.ops.zeros(())  # the first operation greets too
     return keras
+
+
+def progress_bar(*args, **kwargs):
+    """A `tqdm` bar on standard error, shown on a terminal only unless `disable` says otherwise."""
+    from tqdm import tqdm
+
+    # tqdm's own lock holds a semaphore of the system, which a killed worker would leave behind.
+    tqdm.set_lock(threading.RLock())
+    return tqdm(*args, **{"disable": None, **kwargs})

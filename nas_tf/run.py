@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib
 import math
 import time
 import typing
@@ -12,16 +13,19 @@ from nas_tf import finish, report
 from nas_tf.complexity import mult_adds
 from nas_tf.devices import Meter
 from nas_tf.evaluation import Setup
+from nas_tf.files import check_writable
 from nas_tf.flags import knob
 from nas_tf.plugins import Part
-from nas_tf.quiet import import_keras, quiet
+from nas_tf.progress import Progress
+from nas_tf.quiet import import_keras, progress_bar
 from nas_tf.records import Records
 from nas_tf.rewards import LatencyReward, Limits, Objective
 from nas_tf.run_folder import RunFolder
-from nas_tf.search import WARM_START, Search
+from nas_tf.search import Search
 from nas_tf.space import fingerprint
 from nas_tf.training import ProxyRecipe
 from nas_tf.trial import InfeasibleArchitecture, Trial, UserError
+from nas_tf.warm_start import warm_start
 from nas_tf.workers import InlineWorkers, ProcessWorkers
 
 
@@ -109,26 +113,31 @@ def run(request, say=print):
         device.check()
         if not isinstance(device, Meter) and request.limits.max_tflite_bytes is not None:
             raise UserError("--max_tflite_bytes needs a --device that times files: this one converts nothing")
+    for name in request.references:
+        importlib.import_module(setup.references).architecture(name)  # refuses a name that is none
     description = device.describe() if device is not None else {}
     device_id = f"{description['device']}-{fingerprint(description)[:8]}" if device is not None else None
     folder = RunFolder(settings.run_dir)
-    folder.open(request.flags(), description, _describe_space(setup))
+    check_writable(folder.path)
     with contextlib.ExitStack() as stack:
         records = Records(folder.records)
         stack.callback(records.close)
+        trials = records.trials()
+        folder.open(request.flags(), description, _describe_space(setup), bool(trials or records.references()))
         records.begin_session()
         if device is not None:
             records.add_device(device_id, description)
         workers = _make_workers(settings, setup, folder)
         stack.callback(workers.close)
         say(_data_line(dataset))
-        references, rehearsal = _measure_references(request, workers, records, space, device_id)
+        references = _measure_references(request, workers, records, device_id)
         reward = request.objective.resolve(references)
-        say(_announcement(request, rehearsal, workers, reward, space))
+        if sum(trial.state != "running" for trial in trials) < settings.num_trials:
+            say(_announcement(request, workers, reward, space))
         if settings.warm_start:
-            _warm_start(request, folder, records, reward, device_id, say)
+            warm_start(request, folder, records, reward, device_id, say)
         algorithm = request.algorithm.module.make(algorithm_config, space.num_choices, settings.seed)
-        progress = _Progress(settings, records)
+        progress = Progress(settings, records)
         stack.callback(progress.close)
         begin = time.perf_counter()
         search = Search(space, algorithm, workers, records, reward, request.limits, device_id, progress.show)
@@ -172,32 +181,33 @@ def _make_workers(settings, setup, folder):
     return ProcessWorkers(setup, settings.num_workers, settings.worker_memory_mb, folder.workers_log)
 
 
-def _measure_references(request, workers, records, space, device_id):
-    """Costs of the published networks, and a rehearsal: one child trained for a few steps, which finds bad data too."""
+def _measure_references(request, workers, records, device_id):
+    """dict of name to `nas_tf.trial.Cost` of the published networks that the device can judge; each measured once."""
     known = records.references()
-    jobs = [("rehearsal", "accuracy", _some_tokens(space, request.settings.seed), 8)]
-    jobs += [(name, "reference_cost", name) for name in request.references if name not in known]
-    for key, *job in jobs:
-        workers.submit(key, *job)
-    from tqdm import tqdm
+    missing = [name for name in request.references if name not in known]
+    for name, outcome in _all(workers, {name: ("reference_cost", name) for name in missing}, "published networks"):
+        if outcome.value is not None:
+            known[name] = outcome.value
+            records.add_reference(name, outcome.value, device_id)
+    return {name: known[name] for name in request.references if name in known}
 
-    costs, rehearsal, seconds = {}, None, {}
-    with tqdm(total=len(jobs), desc="rehearsing and timing published networks", disable=None, leave=False) as bar:
-        for _ in jobs:
+
+def _all(workers, jobs, description):
+    """`(key, Outcome)` of each of `jobs`, a dict of key to job, in their order, once all are done; a bar on the way.
+
+    A network that is infeasible has an outcome without a value; any other failure is raised.
+    """
+    for key, job in jobs.items():
+        workers.submit(key, *job)
+    outcomes = {}
+    with progress_bar(total=len(jobs), desc=description, disable=None if jobs else True, leave=False) as bar:
+        while len(outcomes) < len(jobs):
             outcome = workers.wait()
             bar.update()
             if outcome.failure and not isinstance(outcome.failure, InfeasibleArchitecture):
                 raise outcome.failure
-            if outcome.key == "rehearsal":
-                rehearsal = outcome.value
-            elif outcome.value is not None:
-                costs[outcome.key], seconds[outcome.key] = outcome.value, outcome.seconds
-    for name in request.references:
-        if name in costs:
-            records.add_reference(name, costs[name], device_id)
-    known |= costs
-    known = {name: known[name] for name in request.references if name in known}
-    return known, (rehearsal, seconds.get("mobilenet_v2", seconds.get(next(iter(seconds), None), 3.0)))
+            outcomes[outcome.key] = outcome
+    return [(key, outcomes[key]) for key in jobs]
 
 
 def _some_tokens(space, seed):
@@ -205,9 +215,13 @@ def _some_tokens(space, seed):
     return tuple(int(rng.integers(count)) for count in space.num_choices)
 
 
-def _announcement(request, rehearsal, workers, reward, space):
-    """What the run is after and what it will cost, from what the rehearsal took."""
-    settings, setup, (trained, cost_seconds) = request.settings, request.setup, rehearsal
+def _announcement(request, workers, reward, space):
+    """What the run is after and what it will cost, from a rehearsal: one child trained for a few steps, and its cost
+    measured. It finds bad images too."""
+    settings, setup, tokens = request.settings, request.setup, _some_tokens(space, request.settings.seed)
+    jobs = {"training": ("accuracy", tokens, 8), "cost": ("cost", tokens)}
+    rehearsal = dict(_all(workers, jobs, "rehearsing a trial"))
+    trained, cost_seconds = rehearsal["training"].value, rehearsal["cost"].seconds
     goal = "accuracy alone"
     if isinstance(reward, LatencyReward):
         given = request.objective.target is not None
@@ -226,7 +240,7 @@ def _announcement(request, rehearsal, workers, reward, space):
     ]
     if settings.final_epochs:
         import_keras()
-        architecture = space.decode(_some_tokens(space, settings.seed))
+        architecture = space.decode(tokens)
         proxy, deploy = (mult_adds(space.build(architecture, each)) for each in (setup.proxy_scale, setup.deploy_scale))
         seconds = settings.final_epochs * steps / setup.recipe.epochs * trained.step_seconds * deploy / proxy
         same = settings.final_samples == settings.proxy_samples
@@ -235,90 +249,6 @@ def _announcement(request, rehearsal, workers, reward, space):
             f"about {seconds / 60:.0f} minutes{'' if same else ' for as many images as the children see'}"
         )
     return "\n".join(lines)
-
-
-def _warm_start(request, folder, records, reward, device_id, say):
-    """Brings the finished trials of an earlier run into an empty one, judged by this run's reward and limits."""
-    if records.trials():
-        return
-    old_folder = RunFolder(request.settings.warm_start)
-    old, new = old_folder.read(), folder.read()
-    for name, ours, theirs in (("the search space, or a scale,", new["space"], old["space"]),
-                               ("the device", new["device"], old["device"])):  # fmt: skip
-        if ours != theirs:
-            raise UserError(f"--warm_start={request.settings.warm_start}: {name} is not this run's, so that its "
-                            "measurements say nothing here. Expected the same; choose another run or none")  # fmt: skip
-    for name in ("dataset", "data_dir", "proxy_epochs", "proxy_batch_size", "proxy_learning_rate", "proxy_samples"):
-        if old["flags"][name] != new["flags"][name]:
-            raise UserError(
-                f"--warm_start={request.settings.warm_start}: its children were trained with --{name}="
-                f"{old['flags'][name]}, this run's with {new['flags'][name]}. Expected the same"
-            )
-    old_records = Records(old_folder.records, read_only=True)
-    brought = 0
-    for trial in old_records.trials():
-        if trial.measurement is None:
-            continue
-        brought += 1
-        violation = request.limits.violation(trial.measurement.cost)
-        note = f"{WARM_START}: {request.settings.warm_start} trial {trial.id}"
-        records.add_finished(
-            Trial(brought, trial.tokens, note, trial.measurement,
-                  0.0 if violation else reward(trial.measurement), violation),
-            request.setup.space.space.decode(trial.tokens), device_id,
-        )  # fmt: skip
-    old_records.close()
-    say(f"{brought} trials of {request.settings.warm_start} judged anew")
-
-
-class _Progress:
-    """The progress bar, TensorBoard's scalars, the clock of `--max_hours`, and a picture that is kept up to date."""
-
-    def __init__(self, settings, records):
-        self._settings, self._records = settings, records
-        self._replayed = {trial.id for trial in records.trials() if trial.state != "running"}
-        self._hours_before, self._begin, self._best = records.hours(), time.time(), None
-
-        from tqdm import tqdm
-
-        with quiet():
-            from tensorboard.summary import Writer
-
-            self._writer = Writer(str(RunFolder(settings.run_dir).tensorboard))
-        self._bar = tqdm(total=settings.num_trials, desc="trials", unit="trial", disable=None, smoothing=0.1)
-
-    def close(self):
-        """Ends bar and writer; a second call does nothing."""
-        self._bar.close()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-    def out_of_time(self):
-        hours = self._hours_before + (time.time() - self._begin) / 3600
-        return self._settings.max_hours is not None and hours >= self._settings.max_hours
-
-    def show(self, trial):
-        if trial.state == "done" and (self._best is None or trial.reward > self._best.reward):
-            self._best = trial
-        if not trial.note.startswith(WARM_START):
-            self._bar.update()
-        if self._best is not None:
-            facts = self._best.measurement
-            latency = {"latency": f"{facts.cost.latency.latency_ms:.2f} ms"} if facts.cost.latency else {}
-            self._bar.set_postfix(best=f"{self._best.reward:.4f}", accuracy=f"{facts.accuracy:.3f}", **latency)
-        if trial.id in self._replayed or trial.reward is None:
-            return
-        scalars = {"reward": trial.reward}
-        if self._best is not None:
-            scalars["best_reward"] = self._best.reward
-        if trial.measurement:
-            scalars["accuracy"] = trial.measurement.accuracy
-            if trial.measurement.cost.latency:
-                scalars["latency_ms"] = trial.measurement.cost.latency.latency_ms
-        for name, value in scalars.items():
-            self._writer.add_scalar(name, value, trial.id)
-        self._writer.flush()
 
 
 def _results(request, records, space, folder, reward, references, say):

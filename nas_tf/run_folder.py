@@ -6,7 +6,7 @@ import json
 import pathlib
 import platform
 
-from nas_tf.files import check_writable, write_file
+from nas_tf.files import write_file
 from nas_tf.trial import UserError
 
 _MAY_CHANGE = ("run_dir", "num_trials", "max_hours")
@@ -26,21 +26,17 @@ class RunFolder:
         self.pareto_png = self.path / "pareto.png"
         self.best = self.path / "best"
 
-    def open(self, flags, device, space):
+    def open(self, flags, device, space, has_begun):
         """Makes the folder, or checks that the one there was made with the same settings.
 
-        `flags`, `device` and `space` are JSON-ready dicts; of the flags, more trials or hours may be asked for.
+        `flags`, `device` and `space` are JSON-ready dicts; of the flags, more trials or hours may be asked for. As long
+        as the run has not begun, nothing is held against new settings.
 
         Raises:
-            UserError: a setting differs (all that do are named), or the folder is not one of a run or not writable.
+            UserError: a setting differs (all that do are named), or config.json is missing or damaged.
         """
-        check_writable(self.path)
         asked = json.loads(json.dumps({"flags": flags, "device": device, "space": space}))
-        if not self.config.exists():
-            if self.records.exists():
-                raise UserError(
-                    f"Expected {self.path} to hold config.json beside trials.sqlite; choose another --run_dir"
-                )
+        if not has_begun:
             versions = {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()}
             made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             write_file(self.config, json.dumps({**asked, "versions": versions, "made_at": made_at}, indent=2) + "\n")

@@ -6,6 +6,7 @@ import time
 
 from nas_tf.datasets import Images
 from nas_tf.flags import knob
+from nas_tf.quiet import progress_bar
 from nas_tf.trial import InfeasibleArchitecture, UserError
 
 
@@ -179,7 +180,6 @@ def _has_accelerator():
 
 def _step_clock(max_steps, planned_steps, progress):
     import keras
-    from tqdm import tqdm
 
     class StepClock(keras.callbacks.Callback):
         """Times steps, shows them, and ends training after `max_steps`."""
@@ -187,7 +187,9 @@ def _step_clock(max_steps, planned_steps, progress):
         def __init__(self):
             super().__init__()
             self.num_steps, self.setup_seconds, self._seconds = 0, 0.0, []
-            self._bar = tqdm(total=planned_steps, desc=progress, unit="step", disable=None if progress else True)
+            self._bar = progress_bar(
+                total=planned_steps, desc=progress, unit="step", disable=None if progress else True
+            )
 
         def on_train_begin(self, logs=None):
             self._last = time.perf_counter()

@@ -155,12 +155,13 @@ def test_a_run_folder_made_with_other_settings(tmp_path, plain_space):
 def test_a_damaged_database(tmp_path, plain_space):
     flags = small(plain_space, "--num_trials=1")
     assert search(tmp_path, *flags).returncode == 0
+    config = tmp_path / "run" / "config.json"
+    config.write_text(json.dumps({"flags": {}}))
+    assert_one_line(search(tmp_path, *flags), 2, "config.json is damaged")
     (tmp_path / "run" / "trials.sqlite").write_bytes(b"damaged" * 1000)
     for name in ("trials.sqlite-wal", "trials.sqlite-shm"):
         (tmp_path / "run" / name).unlink(missing_ok=True)
     assert_one_line(search(tmp_path, *flags), 2, "trials.sqlite", "damaged", "restore a copy")
-    (tmp_path / "run" / "config.json").write_text(json.dumps({"flags": {}}))
-    assert_one_line(search(tmp_path, *flags), 2, "config.json is damaged")
 
 
 def test_a_run_folder_that_cannot_be_written(tmp_path):

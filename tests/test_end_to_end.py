@@ -113,7 +113,7 @@ def test_a_data_set_that_tfds_wrote_trains_a_child(plain_space, tmp_path):
         features=tfds.features.FeaturesDict({
             "image": tfds.features.Image(shape=(32, 32, 3)), "label": tfds.features.ClassLabel(names=classes)
         }),
-        split_datasets={split: list(examples) for split, examples in images.items()},
+        split_datasets={split: list(enumerate(examples)) for split, examples in images.items()},
     )  # fmt: skip
     process = script(
         "mnas-search", f"--run_dir={tmp_path / 'run'}", f"--search_space={plain_space}", "--dataset=tfds",

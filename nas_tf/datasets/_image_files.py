@@ -10,6 +10,7 @@ import zipfile
 
 import numpy as np
 
+from nas_tf.quiet import progress_bar
 from nas_tf.trial import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
@@ -200,7 +201,6 @@ def num_threads(files, names):
 
 
 def _for_each(function, files, names, what, threads):
-    from tqdm import tqdm
 
     def reason(i):
         try:
@@ -210,7 +210,7 @@ def _for_each(function, files, names, what, threads):
 
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         results = pool.map(reason, range(len(names))) if threads > 1 else map(reason, range(len(names)))
-        progress = tqdm(results, what, len(names), leave=False, disable=None, delay=2, unit=" images")
+        progress = progress_bar(results, what, len(names), leave=False, delay=2, unit=" images")
         reasons = list(progress)
     bad = [(name, reason) for name, reason in zip(names, reasons) if reason]
     if bad:

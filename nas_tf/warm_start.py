@@ -1,0 +1,40 @@
+"""Bringing an earlier run's trials into a new one, judged by the new one's reward."""
+
+from nas_tf.records import Records
+from nas_tf.run_folder import RunFolder
+from nas_tf.search import WARM_START
+from nas_tf.trial import Trial, UserError
+
+
+def warm_start(request, folder, records, reward, device_id, say):
+    """Brings the finished trials of an earlier run into an empty one, judged by this run's reward and limits."""
+    if records.trials():
+        return
+    old_folder = RunFolder(request.settings.warm_start)
+    old, new = old_folder.read(), folder.read()
+    for name, ours, theirs in (("the search space, or a scale,", new["space"], old["space"]),
+                               ("the device", new["device"], old["device"])):  # fmt: skip
+        if ours != theirs:
+            raise UserError(f"--warm_start={request.settings.warm_start}: {name} is not this run's, so that its "
+                            "measurements say nothing here. Expected the same; choose another run or none")  # fmt: skip
+    for name in ("dataset", "data_dir", "proxy_epochs", "proxy_batch_size", "proxy_learning_rate", "proxy_samples"):
+        if old["flags"][name] != new["flags"][name]:
+            raise UserError(
+                f"--warm_start={request.settings.warm_start}: its children were trained with --{name}="
+                f"{old['flags'][name]}, this run's with {new['flags'][name]}. Expected the same"
+            )
+    old_records = Records(old_folder.records, read_only=True)
+    brought = 0
+    for trial in old_records.trials():
+        if trial.measurement is None:
+            continue
+        brought += 1
+        violation = request.limits.violation(trial.measurement.cost)
+        note = f"{WARM_START}: {request.settings.warm_start} trial {trial.id}"
+        records.add_finished(
+            Trial(brought, trial.tokens, note, trial.measurement,
+                  0.0 if violation else reward(trial.measurement), violation),
+            request.setup.space.space.decode(trial.tokens), device_id,
+        )  # fmt: skip
+    old_records.close()
+    say(f"{brought} trials of {request.settings.warm_start} judged anew")
