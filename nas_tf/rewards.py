@@ -117,9 +117,10 @@ class Objective:
         target = self.target
         if target is None:
             if self.target_latency_of not in references:
+                known = f"one of {', '.join(references)}, which" if references else "a published network, none of which"
                 raise UserError(
-                    f"Expected --target_latency_of to be one of {', '.join(references)}, which this device can judge. "
-                    f"Received: {self.target_latency_of!r}"
+                    f"Expected --target_latency_of to be {known} this device can judge here. "
+                    f"Received: {self.target_latency_of!r}; or give --target_{self.cost}=NUMBER"
                 )
             target = cost_of(references[self.target_latency_of], self.cost)
         return LatencyReward(target, self.reward, self.cost, self.reward_alpha, self.reward_beta)

@@ -119,7 +119,7 @@ def test_a_data_set_that_tfds_wrote_trains_a_child(plain_space, tmp_path):
         "mnas-search", f"--run_dir={tmp_path / 'run'}", f"--search_space={plain_space}", "--dataset=tfds",
         "--tfds_name=three_of_cifar", f"--data_dir={tmp_path / 'tfds'}", "--device=simulated", "--num_trials=1",
         "--algorithm=random_search", "--proxy_epochs=1", "--deploy_image_size=32", "--final_epochs=1",
-        "--num_workers=1",
+        "--num_workers=1", "--target_latency_ms=1",
     )  # fmt: skip
     assert process.returncode == 0, process.stderr[-3000:]
     assert "of 3 classes" in process.stdout

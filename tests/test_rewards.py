@@ -68,6 +68,8 @@ def test_objective_takes_its_target_from_the_network_named():
     assert Objective(reward="accuracy").resolve({}) == AccuracyReward()
     with pytest.raises(UserError, match=r"--target_latency_of to be one of mobilenet_v2, .* Received: 'squeezenet'"):
         Objective(target_latency_of="squeezenet").resolve(references)
+    with pytest.raises(UserError, match=r"none of which this device can judge here.*give --target_latency_ms=NUMBER"):
+        Objective().resolve({})
 
 
 def test_a_target_of_another_cost_is_refused():
