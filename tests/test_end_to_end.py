@@ -151,7 +151,9 @@ def test_the_hub_loads_what_a_search_exports(plain_space, tmp_path):
     hub = pytest.importorskip("tensorflow_hub")
     import keras
 
-    search(small(plain_space, tmp_path / "run", num_trials=1), Objective(target_latency_ms=1.0), proxy=ProxyRecipe(1))
+    # The controller shares its process with the children here.
+    settings = small(plain_space, tmp_path / "run", num_trials=4, algorithm="ppo")
+    search(settings, Objective(target_latency_ms=1.0), proxy=ProxyRecipe(1), parts={"ppo": {"batch_size": 2}})
     best = tmp_path / "run" / "best"
     images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
     expected = keras.saving.load_model(best / "model.keras")(images)
