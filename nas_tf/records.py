@@ -94,7 +94,7 @@ class Records:
 
     def begin_session(self):
         """Starts counting this process's hours."""
-        with self._writing() as db:
+        with self.transaction() as db:
             self._session = db.execute("INSERT INTO sessions VALUES (?, ?)", (_now(), _now())).lastrowid
 
     def hours(self):
@@ -108,7 +108,7 @@ class Records:
             (trial.id, json.dumps(trial.tokens), trial.note, json.dumps(each.to_json()), each.fingerprint, _now())
             for trial, each in trials
         ]
-        with self._writing() as db:
+        with self.transaction() as db:
             db.executemany(
                 "INSERT INTO trials (id, tokens, note, architecture, fingerprint, started_at) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
@@ -118,7 +118,7 @@ class Records:
     def add_accuracy(self, trial_id, accuracy, train_seconds, details):
         """Records what the proxy said of a trial."""
         details = {**details, "train_seconds": train_seconds}
-        with self._writing() as db:
+        with self.transaction() as db:
             self._measure(db, trial_id, "accuracy", "proxy", None, accuracy, details)
             db.execute(
                 "UPDATE trials SET accuracy = ?, train_seconds = ?, worker = ? WHERE id = ?",
@@ -128,7 +128,7 @@ class Records:
     def add_cost(self, trial_id, cost, device_id, details):
         """Records the cost of a trial's deployment network; kind `latency`, or `size` where no device was asked."""
         latency_ms = cost.latency.latency_ms if cost.latency else None
-        with self._writing() as db:
+        with self.transaction() as db:
             self._measure_cost(db, trial_id, cost, device_id, details)
             db.execute(
                 "UPDATE trials SET latency_ms = ?, num_params = ?, mult_adds = ? WHERE id = ?",
@@ -137,7 +137,7 @@ class Records:
 
     def add_reference(self, name, cost, device_id):
         """Records the cost of a network that is timed for comparison; it belongs to no trial."""
-        with self._writing() as db:
+        with self.transaction() as db:
             self._measure_cost(db, None, cost, device_id, {"network": name})
 
     def references(self):
@@ -150,7 +150,7 @@ class Records:
     def add_test_accuracy(self, architecture, accuracy, details):
         """Records the one reading of the test split: the finally trained network's."""
         details = {**details, "architecture": str(architecture), "split": "test"}
-        with self._writing() as db:
+        with self.transaction() as db:
             self._measure(db, None, "accuracy", "full training", None, accuracy, details)
 
     def add_finished(self, trial, architecture, device_id):
@@ -163,7 +163,7 @@ class Records:
 
     def finish(self, trial):
         """Records a trial's reward, or why it has none."""
-        with self._writing() as db:
+        with self.transaction() as db:
             db.execute(
                 "UPDATE trials SET reward = ?, infeasible = ?, error = ?, finished_at = ? WHERE id = ?",
                 (trial.reward, trial.infeasible, trial.error, _now(), trial.id),
@@ -171,7 +171,7 @@ class Records:
 
     def reopen(self, trial_ids):
         """Makes failed trials running again."""
-        with self._writing() as db:
+        with self.transaction() as db:
             db.executemany("UPDATE trials SET error = NULL, finished_at = NULL WHERE id = ?",
                            [(trial_id,) for trial_id in trial_ids])  # fmt: skip
 
@@ -210,7 +210,7 @@ class Records:
         return known
 
     def add_device(self, device_id, description):
-        with self._writing() as db:
+        with self.transaction() as db:
             db.execute("INSERT OR IGNORE INTO devices VALUES (?, ?)", (device_id, json.dumps(description)))
 
     def _of_trials(self, where):
@@ -231,7 +231,11 @@ class Records:
                    (trial_id, kind, judge, device_id, value, json.dumps(details)))  # fmt: skip
 
     @contextlib.contextmanager
-    def _writing(self):
+    def transaction(self):
+        """What is written within is written all or not at all."""
+        if self._db.in_transaction:
+            yield self._db
+            return
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:

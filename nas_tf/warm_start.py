@@ -17,24 +17,24 @@ def warm_start(request, folder, records, reward, device_id, say):
         if ours != theirs:
             raise UserError(f"--warm_start={request.settings.warm_start}: {name} is not this run's, so that its "
                             "measurements say nothing here. Expected the same; choose another run or none")  # fmt: skip
-    for name in ("dataset", "data_dir", "proxy_epochs", "proxy_batch_size", "proxy_learning_rate", "proxy_samples"):
-        if old["flags"][name] != new["flags"][name]:
+    ours, theirs = new["flags"], old["flags"]
+    fixed = ("dataset", "data_dir", "proxy_epochs", "proxy_batch_size", "proxy_learning_rate", "proxy_samples", "seed")
+    of_the_data = {name for name in {*ours, *theirs} if name.startswith(f"{ours['dataset']}_")}
+    for name in (*fixed, *sorted(of_the_data)):
+        if ours.get(name) != theirs.get(name):
             raise UserError(
                 f"--warm_start={request.settings.warm_start}: its children were trained with --{name}="
-                f"{old['flags'][name]}, this run's with {new['flags'][name]}. Expected the same"
+                f"{theirs.get(name)}, this run's with {ours.get(name)}. Expected the same"
             )
     old_records = Records(old_folder.records, read_only=True)
-    brought = 0
-    for trial in old_records.trials():
-        if trial.measurement is None:
-            continue
-        brought += 1
-        violation = request.limits.violation(trial.measurement.cost)
-        note = f"{WARM_START}: {request.settings.warm_start} trial {trial.id}"
-        records.add_finished(
-            Trial(brought, trial.tokens, note, trial.measurement,
-                  0.0 if violation else reward(trial.measurement), violation),
-            request.setup.space.space.decode(trial.tokens), device_id,
-        )  # fmt: skip
+    trials = [trial for trial in old_records.trials() if trial.measurement is not None]
     old_records.close()
-    say(f"{brought} trials of {request.settings.warm_start} judged anew")
+    space = request.setup.space.space
+    with records.transaction():
+        for number, trial in enumerate(trials, 1):
+            violation = request.limits.violation(trial.measurement.cost)
+            judged = 0.0 if violation else reward(trial.measurement)
+            note = f"{WARM_START}: {request.settings.warm_start} trial {trial.id}"
+            mine = Trial(number, trial.tokens, note, trial.measurement, judged, violation)
+            records.add_finished(mine, space.decode(trial.tokens), device_id)
+    say(f"{len(trials)} trials of {request.settings.warm_start} judged anew")
