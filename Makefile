@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 
 search: $(VENV)/.search
 	$(BIN)/mnas-search --run_dir=$(RUN_DIR) --dataset=digits --num_trials=40 \
-	    --proxy_image_size=32 --proxy_width_multiplier=0.35 --proxy_epochs=4 --deploy_image_size=64 --final_epochs=8
+	    --proxy_image_size=32 --proxy_width_multiplier=0.25 --proxy_epochs=3 --deploy_image_size=64 --final_epochs=6
 
 test: $(VENV)/.test
 	$(BIN)/ruff check .
