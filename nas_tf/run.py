@@ -145,8 +145,8 @@ def run(request, say=print):
         seconds = time.perf_counter() - begin
         workers.close()
         progress.close()
-        outside = 100 * (1 - search.waiting_seconds / seconds)
-        say(f"searched for {seconds:.0f} s, {outside:.1f} % of it outside training, converting and timing\n")
+        outside = 100 * (1 - search.evaluating_seconds / seconds)
+        say(f"searched for {seconds:.0f} s, {outside:.1f} % of it with nothing training, converting or timing\n")
         return _results(request, records, space, folder, reward, references, say)
 
 

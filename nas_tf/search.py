@@ -27,7 +27,7 @@ class Search:
     on_trial: object = lambda trial: None
 
     def __post_init__(self):
-        self.waiting_seconds = 0.0
+        self.evaluating_seconds = 0.0
         self._retried, self._failures_in_a_row = set(), 0
 
     def run(self, num_trials, out_of_time=lambda: False):
@@ -85,15 +85,14 @@ class Search:
             else:
                 self._followers[fingerprint] = []
                 self._advance(trial)
+        begin = time.perf_counter()
         while self.workers.num_pending:
             if out_of_time():
                 self.workers.drop_queue()
                 if not self.workers.num_pending:
                     break
-            begin = time.perf_counter()
-            outcome = self.workers.wait()
-            self.waiting_seconds += time.perf_counter() - begin
-            self._take(outcome)
+            self._take(self.workers.wait())
+        self.evaluating_seconds += time.perf_counter() - begin
         return list(self._trials.values())
 
     def _advance(self, trial):

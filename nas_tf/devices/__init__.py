@@ -1,6 +1,6 @@
 """Sources of latency, one a file. Each file exposes a frozen dataclass `Config` (its fields become flags, prefixed with
 the file's name; no Keras at import) and `make(config, space, scale)`, which gives a `Meter` (times a file) or an
-`Estimator` (knows the `space` at the deployment `scale`, and builds or converts nothing)."""
+`Estimator` (knows the `space` at the deployment `scale`, and converts nothing)."""
 
 import abc
 
