@@ -94,7 +94,8 @@ def test_unknown_weights_are_refused(weights):
 
 def test_networks_timed_beside_a_search():
     assert published.architecture("mnasnet_a1") is published.ARCHITECTURES["mnasnet_a1"]
-    assert published.architecture("mobilenet_v2") is published.architecture("nasnet_mobile") is None
+    assert published.architecture("mobilenet_v2") == published.MOBILENET_V2
+    assert published.architecture("nasnet_mobile") is None
     # MobileNetV2, table 4: 300 M multiply-adds. NASNet, table 2: 564 M; parameters: FACTS, moving statistics included.
     assert mult_adds(published.build("mobilenet_v2", Scale())) == pytest.approx(300e6, abs=1e6)
     assert published.build("mobilenet_v2", Scale(32, 5, 0.5)).output_shape == (None, 5)
