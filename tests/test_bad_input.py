@@ -49,7 +49,7 @@ def test_help_lists_every_flag_without_keras():
 @pytest.mark.parametrize("name", ["mnas-train", "mnas-export"])
 def test_help_of_the_others(name):
     process = script(name, "--help")
-    assert (process.returncode == 0 and "--device: " in process.stdout) or "--dataset: " in process.stdout
+    assert process.returncode == 0 and ("--device: " in process.stdout or "--dataset: " in process.stdout)
 
 
 def test_python_m_is_the_script():
