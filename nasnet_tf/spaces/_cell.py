@@ -1,0 +1,211 @@
+"""Cells as plain data: blocks, the states they read, JSON, one canonical form for isomorphic cells; no Keras."""
+
+import collections
+import dataclasses
+import functools
+
+from nas_tf.space import fingerprint
+from nas_tf.trial import UserError
+
+OPERATIONS = (
+    "identity", "conv_1x3_3x1", "conv_1x7_7x1", "dil_conv_3x3", "avg_pool_3x3", "max_pool_3x3", "max_pool_5x5",
+    "max_pool_7x7", "conv_1x1", "conv_3x3", "sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7",
+)  # fmt: skip
+COMBINERS = ("add", "concat")
+NUM_INPUTS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Two operations, each on one state of the cell, and how their results become a new state.
+
+    States are numbered: 0 is the cell's input, 1 the input of the cell before it, 2 the first block's result, and so on.
+
+    Raises:
+        UserError: an operation or a combiner is unknown, or a state is no whole number from 0 up.
+    """
+
+    input1: int
+    input2: int
+    op1: str
+    op2: str
+    combine: str = "add"
+
+    def __post_init__(self):
+        for name, allowed in (("op1", OPERATIONS), ("op2", OPERATIONS), ("combine", COMBINERS)):
+            if getattr(self, name) not in allowed:
+                raise UserError(
+                    f"Expected {name} to be one of {', '.join(allowed)}. Received: {name}={getattr(self, name)!r}"
+                )
+        for name in ("input1", "input2"):
+            _check_state(name, getattr(self, name))
+
+    @property
+    def operands(self):
+        """((state, operation), (state, operation))."""
+        return ((self.input1, self.op1), (self.input2, self.op2))
+
+    def renumbered(self, numbers):
+        """The same block with the states called `numbers[state]`, its operands in order."""
+        (input1, op1), (input2, op2) = sorted((numbers[state], op) for state, op in self.operands)
+        return Block(input1, input2, op1, op2, self.combine)
+
+    def __str__(self):
+        sign = {"add": "+", "concat": "|"}[self.combine]
+        return f"{self.op1}({self.input1}){sign}{self.op2}({self.input2})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """Blocks in the order in which they are computed, and the states whose concatenation is the cell's output.
+
+    `output` is ascending; None stands for the states that no block reads (arXiv 1707.07012, section 3.1: the unused
+    hidden states), as the search has it. Published cells also concatenate states that are read, so theirs is given.
+
+    Raises:
+        UserError: there is no block, a block reads a state that does not exist yet, or so does the output.
+    """
+
+    blocks: tuple[Block, ...]
+    output: tuple[int, ...] | None = None
+
+    def __post_init__(self):
+        if not self.blocks:
+            raise UserError("Expected at least one block in a cell. Received: blocks=()")
+        for number, block in enumerate(self.blocks, 1):
+            for state, _ in block.operands:
+                if state >= number + 1:
+                    raise UserError(
+                        f"Expected block {number} to read states 0 to {number} (0 and 1 are the cell's inputs). "
+                        f"Received: state {state} in {block}"
+                    )
+        read = {state for block in self.blocks for state, _ in block.operands}
+        output = sorted(set(range(self.num_states)) - read if self.output is None else self.output)
+        for state in output:
+            _check_state("a state of output", state)
+        if len(set(output)) < len(output) or not NUM_INPUTS <= max(output, default=0) < self.num_states:
+            raise UserError(
+                f"Expected output to name states from 0 to {self.num_states - 1}, each once, a block's among them. "
+                f"Received: output={self.output}"
+            )
+        object.__setattr__(self, "output", tuple(output))
+
+    @property
+    def num_states(self):
+        return NUM_INPUTS + len(self.blocks)
+
+    @functools.cached_property
+    def canonical(self):
+        """The one form of all cells that compute the same, up to the naming of weights: operands in order, blocks that
+        reach no output left out, the rest numbered so that the list of blocks is the first in alphabetical order."""
+        reaching, alive = set(self.output), set(self.output)
+        while reaching:
+            state = reaching.pop()
+            inputs = {each for each, _ in self._operands(state)} - alive
+            alive |= inputs
+            reaching |= inputs
+        blocks, output = min(self._orders(alive, {0: 0, 1: 1}))
+        return Cell(tuple(Block(*fields) for fields in blocks), output)
+
+    def _operands(self, state):
+        return self.blocks[state - NUM_INPUTS].operands if state >= NUM_INPUTS else ()
+
+    def _orders(self, alive, numbers):
+        """Yields (blocks as tuples, output) of the smallest ways to number the states of `alive` that have no number.
+
+        At each step the next number goes to the smallest block whose inputs are numbered. Blocks that are the same and
+        are read alike are interchangeable, so that one of them is tried; other ties are all tried.
+        """
+        ready = {
+            state: dataclasses.astuple(self.blocks[state - NUM_INPUTS].renumbered(numbers))
+            for state in sorted(alive - numbers.keys())
+            if all(each in numbers for each, _ in self._operands(state))
+        }
+        if not ready:
+            yield (), tuple(sorted(numbers[state] for state in self.output))
+            return
+        smallest, tried = min(ready.values()), set()
+        for state, block in ready.items():
+            if block == smallest and self._readers(state, alive) not in tried:
+                tried.add(self._readers(state, alive))
+                for blocks, output in self._orders(alive, {**numbers, state: len(numbers)}):
+                    yield (block, *blocks), output
+
+    def _readers(self, state, alive):
+        """Who reads a state: two blocks' states with the same readers can change places."""
+        uses = collections.Counter(
+            (reader, op) for reader in alive for each, op in self._operands(reader) if each == state
+        )
+        return frozenset(uses.items()), state in self.output
+
+    @functools.cached_property
+    def fingerprint(self):
+        return fingerprint(self.canonical.to_json())
+
+    def __str__(self):
+        """One line: `sep_conv_5x5(0)+sep_conv_3x3(1) ... -> 1,2,3`; `+` adds, `|` concatenates."""
+        return f"{' '.join(map(str, self.blocks))} -> {','.join(map(str, self.output))}"
+
+    def to_json(self):
+        return {"blocks": [dataclasses.asdict(block) for block in self.blocks], "output": list(self.output)}
+
+    @classmethod
+    def from_json(cls, value):
+        """The cell whose `to_json()` gave `value`; `output` may be missing or null: the states that no block reads.
+
+        Raises:
+            UserError: `value` has another form.
+        """
+        fields = [field.name for field in dataclasses.fields(Block)]
+        if not isinstance(value, dict) or not isinstance(value.get("blocks"), (list, tuple)) or set(value) - {
+            "blocks",
+            "output",
+        }:
+            raise UserError(f"Expected the JSON of a cell to have blocks and output. Received: {str(value)[:200]}")
+        for block in value["blocks"]:
+            if not isinstance(block, dict) or set(block) != set(fields):
+                raise UserError(f"Expected the JSON of a block to have {fields}. Received: {str(block)[:200]}")
+        output = value.get("output")
+        if output is not None and not isinstance(output, (list, tuple)):
+            raise UserError(f"Expected output to be a list of states. Received: output={str(output)[:200]}")
+        return cls(
+            tuple(Block(**block) for block in value["blocks"]), output if output is None else tuple(output)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class NASNet:
+    """An architecture of the family: its Normal and its Reduction cell. How often they are stacked is the scale's."""
+
+    normal: Cell
+    reduction: Cell
+
+    @property
+    def canonical(self):
+        return NASNet(self.normal.canonical, self.reduction.canonical)
+
+    @functools.cached_property
+    def fingerprint(self):
+        return fingerprint(self.canonical.to_json())
+
+    def __str__(self):
+        return f"normal: {self.normal}; reduction: {self.reduction}"
+
+    def to_json(self):
+        return {"normal": self.normal.to_json(), "reduction": self.reduction.to_json()}
+
+    @classmethod
+    def from_json(cls, value):
+        """The architecture whose `to_json()` gave `value`.
+
+        Raises:
+            UserError: `value` has another form.
+        """
+        if not isinstance(value, dict) or set(value) != {"normal", "reduction"}:
+            raise UserError(f"Expected the JSON of two cells, normal and reduction. Received: {str(value)[:200]}")
+        return cls(Cell.from_json(value["normal"]), Cell.from_json(value["reduction"]))
+
+
+def _check_state(name, value):
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise UserError(f"Expected {name} to be a whole number from 0 up. Received: {name}={value!r}")

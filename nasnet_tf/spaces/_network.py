@@ -1,0 +1,157 @@
+"""From two cells and a scale to a Keras model."""
+
+from nas_tf.blocks import BatchNorm
+from nasnet_tf.spaces import _operations as nn
+
+DEFAULT_STEM_FILTERS = 32
+
+
+def build(architecture, scale):
+    """The `keras.Model` of a `NASNet` at `scale`: float32 [batch, size, size, 3] to probabilities [batch, classes], and
+    the auxiliary head's beside them where the scale has one."""
+    import keras
+
+    inputs = keras.Input((scale.image_size, scale.image_size, 3), name="image")
+    last, two_thirds = features(inputs, architecture, scale)
+    outputs = classifier(last, scale, "softmax")
+    if scale.auxiliary_head:
+        outputs = [outputs, auxiliary_head(two_thirds, scale)]
+    return keras.Model(inputs, outputs, name="nasnet")
+
+
+def features(images, architecture, scale):
+    """What the classifier and the auxiliary head read, each behind its ReLU: float32 [batch, height, width, channels].
+
+    `images` are float32 [batch, height, width, 3] with height and width known.
+    """
+    network = _Network(images, architecture, scale)
+    if scale.stem == "imagenet":
+        network.reduction("stem1", scale.filters // 4)
+        network.reduction("stem2", scale.filters // 2)
+    filters = scale.filters
+    for stage in (1, 2, 3):
+        if stage > 1:
+            filters *= 2
+            network.reduction(f"reduction{stage - 1}", filters)
+        for number in range(1, scale.cells + 1):
+            network.normal(f"stage{stage}_cell{number}", filters)
+        if stage == 2:
+            two_thirds = network.last
+    return network.last.relu, two_thirds.relu
+
+
+def classifier(x, scale, activation):
+    """Class scores float32 [batch, num_classes] of the last cell's output."""
+    from keras import layers
+
+    x = layers.GlobalAveragePooling2D(name="mean")(x)
+    if scale.dropout_rate:
+        x = layers.Dropout(scale.dropout_rate, name="dropout")(x)
+    return layers.Dense(scale.num_classes, activation=activation, name="predictions")(x)
+
+
+def auxiliary_head(x, scale):
+    """Class scores float32 [batch, num_classes] at two thirds of the depth (NASNet's code, `_build_aux_head`)."""
+    from keras import layers
+
+    norm = BatchNorm(scale.bn_momentum, scale.bn_epsilon)
+    window = min(5, *x.shape[1:3])
+    x = layers.AveragePooling2D(window, strides=3, name="auxiliary_pool")(x)
+    x = nn.conv_bn(x, 128, 1, "auxiliary_1", norm)
+    x = layers.ReLU(name="auxiliary_1_relu")(x)
+    x = layers.Conv2D(
+        768, x.shape[1:3], use_bias=False, kernel_initializer="he_normal", name="auxiliary_2_conv"
+    )(x)  # fmt: skip
+    x = layers.ReLU(name="auxiliary_2_relu")(norm(x, "auxiliary_2"))
+    x = layers.Flatten(name="auxiliary_flat")(x)
+    return layers.Dense(scale.num_classes, activation="softmax", name="auxiliary")(x)
+
+
+class _Network:
+    """A network under construction: the outputs of its stem and cells so far, as `_operations.State`s."""
+
+    def __init__(self, images, architecture, scale):
+        from keras import layers
+
+        self._architecture, self._scale = architecture, scale
+        self._norm = BatchNorm(scale.bn_momentum, scale.bn_epsilon)
+        self._num_cells = 3 * scale.cells + (4 if scale.stem == "imagenet" else 2)
+        self._cells_built = 0
+        imagenet = scale.stem == "imagenet"
+        x = layers.Conv2D(
+            scale.stem_filters or (DEFAULT_STEM_FILTERS if imagenet else 3 * scale.filters), 3,
+            strides=2 if imagenet else 1, padding="valid" if imagenet else "same", use_bias=False,
+            kernel_initializer="he_normal", name="stem_conv",
+        )(images)  # fmt: skip
+        self._outputs = [nn.State(self._norm(x, "stem"), "stem")]
+        self._skips_input = False
+        self._progress = None
+        if scale.drop_path_keep < 1 and scale.drop_path in ("v1", "v3"):
+            from nas_tf.drop_path import TrainingProgress
+
+            self._progress = TrainingProgress(name="training_progress")(images)
+
+    @property
+    def last(self):
+        return self._outputs[-1]
+
+    def normal(self, name, filters):
+        self._cell(self._architecture.normal, name, filters, strides=1)
+        self._skips_input = False
+
+    def reduction(self, name, filters):
+        self._cell(self._architecture.reduction, name, filters, strides=2)
+        self._skips_input = self._scale.skip_reduction_input and not name.startswith("stem")
+
+    def _cell(self, cell, name, filters, strides):
+        from keras import layers
+
+        self._cells_built += 1
+        current = self.last
+        begin = nn.conv_bn(current.relu, filters, 1, f"{name}_begin", self._norm)
+        states = [nn.State(begin, f"{name}_begin"), self._previous(current, name, filters)]
+        for number, block in enumerate(cell.blocks, 1):
+            results = []
+            for side, (state, operation) in zip(("left", "right"), block.operands):
+                each = f"{name}_block{number}_{side}"
+                result = nn.apply(
+                    operation, states[state], filters, strides if state < 2 else 1, each, self._norm
+                )  # fmt: skip
+                results.append(result if operation == "identity" else self._drop(result, each))
+            each = f"{name}_block{number}"
+            if block.combine == "add":
+                x = layers.Add(name=f"{each}_add")(results)
+            else:
+                x = layers.Concatenate(name=f"{each}_concat")(results)
+                x = nn.conv_bn(layers.ReLU(name=f"{each}_concat_relu")(x), filters, 1, each, self._norm)
+            states.append(nn.State(x, each))
+        gathered = [
+            nn.apply("identity", states[state], filters, strides if state < 2 else 1, f"{name}_output{state}", self._norm)
+            for state in cell.output
+        ]  # fmt: skip
+        if len(gathered) > 1:
+            gathered = [layers.Concatenate(name=f"{name}_concat")(gathered)]
+        self._outputs.append(nn.State(gathered[0], name))
+
+    def _previous(self, current, name, filters):
+        """State 1 of the next cell, which reads `current`."""
+        if len(self._outputs) == 1:
+            return current
+        previous = self._outputs[-3 if self._skips_input else -2]
+        name = f"{name}_previous"
+        if previous.tensor.shape[1] != current.tensor.shape[1]:
+            return nn.State(nn.factorized_reduction(previous, filters, name, self._norm), name)
+        if previous.tensor.shape[-1] != filters:
+            return nn.State(nn.conv_bn(previous.relu, filters, 1, name, self._norm), name)
+        return previous
+
+    def _drop(self, x, name):
+        """`x` behind its drop path; the depth decides how often it is dropped in versions 2 and 3."""
+        scale = self._scale
+        if scale.drop_path_keep == 1:
+            return x
+        from nas_tf.drop_path import DropPath
+
+        depth = self._cells_built / self._num_cells if scale.drop_path in ("v2", "v3") else 1.0
+        layer = DropPath(1 - depth * (1 - scale.drop_path_keep), name=f"{name}_drop")
+        return layer(x if self._progress is None else (x, self._progress))

@@ -1,0 +1,146 @@
+"""What happens between a cell's states, as functional Keras 3 (arXiv 1707.07012, section 3.1 and appendix A.4).
+
+Every convolution is ReLU, convolution, batch normalisation; a separable one is applied twice, with nothing between its
+depthwise and its pointwise half. At stride s, n pixels become ceil(n / s). All tensors are float32
+[batch, height, width, channels].
+"""
+
+from functools import partial
+
+
+class State:
+    """A tensor that several operations read, and what they share of it, which is made when first asked for."""
+
+    def __init__(self, tensor, name):
+        self.tensor, self.name, self._made = tensor, name, {}
+
+    @property
+    def relu(self):
+        from keras import layers
+
+        return self._once("relu", lambda name: layers.ReLU(name=name)(self.tensor))
+
+    def zero_padded(self, kernel_size):
+        """The tensor with the zeros around it that a window of `kernel_size` with stride 2 reads."""
+        from keras import layers
+
+        pads = []
+        for size in self.tensor.shape[1:3]:
+            total = max((-(-size // 2) - 1) * 2 + kernel_size - size, 0)
+            pads.append((total // 2, total - total // 2))
+        return self._once(f"pad{kernel_size}", lambda name: layers.ZeroPadding2D(tuple(pads), name=name)(self.tensor))
+
+    def fitted(self, filters, norm):
+        """The tensor with `filters` channels: as it is, or projected by a 1 x 1 convolution."""
+        if self.tensor.shape[-1] == filters:
+            return self
+        return self._once("fit", lambda name: State(conv_bn(self.relu, filters, 1, name, norm), name))
+
+    def _once(self, what, make):
+        if what not in self._made:
+            self._made[what] = make(f"{self.name}_{what}")
+        return self._made[what]
+
+
+def conv_bn(x, filters, kernel_size, name, norm, strides=1, dilation=1):
+    """Convolution without bias and batch normalisation of an `x` that has its ReLU."""
+    from keras import layers
+
+    x = layers.Conv2D(
+        filters, kernel_size, strides=strides, dilation_rate=dilation, padding="same", use_bias=False,
+        kernel_initializer="he_normal", name=f"{name}_conv",
+    )(x)  # fmt: skip
+    return norm(x, name)
+
+
+def factorized_reduction(state, filters, name, norm):
+    """Halves the size: two 1 x 1 convolutions of stride 2 side by side, one of them a pixel further down and right
+    (`factorized_reduction` in NASNet's code; `filters` >= 2)."""
+    from keras import layers
+
+    def half(x, count, number):
+        return layers.Conv2D(
+            count, 1, strides=2, use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv{number}"
+        )(x)  # fmt: skip
+
+    shifted = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(state.relu)
+    shifted = layers.Cropping2D(((1, 0), (1, 0)), name=f"{name}_crop")(shifted)
+    halves = [half(state.relu, filters // 2, 1), half(shifted, filters - filters // 2, 2)]
+    return norm(layers.Concatenate(name=f"{name}_concat")(halves), name)
+
+
+def apply(operation, state, filters, strides, name, norm):
+    """The tensor, `filters` channels wide, that `operation`, one of `_cell.OPERATIONS`, makes of `state`."""
+    return _OPERATIONS[operation](state, filters, strides, name, norm)
+
+
+def _identity(state, filters, strides, name, norm):
+    if strides == 1:
+        return state.fitted(filters, norm).tensor
+    return factorized_reduction(state, filters, name, norm)
+
+
+def _conv(state, filters, strides, name, norm, *, kernels):
+    """One convolution, or one along each axis in turn, with the stride of its own axis."""
+    from keras import layers
+
+    x = state.relu
+    for number, (height, width) in enumerate(kernels, 1):
+        if number > 1:
+            x = layers.ReLU(name=f"{name}_{number}_relu")(x)
+        along = strides if len(kernels) == 1 else (strides if height > 1 else 1, strides if width > 1 else 1)
+        x = conv_bn(x, filters, (height, width), f"{name}_{number}", norm, along)
+    return x
+
+
+def _dilated_conv(state, filters, strides, name, norm):
+    """3 x 3 with dilation 2. At stride 2 its taps all fall on pixels that a stride of 2 keeps, so that a plain
+    convolution of those pixels is the same."""
+    from keras import layers
+
+    if strides == 1:
+        return conv_bn(state.relu, filters, 3, name, norm, dilation=2)
+    kept = layers.AveragePooling2D(1, strides=2, name=f"{name}_keep")(state.relu)
+    return conv_bn(kept, filters, 3, name, norm)
+
+
+def _separable_conv(state, filters, strides, name, norm, *, kernel_size):
+    from keras import layers
+
+    x = state.relu
+    for number, each in enumerate((strides, 1), 1):
+        if number > 1:
+            x = layers.ReLU(name=f"{name}_{number}_relu")(x)
+        x = layers.SeparableConv2D(
+            filters, kernel_size, strides=each, padding="same", use_bias=False, depthwise_initializer="he_normal",
+            pointwise_initializer="he_normal", name=f"{name}_{number}_conv",
+        )(x)  # fmt: skip
+        x = norm(x, f"{name}_{number}")
+    return x
+
+
+def _pool(state, filters, strides, name, norm, *, layer, size):
+    from keras import layers
+
+    state, pooling = state.fitted(filters, norm), getattr(layers, layer)
+    if strides == 1:
+        return pooling(size, strides=1, padding="same", name=f"{name}_pool")(state.tensor)
+    # As keras.applications has it, and the weights that it carries: zeros around the map, which averages count.
+    return pooling(size, strides=2, name=f"{name}_pool")(state.zero_padded(size))
+
+
+_OPERATIONS = {
+    "identity": _identity,
+    "conv_1x3_3x1": partial(_conv, kernels=((1, 3), (3, 1))),
+    "conv_1x7_7x1": partial(_conv, kernels=((1, 7), (7, 1))),
+    "dil_conv_3x3": _dilated_conv,
+    "avg_pool_3x3": partial(_pool, layer="AveragePooling2D", size=3),
+    "max_pool_3x3": partial(_pool, layer="MaxPooling2D", size=3),
+    "max_pool_5x5": partial(_pool, layer="MaxPooling2D", size=5),
+    "max_pool_7x7": partial(_pool, layer="MaxPooling2D", size=7),
+    "conv_1x1": partial(_conv, kernels=((1, 1),)),
+    "conv_3x3": partial(_conv, kernels=((3, 3),)),
+    "sep_conv_3x3": partial(_separable_conv, kernel_size=3),
+    "sep_conv_5x5": partial(_separable_conv, kernel_size=5),
+    "sep_conv_7x7": partial(_separable_conv, kernel_size=7),
+}
