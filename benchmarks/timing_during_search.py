@@ -21,7 +21,7 @@ from nas_tf.export import to_tflite
 from nas_tf.flags import knob
 from nas_tf.plugins import Part
 from nas_tf.quiet import import_keras
-from nas_tf.training import Recipe
+from nas_tf.recipe import Recipe
 from nas_tf.workers import ProcessWorkers
 
 

@@ -11,7 +11,7 @@ import pathlib
 from nas_tf import finish, flags
 from nas_tf.flags import knob
 from nas_tf.plugins import Part
-from nas_tf.training import Recipe
+from nas_tf.recipe import Recipe
 from nas_tf.trial import UserError
 
 

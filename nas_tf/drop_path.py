@@ -19,12 +19,11 @@ class TrainingProgress(keras.layers.Layer):
     """
 
     def build(self, input_shape):
-        def count(name):
-            return self.add_weight(
-                shape=(), dtype="int32", initializer="zeros", trainable=False, name=name, aggregation="only_first_replica"
-            )  # fmt: skip
-
-        self.step, self.total_steps = count("step"), count("total_steps")
+        self.step, self.total_steps = (
+            self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name=name,
+                            aggregation="only_first_replica")
+            for name in ("step", "total_steps")
+        )  # fmt: skip
 
     def call(self, inputs, training=False):
         step, total = (keras.ops.cast(weight, "float32") for weight in (self.step.value, self.total_steps.value))

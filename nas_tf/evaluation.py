@@ -11,7 +11,7 @@ import tempfile
 from nas_tf.devices import Meter
 from nas_tf.plugins import Part
 from nas_tf.quiet import import_keras
-from nas_tf.training import Recipe
+from nas_tf.recipe import Recipe
 from nas_tf.trial import Cost, InfeasibleArchitecture, Latency
 
 

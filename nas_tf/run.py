@@ -18,12 +18,12 @@ from nas_tf.flags import knob
 from nas_tf.plugins import Part
 from nas_tf.progress import Progress
 from nas_tf.quiet import import_keras, progress_bar
+from nas_tf.recipe import ProxyRecipe
 from nas_tf.records import Records
 from nas_tf.rewards import LatencyReward, Limits, Objective
 from nas_tf.run_folder import RunFolder
 from nas_tf.search import Search
 from nas_tf.space import fingerprint
-from nas_tf.training import ProxyRecipe
 from nas_tf.trial import InfeasibleArchitecture, Trial, UserError
 from nas_tf.warm_start import warm_start
 from nas_tf.workers import InlineWorkers, ProcessWorkers
@@ -111,8 +111,13 @@ def run(request, say=print):
     algorithm_config = request.algorithm.config
     if device is not None:
         device.check()
-        if not isinstance(device, Meter) and request.limits.max_tflite_bytes is not None:
-            raise UserError("--max_tflite_bytes needs a --device that times files: this one converts nothing")
+    elif request.objective.reward != "accuracy" and request.objective.cost == "latency_ms":
+        raise UserError(
+            f"--reward={request.objective.reward} on latency needs a --device that latency comes from. "
+            "Received: --device=none"
+        )
+    if request.limits.max_tflite_bytes is not None and not isinstance(device, Meter):
+        raise UserError("--max_tflite_bytes needs a --device that times files: this one converts nothing")
     for name in request.references:
         importlib.import_module(setup.references).architecture(name)  # refuses a name that is none
     description = device.describe() if device is not None else {}
@@ -256,18 +261,19 @@ def _results(request, records, space, folder, reward, references, say):
     trials = records.trials()
     best = next(iter(report.done(trials)), None)
     target, cost = (reward.target, reward.cost) if isinstance(reward, LatencyReward) else (None, request.objective.cost)
-    shown = references if request.setup.device is not None or cost != "latency_ms" else {}
+    if request.setup.device is None and cost == "latency_ms":
+        cost = "mult_adds"
     result = Result(folder, trials, references, target, best, None)
     if best is None:
-        say(report.closing_table(trials, space, target=target, cost=cost, references=shown))
+        say(report.closing_table(trials, space, target=target, cost=cost, references=references))
         say("No trial succeeded: there is no best network. The column `infeasible` of trials.sqlite says why")
         return result
     report.write_pareto_csv(folder.pareto_csv, trials, space, cost)
     title = (
         f"{space.name} on {request.settings.dataset}, {len(report.done(trials))} networks, {request.settings.device}"
     )
-    report.draw_pareto(folder.pareto_png, trials, cost=cost, target=target, references=shown, title=title)
-    say(report.closing_table(trials, space, target=target, cost=cost, references=shown))
+    report.draw_pareto(folder.pareto_png, trials, cost=cost, target=target, references=references, title=title)
+    say(report.closing_table(trials, space, target=target, cost=cost, references=references))
     say(f"\n{folder.pareto_png}\n{folder.pareto_csv}")
     network = finish.best_network(request, space, best, folder.best)
     test_accuracy = network["accuracy"].get("test")

@@ -5,44 +5,8 @@ import math
 import time
 
 from nas_tf.datasets import Images
-from nas_tf.flags import knob
 from nas_tf.quiet import progress_bar
-from nas_tf.trial import InfeasibleArchitecture, UserError
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """SGD with Nesterov momentum, linear warm-up and one cosine: a short recipe that suits every child alike.
-
-    It is neither paper's: MnasNet's proxy is 5 epochs of ImageNet with its full recipe (section 4), NASNet's 20 epochs
-    of CIFAR-10 with momentum and a cosine (appendix A.3).
-    """
-
-    epochs: int
-    batch_size: int = 32
-    learning_rate: float = 0.02
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    label_smoothing: float = 0.0
-    warmup_fraction: float = 0.1
-
-    def __post_init__(self):
-        for name in ("epochs", "batch_size", "learning_rate"):
-            if not getattr(self, name) > 0 or not math.isfinite(getattr(self, name)):
-                raise UserError(f"Expected {name} > 0 for training. Received: {getattr(self, name)}")
-
-
-@dataclasses.dataclass(frozen=True)
-class ProxyRecipe:
-    """The knobs of a search's own training; the rest of `Recipe` stays at its defaults."""
-
-    proxy_epochs: int = knob(5, "Epochs for which each child is trained.")
-    proxy_batch_size: int = knob(32, "Images in a training step of a child.")
-    proxy_learning_rate: float = knob(0.02, "Peak learning rate of a child's cosine schedule.")
-
-    @property
-    def recipe(self):
-        return Recipe(self.proxy_epochs, self.proxy_batch_size, self.proxy_learning_rate)
+from nas_tf.trial import InfeasibleArchitecture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,21 +25,25 @@ def train(child, dataset, recipe, *, max_steps=None, progress=None):
     """Trains `child` on `dataset.train()` in place and gives its accuracy on `dataset.validation()` as `Trained`.
 
     `child` maps float32 [batch, size, size, 3] in [-1, 1] to class probabilities; images are rescaled and augmented on
-    the way to it. `max_steps` ends training early, for a rehearsal; `progress` names a progress bar.
+    the way to it. A second output is an auxiliary head's, with a loss of its own, weighted by the recipe. `max_steps`
+    ends training early, for a rehearsal; `progress` names a progress bar.
 
     Raises:
         InfeasibleArchitecture: the loss is no longer finite, or the child does not fit into memory.
     """
     import keras
 
+    from nas_tf.drop_path import set_total_steps
+
     begin = time.perf_counter()
     train_split, validation = dataset.train(), dataset.validation()
     steps = recipe.epochs * math.ceil(train_split.num_examples / recipe.batch_size)
-    model = _with_input_pipeline(child, dataset.augmentation)
+    set_total_steps(child, steps)
+    model = _with_input_pipeline(child, dataset.augmentation, recipe.cutout_fraction)
     model.compile(
-        optimizer=_optimizer(recipe, steps),
-        loss="sparse_categorical_crossentropy" if not recipe.label_smoothing else _smoothed_loss(recipe, dataset),
-        metrics=["accuracy"],
+        optimizer=recipe.make_optimizer(steps),
+        loss=_loss(recipe, dataset.num_classes, len(child.outputs)),
+        metrics=[accuracy],
         jit_compile="auto" if _has_accelerator() else False,
     )
     clock = _step_clock(max_steps, steps, progress)
@@ -101,14 +69,14 @@ def train(child, dataset, recipe, *, max_steps=None, progress=None):
     loss = history.history["loss"][-1]
     if not math.isfinite(loss):
         raise InfeasibleArchitecture(f"Training diverged: the loss was {loss} at step {clock.num_steps} of {steps}")
-    accuracy = _evaluate(model, validation, recipe.batch_size, steps=1 if max_steps else None)
-    return Trained(accuracy, time.perf_counter() - begin, clock.setup_seconds, clock.step_seconds, steps)
+    reached = _evaluate(model, validation, recipe.batch_size, steps=1 if max_steps else None)
+    return Trained(reached, time.perf_counter() - begin, clock.setup_seconds, clock.step_seconds, steps)
 
 
 def evaluate(child, split, batch_size=64):
     """float in [0, 1]: the accuracy of `child` on `Images` or a `Stream`."""
     model = _with_input_pipeline(child, "none")
-    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+    model.compile(loss=None, metrics=[accuracy], jit_compile=False)
     return _evaluate(model, split, batch_size)
 
 
@@ -120,8 +88,9 @@ def _evaluate(model, split, batch_size, steps=None):
     return float(model.evaluate(**data, steps=steps, verbose=0, return_dict=True)["accuracy"])
 
 
-def _with_input_pipeline(child, augmentation):
-    """uint8-valued images in, probabilities out: rescaled to [-1, 1], augmented while training, then `child`."""
+def _with_input_pipeline(child, augmentation, cutout_fraction=0.0):
+    """uint8-valued images in, probabilities float32 [batch, heads, classes] out, heads the outputs of `child`: rescaled
+    to [-1, 1], augmented while training, then `child`."""
     import keras
 
     layers = {
@@ -137,38 +106,41 @@ def _with_input_pipeline(child, augmentation):
             keras.layers.RandomFlip("horizontal", name="flip"),
         ],
     }[augmentation]
+    if cutout_fraction:
+        area = (cutout_fraction**2,) * 2
+        layers = layers + [
+            keras.layers.RandomErasing((1.0, 1.0), area, fill_value=0.0, value_range=(-1.0, 1.0), name="cutout")
+        ]
     inputs = keras.Input(child.inputs[0].shape[1:], name="pixels")
-    outputs = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(inputs)
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(inputs)
     for layer in layers:
-        outputs = layer(outputs)
-    return keras.Model(inputs, child(outputs))
+        x = layer(x)
+    outputs = child(x)
+    heads = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    return keras.Model(inputs, keras.ops.stack(heads, axis=1))
 
 
-def _optimizer(recipe, steps):
+def _loss(recipe, num_classes, num_heads):
     import keras
 
-    warmup_steps = max(1, int(steps * recipe.warmup_fraction))
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=recipe.learning_rate / warmup_steps,
-        decay_steps=max(1, steps - warmup_steps),
-        warmup_target=recipe.learning_rate,
-        warmup_steps=warmup_steps,
-    )
-    optimizer = keras.optimizers.SGD(
-        schedule, momentum=recipe.momentum, nesterov=True, weight_decay=recipe.weight_decay or None
-    )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
-
-
-def _smoothed_loss(recipe, dataset):
-    import keras
+    weights = [1.0] + [recipe.auxiliary_weight] * (num_heads - 1)
 
     def loss(labels, probabilities):
-        one_hot = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), dataset.num_classes)
-        return keras.losses.categorical_crossentropy(one_hot, probabilities, label_smoothing=recipe.label_smoothing)
+        one_hot = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), num_classes)
+        smoothing = recipe.label_smoothing
+        return sum(
+            weight * keras.losses.categorical_crossentropy(one_hot, probabilities[:, head], label_smoothing=smoothing)
+            for head, weight in enumerate(weights)
+        )
 
     return loss
+
+
+def accuracy(labels, probabilities):
+    """float32 [batch]: 1 where the first head is right; the metric's name is this function's."""
+    import keras
+
+    return keras.metrics.sparse_categorical_accuracy(labels, probabilities[:, 0])
 
 
 def _has_accelerator():

@@ -22,3 +22,26 @@ NASNET_A = NASNet(
         output=(3, 4, 5, 6),
     ),
 )
+
+ARCHITECTURES = {"nasnet_a": NASNET_A}
+
+
+def architecture(name):
+    from nas_tf.trial import UserError
+
+    if name not in (*ARCHITECTURES, "mobilenet_v2"):
+        raise UserError(name)
+    return ARCHITECTURES.get(name)
+
+
+def build(name, scale):
+    from nasnet_tf.spaces.nasnet import build as build_nasnet
+
+    network = architecture(name)
+    if network is not None:
+        return build_nasnet(network, scale)
+    from keras import applications
+
+    return applications.MobileNetV2(
+        input_shape=(scale.image_size, scale.image_size, 3), weights=None, classes=scale.num_classes
+    )

@@ -9,8 +9,8 @@ import pytest
 from conftest import CIFAR10_JPEG, script
 
 from mnas_tf.search import Settings, search
+from nas_tf.recipe import ProxyRecipe
 from nas_tf.rewards import Limits, Objective
-from nas_tf.training import ProxyRecipe
 
 pytestmark = pytest.mark.real
 

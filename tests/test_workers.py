@@ -14,7 +14,7 @@ import pytest
 from mnas_tf.spaces.mnasnet import Scale
 from nas_tf.evaluation import Setup
 from nas_tf.plugins import Part
-from nas_tf.training import Recipe
+from nas_tf.recipe import Recipe
 from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture
 from nas_tf.workers import InlineWorkers, ProcessWorkers
 

@@ -19,7 +19,7 @@ NUM_INPUTS = 2
 class Block:
     """Two operations, each on one state of the cell, and how their results become a new state.
 
-    States are numbered: 0 is the cell's input, 1 the input of the cell before it, 2 the first block's result, and so on.
+    State 0 is the cell's input, 1 the input of the cell before it, 2 the first block's result, and so on.
 
     Raises:
         UserError: an operation or a combiner is unknown, or a state is no whole number from 0 up.
@@ -157,10 +157,15 @@ class Cell:
             UserError: `value` has another form.
         """
         fields = [field.name for field in dataclasses.fields(Block)]
-        if not isinstance(value, dict) or not isinstance(value.get("blocks"), (list, tuple)) or set(value) - {
-            "blocks",
-            "output",
-        }:
+        if (
+            not isinstance(value, dict)
+            or not isinstance(value.get("blocks"), (list, tuple))
+            or set(value)
+            - {
+                "blocks",
+                "output",
+            }
+        ):
             raise UserError(f"Expected the JSON of a cell to have blocks and output. Received: {str(value)[:200]}")
         for block in value["blocks"]:
             if not isinstance(block, dict) or set(block) != set(fields):
@@ -168,9 +173,7 @@ class Cell:
         output = value.get("output")
         if output is not None and not isinstance(output, (list, tuple)):
             raise UserError(f"Expected output to be a list of states. Received: output={str(output)[:200]}")
-        return cls(
-            tuple(Block(**block) for block in value["blocks"]), output if output is None else tuple(output)
-        )
+        return cls(tuple(Block(**block) for block in value["blocks"]), output if output is None else tuple(output))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from nas_tf.blocks import BatchNorm
 from nasnet_tf.spaces import _operations as nn
+from nasnet_tf.spaces._cell import NUM_INPUTS
 
 DEFAULT_STEM_FILTERS = 32
 
@@ -59,9 +60,7 @@ def auxiliary_head(x, scale):
     x = layers.AveragePooling2D(window, strides=3, name="auxiliary_pool")(x)
     x = nn.conv_bn(x, 128, 1, "auxiliary_1", norm)
     x = layers.ReLU(name="auxiliary_1_relu")(x)
-    x = layers.Conv2D(
-        768, x.shape[1:3], use_bias=False, kernel_initializer="he_normal", name="auxiliary_2_conv"
-    )(x)  # fmt: skip
+    x = layers.Conv2D(768, x.shape[1:3], use_bias=False, kernel_initializer="he_normal", name="auxiliary_2_conv")(x)
     x = layers.ReLU(name="auxiliary_2_relu")(norm(x, "auxiliary_2"))
     x = layers.Flatten(name="auxiliary_flat")(x)
     return layers.Dense(scale.num_classes, activation="softmax", name="auxiliary")(x)
@@ -110,25 +109,23 @@ class _Network:
         current = self.last
         begin = nn.conv_bn(current.relu, filters, 1, f"{name}_begin", self._norm)
         states = [nn.State(begin, f"{name}_begin"), self._previous(current, name, filters)]
+
+        def apply(operation, state, name):
+            return nn.apply(operation, states[state], filters, strides if state < NUM_INPUTS else 1, name, self._norm)
+
         for number, block in enumerate(cell.blocks, 1):
+            each = f"{name}_block{number}"
             results = []
             for side, (state, operation) in zip(("left", "right"), block.operands):
-                each = f"{name}_block{number}_{side}"
-                result = nn.apply(
-                    operation, states[state], filters, strides if state < 2 else 1, each, self._norm
-                )  # fmt: skip
-                results.append(result if operation == "identity" else self._drop(result, each))
-            each = f"{name}_block{number}"
+                result = apply(operation, state, f"{each}_{side}")
+                results.append(result if operation == "identity" else self._drop(result, f"{each}_{side}"))
             if block.combine == "add":
                 x = layers.Add(name=f"{each}_add")(results)
             else:
-                x = layers.Concatenate(name=f"{each}_concat")(results)
-                x = nn.conv_bn(layers.ReLU(name=f"{each}_concat_relu")(x), filters, 1, each, self._norm)
+                x = layers.ReLU(name=f"{each}_concat_relu")(layers.Concatenate(name=f"{each}_concat")(results))
+                x = nn.conv_bn(x, filters, 1, each, self._norm)
             states.append(nn.State(x, each))
-        gathered = [
-            nn.apply("identity", states[state], filters, strides if state < 2 else 1, f"{name}_output{state}", self._norm)
-            for state in cell.output
-        ]  # fmt: skip
+        gathered = [apply("identity", state, f"{name}_output{state}") for state in cell.output]
         if len(gathered) > 1:
             gathered = [layers.Concatenate(name=f"{name}_concat")(gathered)]
         self._outputs.append(nn.State(gathered[0], name))

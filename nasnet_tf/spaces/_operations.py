@@ -53,19 +53,27 @@ def conv_bn(x, filters, kernel_size, name, norm, strides=1, dilation=1):
     return norm(x, name)
 
 
-def factorized_reduction(state, filters, name, norm):
-    """Halves the size: two 1 x 1 convolutions of stride 2 side by side, one of them a pixel further down and right
-    (`factorized_reduction` in NASNet's code; `filters` >= 2)."""
+def every_second(x, name):
+    """Every second pixel of `x`. A 1 x 1 convolution with a stride would be the same, but its gradient corrupts memory
+    under oneDNN (TensorFlow 2.21 on the CPU) when one batch is smaller than another."""
     from keras import layers
 
-    def half(x, count, number):
-        return layers.Conv2D(
-            count, 1, strides=2, use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv{number}"
-        )(x)  # fmt: skip
+    return layers.AveragePooling2D(1, strides=2, name=f"{name}_keep")(x)
+
+
+def factorized_reduction(state, filters, name, norm):
+    """Halves the size: 1 x 1 convolutions of every second pixel, side by side, the second of them a pixel further down
+    and right (`factorized_reduction` in NASNet's code; `filters` >= 2)."""
+    from keras import layers
 
     shifted = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(state.relu)
     shifted = layers.Cropping2D(((1, 0), (1, 0)), name=f"{name}_crop")(shifted)
-    halves = [half(state.relu, filters // 2, 1), half(shifted, filters - filters // 2, 2)]
+    halves = []
+    for number, (x, count) in enumerate(((state.relu, filters // 2), (shifted, filters - filters // 2)), 1):
+        conv = layers.Conv2D(
+            count, 1, use_bias=False, kernel_initializer="he_normal", name=f"{name}_{number}_conv"
+        )  # fmt: skip
+        halves.append(conv(every_second(x, f"{name}_{number}")))
     return norm(layers.Concatenate(name=f"{name}_concat")(halves), name)
 
 
@@ -85,6 +93,8 @@ def _conv(state, filters, strides, name, norm, *, kernels):
     from keras import layers
 
     x = state.relu
+    if strides > 1 and kernels == ((1, 1),):
+        x, strides = every_second(x, name), 1
     for number, (height, width) in enumerate(kernels, 1):
         if number > 1:
             x = layers.ReLU(name=f"{name}_{number}_relu")(x)
@@ -96,12 +106,9 @@ def _conv(state, filters, strides, name, norm, *, kernels):
 def _dilated_conv(state, filters, strides, name, norm):
     """3 x 3 with dilation 2. At stride 2 its taps all fall on pixels that a stride of 2 keeps, so that a plain
     convolution of those pixels is the same."""
-    from keras import layers
-
     if strides == 1:
         return conv_bn(state.relu, filters, 3, name, norm, dilation=2)
-    kept = layers.AveragePooling2D(1, strides=2, name=f"{name}_keep")(state.relu)
-    return conv_bn(kept, filters, 3, name, norm)
+    return conv_bn(every_second(state.relu, name), filters, 3, name, norm)
 
 
 def _separable_conv(state, filters, strides, name, norm, *, kernel_size):
