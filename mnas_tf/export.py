@@ -4,14 +4,11 @@ mnas-export --network_dir=flowers_net --device=host
 """
 
 import dataclasses
-import pathlib
 
-from nas_tf import export as files
 from nas_tf import finish, flags
-from nas_tf.devices import Meter
 from nas_tf.flags import knob
 from nas_tf.plugins import Part
-from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
+from nas_tf.trial import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,25 +26,11 @@ class Settings:
 
 
 def export(settings, parts=None):
-    """Writes the files and gives `(path of the TFLite file, nas_tf.trial.Latency)`."""
+    """Writes the files and gives `(path of the TFLite file, its latency in milliseconds)`."""
     if not settings.network_dir:
         raise UserError("Expected --network_dir, the folder of a trained network. Received: none")
-    part = Part("nas_tf.devices", settings.device, (parts or {}).get(settings.device, {}))
-    model, description = finish.read_network(settings.network_dir)
-    space_part = Part(**description["space"])
-    scale = space_part.module.Scale(**description["scale"])
-    device = part.module.make(part.config, space_part.space, scale)
-    device.check()
-    out_dir = pathlib.Path(settings.out_dir or settings.network_dir)
-    path = out_dir / "model.tflite"
-    try:
-        files.to_tflite(model, path, settings.batch_size)
-        files.to_saved_model(model, out_dir / "saved_model")
-        if isinstance(device, Meter):
-            return path, device.measure(path).latency_ms
-    except InfeasibleArchitecture as error:
-        raise EvaluationError(str(error)) from error
-    return path, device.estimate([space_part.space.architecture(description["architecture"])])[0]
+    device = Part("nas_tf.devices", settings.device, (parts or {}).get(settings.device, {}))
+    return finish.export_network(settings.network_dir, settings.out_dir, settings.batch_size, device)
 
 
 def main():

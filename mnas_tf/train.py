@@ -5,8 +5,6 @@ mnas-train --architecture=mnasnet_a1 --image_size=96 --epochs=20 --out_dir=a1
 """
 
 import dataclasses
-import json
-import pathlib
 
 from nas_tf import finish, flags
 from nas_tf.flags import knob
@@ -46,10 +44,7 @@ def read_architecture(text, space):
     from mnas_tf.spaces.mnasnet import MnasNet
 
     if text.endswith(".json"):
-        try:
-            value = json.loads(pathlib.Path(text).read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"Expected --architecture to be a JSON file. Received: {text!r}: {error}") from error
+        value = finish.read_description(text)
         return space.architecture(value.get("architecture", value) if isinstance(value, dict) else value)
     if text in published.ARCHITECTURES:
         return published.ARCHITECTURES[text]
@@ -63,26 +58,20 @@ def read_architecture(text, space):
 
 def train(settings, parts=None):
     """Trains as `settings` say and gives the description that it wrote to `architecture.json`."""
-    if not settings.out_dir:
-        raise UserError("Expected --out_dir, the folder to write. Received: none")
-    if (pathlib.Path(settings.out_dir) / "architecture.json").exists():
-        raise UserError(f"--out_dir={settings.out_dir} holds a network already. Choose another, or remove it")
     parts = parts or {}
     space = Part("mnas_tf.spaces", settings.search_space, parts.get(settings.search_space, {}))
+    dataset = Part("nas_tf.datasets", settings.dataset, parts.get(settings.dataset, {}))
     architecture = read_architecture(settings.architecture, space.space)
-    dataset_part = Part("nas_tf.datasets", settings.dataset, parts.get(settings.dataset, {}))
-    dataset = dataset_part.module.make(
-        dataset_part.config, data_dir=settings.data_dir or None, image_size=settings.image_size,
-        num_samples=settings.num_samples, seed=settings.seed,
-    )  # fmt: skip
-    scale = space.module.Scale(
-        settings.image_size, dataset.num_classes, settings.width_multiplier, bn_momentum=settings.bn_momentum
-    )
     names = ("epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing")
     recipe = Recipe(**{name: getattr(settings, name) for name in names})
-    model, outcome = finish.train_network(space.space, architecture, scale, dataset, recipe, settings.seed)
-    description = finish.describe(space, architecture, scale, dataset)
-    return finish.write_network(settings.out_dir, model, {**description, **outcome})
+
+    def scales(num_classes):
+        scale = space.module.Scale(
+            settings.image_size, num_classes, settings.width_multiplier, bn_momentum=settings.bn_momentum
+        )
+        return scale, scale
+
+    return finish.train_and_write(settings, space, dataset, architecture, recipe, scales)
 
 
 def main():

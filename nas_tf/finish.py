@@ -4,11 +4,13 @@ import dataclasses
 import json
 import pathlib
 
+from nas_tf.devices import Meter
 from nas_tf.export import to_keras, to_saved_model, to_tflite
 from nas_tf.files import write_file
+from nas_tf.plugins import Part
 from nas_tf.quiet import import_keras, quiet
 from nas_tf.training import evaluate, train
-from nas_tf.trial import UserError
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
 INPUT = "float32 RGB in [-1, 1]: pixel / 127.5 - 1"
 
@@ -36,24 +38,90 @@ def best_network(request, space, best, folder):
     recipe = dataclasses.replace(setup.recipe, epochs=settings.final_epochs) if settings.final_epochs else None
     model, outcome = train_network(space, architecture, setup.deploy_scale, dataset, recipe, settings.seed)
     outcome["accuracy"]["proxy"] = best.measurement.accuracy
-    return write_network(folder, model, {**description, **outcome})
+    return write_network(folder, model, {**description, **outcome}, space)
 
 
-def train_network(space, architecture, scale, dataset, recipe, seed):
+def train_network(space, architecture, scale, dataset, recipe, seed, train_scale=None):
     """`(keras.Model, dict)`: the network after `recipe` (None: with its initial weights), and how it came to them.
 
-    Validation and test accuracy are read once, after training.
+    Where a network is trained with what it ships without, such as an auxiliary head, `train_scale` has that: the
+    weights are then carried over, layer by layer, to the network at `scale`. Validation and test accuracy are read
+    once, after training.
     """
     keras = import_keras()
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
-    model = space.build(architecture, scale)
+    model = space.build(architecture, train_scale or scale)
     if recipe is None:
         return model, {"weights": "untrained (initial weights)", "accuracy": {}}
     trained = train(model, dataset, recipe, progress="training the network to ship")
+    if train_scale not in (None, scale):
+        source, model = model, space.build(architecture, scale)
+        for layer in model.layers:
+            layer.set_weights(source.get_layer(layer.name).get_weights())
     accuracy = {"validation": trained.accuracy, "test": evaluate(model, dataset.test(), recipe.batch_size)}
     weights = f"trained for {recipe.epochs} epochs at {scale.image_size} px"
     return model, {"weights": weights, "recipe": dataclasses.asdict(recipe), "accuracy": accuracy}
+
+
+def train_and_write(settings, space_part, dataset_part, architecture, recipe, make_scales):
+    """The description written to `settings.out_dir` once its network is trained.
+
+    `settings` have `out_dir, data_dir, image_size, num_samples, seed`; `make_scales(num_classes)` gives the scale that
+    ships and the one to train at.
+
+    Raises:
+        UserError: `out_dir` is missing or holds a network, or something of the data is amiss.
+    """
+    if not settings.out_dir:
+        raise UserError("Expected --out_dir, the folder to write. Received: none")
+    if (pathlib.Path(settings.out_dir) / "architecture.json").exists():
+        raise UserError(f"--out_dir={settings.out_dir} holds a network already. Choose another, or remove it")
+    dataset = dataset_part.module.make(
+        dataset_part.config, data_dir=settings.data_dir or None, image_size=settings.image_size,
+        num_samples=settings.num_samples, seed=settings.seed,
+    )  # fmt: skip
+    space = space_part.space
+    scale, train_scale = make_scales(dataset.num_classes)
+    model, outcome = train_network(space, architecture, scale, dataset, recipe, settings.seed, train_scale)
+    description = {**describe(space_part, architecture, scale, dataset), **outcome}
+    return write_network(settings.out_dir, model, description, space)
+
+
+def export_network(network_dir, out_dir, batch_size, device_part):
+    """`(pathlib.Path, float)`: the TFLite file made of a trained network's folder, beside a new SavedModel, and its
+    latency in milliseconds on the device.
+
+    Raises:
+        UserError: the folder is none, or the device cannot answer.
+        EvaluationError: the network was refused by the converter or the device.
+    """
+    model, description = read_network(network_dir)
+    space_part = Part(**description["space"])
+    scale = space_part.module.Scale(**description["scale"])
+    device = device_part.module.make(device_part.config, space_part.space, scale)
+    device.check()
+    path = pathlib.Path(out_dir or network_dir) / "model.tflite"
+    try:
+        to_tflite(model, path, batch_size)
+        to_saved_model(model, path.parent / "saved_model")
+        if isinstance(device, Meter):
+            return path, device.measure(path).latency_ms
+    except InfeasibleArchitecture as error:
+        raise EvaluationError(str(error)) from error
+    return path, device.estimate([space_part.space.architecture(description["architecture"])])[0]
+
+
+def read_description(path):
+    """The JSON value of an `architecture.json`.
+
+    Raises:
+        UserError: there is no such file, or it is no JSON.
+    """
+    try:
+        return json.loads(pathlib.Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"Expected --architecture to be a JSON file. Received: {str(path)!r}: {error}") from error
 
 
 def describe(space_part, architecture, scale, dataset):
@@ -70,14 +138,15 @@ def describe(space_part, architecture, scale, dataset):
     }
 
 
-def write_network(folder, model, description):
-    """Writes the folder of a trained network; `architecture.json` comes last, so that it vouches for the rest."""
+def write_network(folder, model, description, space):
+    """Writes the folder of a trained network of `space`; `architecture.json` comes last: it vouches for the rest."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "architecture.json").unlink(missing_ok=True)
     to_keras(model, folder / "model.keras")
     to_tflite(model, folder / "model.tflite")
     to_saved_model(model, folder / "saved_model")
+    space.draw(space.architecture(description["architecture"]), folder)
     write_file(folder / "architecture.json", json.dumps(description, indent=2) + "\n")
     return description
 

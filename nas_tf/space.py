@@ -62,6 +62,10 @@ class SearchSpace(abc.ABC):
     def architecture(self, json_value):
         """The architecture whose `to_json()` gave `json_value`."""
 
+    def draw(self, architecture, folder):
+        """Writes pictures of the architecture into `folder` and gives their paths; a space need not have any."""
+        return []
+
     @property
     def num_choices(self):
         """tuple[int, ...]: how many choices each decision has; all that an algorithm sees of a space."""

@@ -136,7 +136,7 @@ class _Network:
             return current
         previous = self._outputs[-3 if self._skips_input else -2]
         name = f"{name}_previous"
-        if previous.tensor.shape[1] != current.tensor.shape[1]:
+        if previous.tensor.shape[1:3] != current.tensor.shape[1:3]:
             return nn.State(nn.factorized_reduction(previous, filters, name, self._norm), name)
         if previous.tensor.shape[-1] != filters:
             return nn.State(nn.conv_bn(previous.relu, filters, 1, name, self._norm), name)
