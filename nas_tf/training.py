@@ -40,9 +40,10 @@ def train(child, dataset, recipe, *, max_steps=None, progress=None):
     steps = recipe.epochs * math.ceil(train_split.num_examples / recipe.batch_size)
     set_total_steps(child, steps)
     model = _with_input_pipeline(child, dataset.augmentation, recipe.cutout_fraction)
+    auxiliary_weights = [recipe.auxiliary_weight] * (len(child.outputs) - 1)
     model.compile(
         optimizer=recipe.make_optimizer(steps),
-        loss=_loss(recipe, dataset.num_classes, len(child.outputs)),
+        loss=_loss(dataset.num_classes, auxiliary_weights, recipe.label_smoothing),
         metrics=[accuracy],
         jit_compile="auto" if _has_accelerator() else False,
     )
@@ -76,7 +77,7 @@ def train(child, dataset, recipe, *, max_steps=None, progress=None):
 def evaluate(child, split, batch_size=64):
     """float in [0, 1]: the accuracy of `child` on `Images` or a `Stream`."""
     model = _with_input_pipeline(child, "none")
-    model.compile(loss=None, metrics=[accuracy], jit_compile=False)
+    model.compile(loss=_loss(child.outputs[0].shape[-1]), metrics=[accuracy], jit_compile=False)
     return _evaluate(model, split, batch_size)
 
 
@@ -120,17 +121,16 @@ def _with_input_pipeline(child, augmentation, cutout_fraction=0.0):
     return keras.Model(inputs, keras.ops.stack(heads, axis=1))
 
 
-def _loss(recipe, num_classes, num_heads):
+def _loss(num_classes, auxiliary_weights=(), label_smoothing=0.0):
+    """Cross entropy of the first head, and of the others with their weights."""
     import keras
-
-    weights = [1.0] + [recipe.auxiliary_weight] * (num_heads - 1)
 
     def loss(labels, probabilities):
         one_hot = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), num_classes)
-        smoothing = recipe.label_smoothing
         return sum(
-            weight * keras.losses.categorical_crossentropy(one_hot, probabilities[:, head], label_smoothing=smoothing)
-            for head, weight in enumerate(weights)
+            weight
+            * keras.losses.categorical_crossentropy(one_hot, probabilities[:, head], label_smoothing=label_smoothing)
+            for head, weight in enumerate((1.0, *auxiliary_weights))
         )
 
     return loss

@@ -17,6 +17,7 @@ Where the paper leaves it open, the authors' code (tensorflow/models, `research/
 import dataclasses
 import functools
 import math
+import pathlib
 import typing
 
 from nas_tf.flags import knob
@@ -157,6 +158,17 @@ class NASNetSpace(SearchSpace):
 
     def architecture(self, json_value):
         return NASNet.from_json(json_value)
+
+    def draw(self, architecture, folder):
+        """Writes `normal_cell` and `reduction_cell`, each as .svg and .png."""
+        from nasnet_tf.spaces._drawing import draw_cell
+
+        drawn = []
+        for name, cell, strides in (("normal", architecture.normal, 1), ("reduction", architecture.reduction, 2)):
+            paths = [pathlib.Path(folder) / f"{name}_cell.{suffix}" for suffix in ("svg", "png")]
+            draw_cell(cell, f"{name.capitalize()} cell ({cell.fingerprint[:8]})", strides, paths)
+            drawn += paths
+        return drawn
 
 
 SPACE = NASNetSpace()
