@@ -138,9 +138,7 @@ class _Network:
         name = f"{name}_previous"
         if previous.tensor.shape[1:3] != current.tensor.shape[1:3]:
             return nn.State(nn.factorized_reduction(previous, filters, name, self._norm), name)
-        if previous.tensor.shape[-1] != filters:
-            return nn.State(nn.conv_bn(previous.relu, filters, 1, name, self._norm), name)
-        return previous
+        return nn.State(nn.conv_bn(previous.relu, filters, 1, name, self._norm), name)
 
     def _drop(self, x, name):
         """`x` behind its drop path; the depth decides how often it is dropped in versions 2 and 3."""

@@ -34,7 +34,7 @@ class State:
         """The tensor with `filters` channels: as it is, or projected by a 1 x 1 convolution."""
         if self.tensor.shape[-1] == filters:
             return self
-        return self._once("fit", lambda name: State(conv_bn(self.relu, filters, 1, name, norm), name))
+        return self._once(f"fit{filters}", lambda name: State(conv_bn(self.relu, filters, 1, name, norm), name))
 
     def _once(self, what, make):
         if what not in self._made:

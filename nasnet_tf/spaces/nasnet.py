@@ -4,8 +4,9 @@ Where the paper leaves it open, the authors' code (tensorflow/models, `research/
 `applications.nasnet` decide:
 
 * State 0 is the cell's input behind ReLU, a 1 x 1 convolution to the cell's filters, and batch normalisation. State 1
-  is the input of the cell before: by a factorized reduction where it is larger, by a 1 x 1 convolution where only its
-  channels differ. The first cell has no cell before it: there, state 1 is the stem's output as it is, and operations
+  is the input of the cell before: by a factorized reduction where it is larger, else by a 1 x 1 convolution as well.
+  (NASNet's code leaves that out where the channels agree by chance; with it, the order in which a cell concatenates
+  never matters.) The first cell has no cell before it: there, state 1 is the stem's output as it is, and operations
   that keep channels read its projection.
 * In a Reduction cell, operations on states 0 and 1 have stride 2. `identity` is then a factorized reduction, and a
   pooling window reads zeros beyond the border.
