@@ -1,14 +1,20 @@
-# `make search` and `make test` each make the virtual environment .venv and install what they need.
-# PYTHON=/path/to/python3.12 chooses the interpreter, RUN_DIR another folder for the run.
+# `make search`, `make search-nasnet` and `make test` each make the virtual environment .venv and install what they need.
+# PYTHON=/path/to/python3.12 chooses the interpreter, RUN_DIR (NASNET_RUN_DIR) another folder for the run.
 VENV ?= .venv
 RUN_DIR ?= runs/digits
+NASNET_RUN_DIR ?= runs/digits_cells
 BIN = $(VENV)/bin
 
-.PHONY: search test lint clean
+.PHONY: search search-nasnet test lint clean
 
 search: $(VENV)/.search
 	$(BIN)/mnas-search --run_dir=$(RUN_DIR) --dataset=digits --num_trials=40 \
 	    --proxy_image_size=32 --proxy_width_multiplier=0.25 --proxy_epochs=3 --deploy_image_size=64 --final_epochs=6
+
+search-nasnet: $(VENV)/.search
+	$(BIN)/nasnet-search --run_dir=$(NASNET_RUN_DIR) --dataset=digits --num_trials=30 \
+	    --proxy_image_size=32 --proxy_cells=1 --proxy_filters=8 --proxy_epochs=3 \
+	    --deploy_image_size=64 --deploy_cells=2 --deploy_filters=16 --final_epochs=6
 
 test: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from nas_tf.devices import Meter
 from nas_tf.plugins import Part
 from nas_tf.quiet import import_keras
 from nas_tf.recipe import Recipe
-from nas_tf.trial import Cost, InfeasibleArchitecture, Latency
+from nas_tf.trial import Cost, InfeasibleArchitecture, Latency, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +89,10 @@ class Evaluator:
         return self._cost(keras, model, architecture)
 
     def reference_cost(self, name):
-        """`nas_tf.trial.Cost` of a published network, or None where the device knows it not or it is built no smaller.
+        """`nas_tf.trial.Cost` of a published network, or None where the device knows it not.
 
         Raises:
+            InfeasibleArchitecture: it is not built as small as the deployment scale.
             UserError: no published network has that name.
         """
         module = importlib.import_module(self._setup.references)
@@ -101,7 +102,11 @@ class Evaluator:
             return None
         keras = _fresh_keras(self._setup.seed)
         build = self._space.build if is_estimator else module.build
-        return self._cost(keras, build(architecture if is_estimator else name, self._setup.deploy_scale), architecture)
+        try:
+            model = build(architecture if is_estimator else name, self._setup.deploy_scale)
+        except UserError as error:
+            raise InfeasibleArchitecture(str(error)) from error
+        return self._cost(keras, model, architecture)
 
     def _cost(self, keras, model, architecture):
         from nas_tf import complexity
