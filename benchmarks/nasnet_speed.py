@@ -55,7 +55,7 @@ def against_keras(knobs):
     }
     images = np.random.default_rng(0).uniform(-1, 1, (knobs.batch_size, *shape)).astype("float32")
     built, run = {name: [] for name in makers}, {name: [] for name in makers}
-    for name, make in makers.items():
+    for make in makers.values():
         make()  # the first of each loads what Keras loads late
     for repeat in range(knobs.repeats):
         for name in sorted(makers, reverse=repeat % 2 == 1):

@@ -1,7 +1,10 @@
 """The weights of `keras.applications.NASNet*`, carried over layer by layer to the same networks as built here."""
 
+import json
 import os
 import re
+import warnings
+import zipfile
 
 
 def load(model, weights, key, include_top, classes):
@@ -13,28 +16,49 @@ def load(model, weights, key, include_top, classes):
     """
     path = os.fspath(weights)
     if path == "imagenet" and key and not (include_top and classes != 1000):
-        return carry_over(_counterpart(model, key, include_top, classes, "imagenet"), model)
+        try:
+            counterpart = _counterpart(model, key, include_top, classes, "imagenet")
+        except Exception as error:  # a download's, or Keras's own about the input's size
+            raise ValueError(f"Keras gives no ImageNet weights for {model.name}: {_first_line(error)}") from error
+        return carry_over(counterpart, model)
     if not (path.endswith((".h5", ".keras")) and os.path.isfile(path)):
         known = "None, 'imagenet' (with 1000 classes, or without the top)" if key else "None"
         raise ValueError(
             f"Expected weights to be {known}, or the path of a .h5, .weights.h5 or .keras file of this network"
             f"{' or of its counterpart in keras.applications' if key else ''}. Received: weights={path!r}"
         )
-    failures = []
     try:
-        return model.load_weights(path)
-    except Exception as error:  # Keras and h5py raise their own kinds
-        failures.append(error)
-    if key:
-        counterpart = _counterpart(model, key, include_top, classes, None)
-        try:
-            counterpart.load_weights(path)
-        except Exception as error:
-            failures.append(error)
-        else:
+        names = _layer_names(path)
+        if key and "stem_conv1" in names:
+            counterpart = _counterpart(model, key, include_top, classes, None)
+            _load_all(counterpart, path)
             return carry_over(counterpart, model)
-    first_line = next(iter(str(failures[-1]).strip().splitlines()), type(failures[-1]).__name__)
-    raise ValueError(f"{path!r} holds the weights of another network than {model.name}: {first_line}") from failures[-1]
+        if "stem_conv" not in names:
+            raise ValueError("it has no layer called stem_conv")
+        return _load_all(model, path)
+    except Exception as error:  # Keras, h5py and zipfile raise their own kinds
+        raise ValueError(
+            f"{path!r} holds the weights of another network than {model.name}: {_first_line(error)}"
+        ) from error
+
+
+def _load_all(model, path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Keras only warns where a file has no weights for a layer
+        model.load_weights(path)
+
+
+def _layer_names(path):
+    """The names of the layers whose weights a file of Keras holds."""
+    if path.endswith(".keras"):
+        with zipfile.ZipFile(path) as archive:
+            return {layer.get("name") for layer in json.loads(archive.read("config.json"))["config"]["layers"]}
+    import h5py
+
+    names = set()
+    with h5py.File(path) as file:
+        file.visititems(lambda group, item: names.update((*group.split("/"), item.attrs.get("name", ""))))
+    return names
 
 
 def carry_over(source, target):
@@ -58,6 +82,10 @@ def _counterpart(model, key, include_top, classes, weights):
 
     make = {"nasnet_a_mobile": applications.NASNetMobile, "nasnet_a_large": applications.NASNetLarge}[key]
     return make(input_shape=tuple(model.inputs[0].shape[1:]), include_top=include_top, weights=weights, classes=classes)
+
+
+def _first_line(error):
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def their_name(name, target):
