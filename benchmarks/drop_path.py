@@ -34,7 +34,7 @@ class Knobs:
     cells: int = knob(1, "Normal cells a stage.")
     filters: int = knob(12, "Filters in the first stage.")
     num_samples: int = knob(2000, "Training images.")
-    epochs: int = knob(24, "Epochs.")
+    epochs: int = knob(16, "Epochs.")
     seeds: tuple[int, ...] = knob((0, 1, 2), "Each variant is trained once for each.")
 
 

@@ -95,7 +95,6 @@ def test_two_hundred_random_cells(part, tmp_path):
             np.testing.assert_allclose(
                 run_tflite(tmp_path / "cell.tflite", pictures[:1]), model(pictures[:1]), atol=1e-4
             )
-        keras.backend.clear_session()
 
 
 def run_tflite(path, pictures):
