@@ -28,7 +28,7 @@ def searched(tmp_path_factory):
     """The folder and the text of a search by accuracy, on no device."""
     run_dir = tmp_path_factory.mktemp("search") / "run"
     process = script(
-        "nasnet-search", f"--run_dir={run_dir}", *SMALL, "--num_trials=3", "--final_epochs=1", "--final_samples=100"
+        "nasnet-search", f"--run_dir={run_dir}", *SMALL, "--num_trials=2", "--final_epochs=1", "--final_samples=100"
     )
     assert process.returncode == 0, process.stderr[-3000:]
     return run_dir, process.stdout
@@ -38,7 +38,7 @@ def test_a_search_by_accuracy(searched):
     run_dir, text = searched
     assert "accuracy alone" in text and "nasnet_a here: - ms" in text and "top 1: normal: " in text
     rows = query(run_dir, "SELECT reward, accuracy, latency_ms, architecture, mult_adds FROM trials")
-    assert len(rows) == 3
+    assert len(rows) == 2
     for reward, accuracy, latency_ms, architecture, mult_adds in rows:
         assert reward == accuracy and latency_ms is None and mult_adds > 0
         assert set(json.loads(architecture)) == {"normal", "reduction"}
@@ -51,8 +51,6 @@ def test_a_search_by_accuracy(searched):
 
 def test_other_settings_are_refused(searched):
     run_dir, _ = searched
-    process = script("nasnet-search", f"--run_dir={run_dir}", *SMALL, "--num_trials=4", "--proxy_stem=imagenet")
-    assert_one_line(process, 2, "image_size of at least 19")
     process = script("nasnet-search", f"--run_dir={run_dir}", *SMALL, "--num_trials=4", "--deploy_stem=cifar")
     assert_one_line(process, 2, "made with other settings", "--deploy_stem=cifar (was imagenet)")
 
@@ -104,7 +102,7 @@ def test_a_search_with_latency(tmp_path):
     from nasnet_tf.search import Settings, search
 
     settings = Settings(
-        run_dir=str(tmp_path / "run"), device="simulated", algorithm="random_search", num_trials=2, workers="inline",
+        run_dir=str(tmp_path / "run"), device="simulated", algorithm="random_search", num_trials=1, workers="inline",
         proxy_image_size=8, proxy_cells=1, proxy_filters=4, proxy_samples=100, deploy_image_size=24, deploy_cells=1,
         deploy_filters=8, final_epochs=0,
     )  # fmt: skip
