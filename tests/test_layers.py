@@ -32,7 +32,7 @@ ROWS = [
     ("nas_tf.evaluation", "nas_tf.finish"),
     ("nas_tf.workers", "nas_tf.search"),
     ("nas_tf.progress", "nas_tf.warm_start"),
-    ("nas_tf.run", "nas_tf.command", "mnas_tf.published", "nasnet_tf.published"),
+    ("nas_tf.run", "nas_tf.command", "mnas_tf.published", "nasnet_tf.published", "nasnet_tf._keras_weights"),
     ("nas_tf.apps", "mnas_tf", "nasnet_tf", "benchmarks"),
 ]
 # Rows in which modules know one another; the order within them is the reader's to keep.
