@@ -12,7 +12,7 @@ search: $(VENV)/.search
 	    --proxy_image_size=32 --proxy_width_multiplier=0.25 --proxy_epochs=3 --deploy_image_size=64 --final_epochs=6
 
 search-nasnet: $(VENV)/.search
-	$(BIN)/nasnet-search --run_dir=$(NASNET_RUN_DIR) --dataset=digits --num_trials=30 \
+	$(BIN)/nasnet-search --run_dir=$(NASNET_RUN_DIR) --dataset=digits --num_trials=24 \
 	    --proxy_image_size=32 --proxy_cells=1 --proxy_filters=8 --proxy_epochs=3 \
 	    --deploy_image_size=64 --deploy_cells=2 --deploy_filters=16 --final_epochs=6
 
