@@ -5,6 +5,8 @@ import dataclasses
 import hashlib
 import json
 
+from nas_tf.trial import UserError
+
 Tokens = tuple[int, ...]
 
 
@@ -20,6 +22,14 @@ class Decision:
             raise ValueError(
                 f"Decision {self.name!r} needs at least one choice, all different. Received: {self.choices}"
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A piece of a network that is timed alone: its name, unique in the space, and the kind it is calibrated with."""
+
+    name: str
+    kind: str
 
 
 def fingerprint(value):
@@ -65,6 +75,31 @@ class SearchSpace(abc.ABC):
     def draw(self, architecture, folder):
         """Writes pictures of the architecture into `folder` and gives their paths; a space need not have any."""
         return []
+
+    def latency_scale(self, scale):
+        """JSON-ready dict of all that `scale` says and a latency depends on: what a table is made for.
+
+        Raises:
+            UserError: the space has no latency table.
+        """
+        raise UserError(f"Search space {self.name!r} has no building units, so that no latency table can be made for it")
+
+    def parts(self, architecture, scale):
+        """tuple of the network's parts in any order, hashable and equal where they cost the same; the fewer and the
+        cheaper to make, the faster a latency table answers."""
+        raise NotImplementedError(f"{self.name} has no parts")
+
+    def units(self, part, scale):
+        """dict of `Unit` to how often it stands in a part: what a latency table has timed and adds up."""
+        raise NotImplementedError(f"{self.name} has no units")
+
+    def all_units(self, scale):
+        """list[Unit]: every unit of which a network of the space can consist at `scale`, each once."""
+        raise NotImplementedError(f"{self.name} has no units")
+
+    def build_unit(self, unit, scale):
+        """The unit alone as a `keras.Model`, float32 [batch, height, width, channels] in, or None: it costs nothing."""
+        raise NotImplementedError(f"{self.name} has no units")
 
     @property
     def num_choices(self):

@@ -16,14 +16,23 @@ class EvaluationError(Exception):
     """The world's fault (worker lost, device gone): tried again, then recorded, never shown to the algorithm."""
 
 
+_FIGURES = (
+    "mean_ms", "median_ms", "p95_ms", "p5_ms", "min_ms", "max_ms", "first_ms", "warmup_mean_ms", "init_ms",
+    "first_inference_ms",
+)  # fmt: skip
+
+
 @dataclasses.dataclass(frozen=True)
 class Latency:
     """One device's latency of one network, in milliseconds; `statistic` names the figure used as `latency_ms`.
 
-    A measured latency has `runs` > 0; an estimated one has `runs == 0` and `statistic == "estimate"`.
+    A measured latency has `runs` > 0; an estimated one has `runs == 0` and `statistic == "estimate"`. Figures beyond
+    the mean are there where the device gives them: of the counted runs (`median_ms`, `p5_ms`, `p95_ms`, `min_ms`,
+    `max_ms`, `first_ms`), of the warm-up (`warmup_mean_ms`), and apart from both the time to load and prepare the
+    network (`init_ms`) and its very first run (`first_inference_ms`). `details` is JSON-ready: under which conditions.
 
     Raises:
-        ValueError: a figure is not finite and > 0 (a standard deviation may be 0).
+        ValueError: a figure is not finite and > 0 (a standard deviation may be 0), or two contradict each other.
     """
 
     mean_ms: float
@@ -32,9 +41,17 @@ class Latency:
     median_ms: float | None = None
     p95_ms: float | None = None
     statistic: str = "median"
+    p5_ms: float | None = None
+    min_ms: float | None = None
+    max_ms: float | None = None
+    first_ms: float | None = None
+    warmup_mean_ms: float | None = None
+    init_ms: float | None = None
+    first_inference_ms: float | None = None
+    details: dict = dataclasses.field(default_factory=dict, compare=False)
 
     def __post_init__(self):
-        for name in ("mean_ms", "median_ms", "p95_ms"):
+        for name in _FIGURES:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"A latency must be finite and > 0 ms. Received: {name}={value}")
