@@ -24,7 +24,9 @@ def to_tflite(model, path, batch_size=1):
 
     with quiet():
         signature = [tf.TensorSpec((batch_size, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
-        function = tf.function(lambda inputs: model(inputs, training=False), jit_compile=False)
+        function = tf.function(
+            lambda *inputs: model(inputs[0] if len(inputs) == 1 else inputs, training=False), jit_compile=False
+        )
         try:
             frozen = convert_variables_to_constants_v2(function.get_concrete_function(*signature))
             content = tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert()

@@ -24,12 +24,16 @@ class Decision:
             )
 
 
-@dataclasses.dataclass(frozen=True)
-class Unit:
-    """A piece of a network that is timed alone: its name, unique in the space, and the kind it is calibrated with."""
+class Unit(abc.ABC):
+    """A piece of a network that a latency table times alone. Units of one `name` are the same piece; those of one
+    `kind` are calibrated together against whole networks."""
 
     name: str
     kind: str
+
+    @abc.abstractmethod
+    def build(self):
+        """The unit as a `keras.Model`, float32 [batch, height, width, channels] in."""
 
 
 def fingerprint(value):
@@ -95,10 +99,6 @@ class SearchSpace(abc.ABC):
 
     def all_units(self, scale):
         """list[Unit]: every unit of which a network of the space can consist at `scale`, each once."""
-        raise NotImplementedError(f"{self.name} has no units")
-
-    def build_unit(self, unit, scale):
-        """The unit alone as a `keras.Model`, float32 [batch, height, width, channels] in, or None: it costs nothing."""
         raise NotImplementedError(f"{self.name} has no units")
 
     @property

@@ -46,6 +46,17 @@ class Block:
             object.__setattr__(self, "expansion_ratio", 1)
         elif self.expansion_ratio == 1:
             object.__setattr__(self, "op", "sepconv")
+        object.__setattr__(self, "_hash", hash(self._fields))  # latency tables look up thousands of blocks a second
+
+    def __hash__(self):
+        return self._hash
+
+    def __reduce__(self):
+        return Block, self._fields  # hashes of strings differ from process to process
+
+    @property
+    def _fields(self):
+        return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
 
     def layers(self):
         """[(input_filters, strides, skip), ...], one a layer: the skip is the one that this layer really takes."""
@@ -58,7 +69,9 @@ class Block:
     @property
     def canonical(self):
         """The same layers, with skip `none` where none of them takes the skip."""
-        return self if any(skip != "none" for _, _, skip in self.layers()) else dataclasses.replace(self, skip="none")
+        if self.skip == "none" or any(skip != "none" for _, _, skip in self.layers()):
+            return self
+        return dataclasses.replace(self, skip="none")
 
     def __str__(self):
         """Google's block string; its words have no form for `conv` and `pool`, which are written as such."""

@@ -18,9 +18,11 @@ architecture has the same skips at every scale.
 
 import dataclasses
 import functools
+import itertools
 import math
 from typing import Literal
 
+from mnas_tf.spaces import _units
 from mnas_tf.spaces._architecture import CONV_OPS, HEAD_FILTERS, SKIP_OPS, Block, MnasNet, check_whole
 from nas_tf import blocks as nn
 from nas_tf.flags import knob
@@ -165,6 +167,57 @@ class MnasNetSpace(SearchSpace):
     def architecture(self, json_value):
         return MnasNet.from_json(json_value)
 
+    def latency_scale(self, scale):
+        return latency_scale(scale)
+
+    def parts(self, architecture, scale):
+        return parts(architecture, scale)
+
+    def units(self, part, scale):
+        return units(part, scale)
+
+    def all_units(self, scale):
+        """Every layer at its place, with every choice of what it reads."""
+        found, reads, size = {}, (STEM_FILTERS,), halved(scale.image_size)
+        for number, ((filters, _), strides) in enumerate(zip(BASES[self.base], STRIDES), 1):
+            questions = [d.choices for d in self.decisions if d.name.startswith(f"block{number}/")]
+            gives = tuple(int(filters * factor) for factor in questions[QUESTIONS.index("filters")])
+            for op, expansion, kernel, se_ratio, skip, _, _ in itertools.product(*questions[:5], (0,), (0,)):
+                for inputs, outputs in itertools.product(reads, gives):
+                    block = Block(op, 2, kernel, strides, expansion, inputs, outputs, se_ratio, skip)
+                    found |= _units.units_of_block(block, size, scale)
+            reads, size = gives, -(-size // strides)
+        for last in reads:
+            found |= _units.units_of_ends(STEM_FILTERS, last, HEAD_FILTERS, size, scale)
+        return list(found)
+
+
+def latency_scale(scale):
+    """dict: what of a `Scale` the latency of a network depends on."""
+    return {name: getattr(scale, name) for name in ("image_size", "num_classes", "width_multiplier")}
+
+
+def parts(architecture, scale):
+    """tuple: the architecture's blocks, each with the size of the maps it reads in pixels, and its two ends."""
+    size, found = halved(scale.image_size), []
+    for block in architecture.blocks:
+        found.append((block, size))
+        size = -(-size // block.strides)
+    ends = (architecture.stem_filters, architecture.blocks[-1].filters, architecture.head_filters, size)
+    return (*found, ends)
+
+
+def units(part, scale):
+    """dict of `_units.NetworkUnit` to its count in one of `parts`."""
+    if isinstance(part[0], Block):
+        return _units.units_of_block(*part, scale)
+    return _units.units_of_ends(*part, scale)
+
+
+def halved(size):
+    """int: pixels behind the stem."""
+    return -(-size // 2)
+
 
 def build(architecture, scale):
     """The `keras.Model` of a `MnasNet` at `scale`: float32 [batch, size, size, 3] to probabilities [batch, classes]."""
@@ -197,7 +250,7 @@ def classifier(x, scale, activation):
 
 def _layer(inputs, block, input_filters, strides, skip, name, scale, norm):
     filters = scale.filters(block.filters)
-    squeeze_filters = max(1, int(scale.filters(input_filters) * block.se_ratio)) if block.se_ratio else 0
+    squeeze_filters = _units.squeeze(block, scale.filters(input_filters))
     if block.op == "conv":
         x = nn.conv(inputs, filters, block.kernel_size, name, norm, strides, squeeze_filters)
     else:

@@ -24,6 +24,7 @@ import typing
 from nas_tf.flags import knob
 from nas_tf.space import Decision, SearchSpace
 from nas_tf.trial import UserError
+from nasnet_tf.spaces import _units
 from nasnet_tf.spaces._cell import COMBINERS, NUM_INPUTS, OPERATIONS, Block, Cell, NASNet
 from nasnet_tf.spaces._network import build
 
@@ -159,6 +160,19 @@ class NASNetSpace(SearchSpace):
 
     def architecture(self, json_value):
         return NASNet.from_json(json_value)
+
+    def latency_scale(self, scale):
+        names = ("image_size", "num_classes", "cells", "filters", "stem", "stem_filters", "skip_reduction_input")
+        return {name: getattr(scale, name) for name in names}
+
+    def parts(self, architecture, scale):
+        return _units.parts(architecture)
+
+    def units(self, part, scale):
+        return _units.units(part, scale)
+
+    def all_units(self, scale):
+        return _units.all_units(scale, self)
 
     def draw(self, architecture, folder):
         """Writes `normal_cell` and `reduction_cell`, each as .svg and .png."""

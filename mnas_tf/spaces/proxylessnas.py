@@ -1,0 +1,200 @@
+"""ProxylessNAS's search space (arXiv 1812.00332) as TuNAS has it (arXiv 2008.06120; google-research `tunas`): 22 layers.
+
+A 3 x 3 convolution of stride 2 to 32 filters; a depthwise-separable convolution to 16, its kernel size chosen; six
+stages of mobile inverted bottlenecks, for each layer of which kernel size and expansion are chosen and all of which but
+a stage's first can be left out; a 1 x 1 convolution to 1,280; ReLU throughout. About 10^17 networks, as `MnasNet`s of one
+layer a block.
+
+Layers of a stage that are left out are canonically its last: which of two equal layers is missing makes no network.
+Units are named by their place, as in the published latency model of Google's Pixel 1.
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+
+from mnas_tf.spaces import _units, mnasnet
+from mnas_tf.spaces._architecture import HEAD_FILTERS, Block, MnasNet
+from mnas_tf.spaces.mnasnet import Scale
+from nas_tf import blocks as nn
+from nas_tf.space import Decision, SearchSpace, Unit
+
+__all__ = ["PROXYLESSNAS_MOBILE", "SPACE", "ProxylessNASSpace", "Scale"]
+
+STEM_FILTERS, STEM_BLOCK_FILTERS = 32, 16
+# (filters, stride, layers) of each stage.
+STAGES = ((32, 2, 4), (40, 2, 4), (80, 2, 4), (96, 1, 4), (192, 2, 4), (320, 1, 1))
+KERNEL_SIZES, EXPANSION_RATIOS, SKIP = (3, 5, 7), (3, 6), "skip"
+OPERATIONS = tuple(f"k{kernel}_e{expansion}" for kernel, expansion in itertools.product(KERNEL_SIZES, EXPANSION_RATIOS))
+PLACES = tuple((stage, layer) for stage, (_, _, layers) in enumerate(STAGES, 1) for layer in range(layers))
+
+
+def _place(stage, layer):
+    return f"stage{stage}/layer{layer}"
+
+
+@dataclasses.dataclass(frozen=True)
+class PlacedUnit(Unit):
+    """A layer at its place, its sum with its input included; `block` reads maps of `size` pixels at `scale`.
+
+    Without a block it is a layer left out, which is the layer's input.
+    """
+
+    name: str
+    block: Block | None
+    size: int
+    scale: Scale
+
+    @property
+    def kind(self):
+        return "skip" if self.block is None else f"{self.block.op}_{self.block.skip}"
+
+    def build(self):
+        import keras
+
+        block, scale = self.block, self.scale
+        if block is None:
+            return None
+        inputs = x = keras.Input((self.size, self.size, scale.filters(block.input_filters)), name="input")
+        norm = nn.BatchNorm()
+        x = nn.mbconv(x, scale.filters(block.filters), block.kernel_size, "layer", norm, block.strides,
+                      block.expansion_ratio)  # fmt: skip
+        return keras.Model(inputs, nn.identity_skip(x, inputs, "layer") if block.skip == "identity" else x)
+
+
+@dataclasses.dataclass(frozen=True)
+class ProxylessNASSpace(SearchSpace):
+    """One decision for the stem's block and one for each of 21 layers."""
+
+    name = "proxylessnas"
+
+    @functools.cached_property
+    def decisions(self):
+        layers = (Decision(_place(*place), OPERATIONS + ((SKIP,) if place[1] else ())) for place in PLACES)
+        return (Decision("stem block", tuple(f"k{kernel}" for kernel in KERNEL_SIZES)), *layers)
+
+    def decode(self, tokens):
+        answers = self.answers(tokens)
+        blocks = [_stem_block(int(answers["stem block"][1:]))]
+        for stage, layer in PLACES:
+            if answers[_place(stage, layer)] != SKIP:
+                blocks.append(_block(stage, layer, answers[_place(stage, layer)]))
+        return MnasNet(tuple(blocks))
+
+    def encode(self, architecture):
+        try:
+            answers = {name: operation for name, operation, _ in _places(architecture)}
+        except KeyError as error:
+            raise ValueError(f"{architecture} is no network of space {self.name!r}: {error.args[0]}") from error
+        choices = [answers.get(decision.name, SKIP) for decision in self.decisions]
+        tokens = tuple(decision.choices.index(choice) for decision, choice in zip(self.decisions, choices))
+        if self.decode(tokens) != architecture:
+            raise ValueError(f"{architecture} is no network of space {self.name!r}: stem, head, strides or skips differ")
+        return tokens
+
+    def build(self, architecture, scale):
+        return mnasnet.build(architecture, scale)
+
+    def architecture(self, json_value):
+        return MnasNet.from_json(json_value)
+
+    def latency_scale(self, scale):
+        return mnasnet.latency_scale(scale)
+
+    def parts(self, architecture, scale):
+        """tuple[str]: the names of the units; a layer left out has one too."""
+        found = {name: full for name, _, full in _places(architecture)}
+        left_out = (f"{_place(*place)}:{SKIP}" for place in PLACES if _place(*place) not in found)
+        return ("stem", *found.values(), *left_out, "head", "classifier")
+
+    def units(self, part, scale):
+        return {_all_units(scale)[part]: 1}
+
+    def all_units(self, scale):
+        return list(_all_units(scale).values())
+
+
+def _stem_block(kernel_size):
+    return Block("sepconv", 1, kernel_size, 1, 1, STEM_FILTERS, STEM_BLOCK_FILTERS, skip="none")
+
+
+@functools.cache
+def _block(stage, layer, operation):
+    kernel, expansion = (int(word[1:]) for word in operation.split("_"))
+    filters, strides, _ = STAGES[stage - 1]
+    before = STAGES[stage - 2][0] if stage > 1 else STEM_BLOCK_FILTERS
+    if layer:
+        return Block("mbconv", 1, kernel, 1, expansion, filters, filters, skip="identity")
+    return Block("mbconv", 1, kernel, strides, expansion, before, filters, skip="none")
+
+
+@functools.cache
+def _names():
+    """[dict of block to (place, operation, name of the unit), ...], one a place in the order of the network."""
+    names = [{_stem_block(k): ("stem block", f"k{k}", f"stem block:k{k}") for k in KERNEL_SIZES}]
+    for stage, layer in PLACES:
+        place = _place(stage, layer)
+        names.append({_block(stage, layer, each): (place, each, f"{place}:{each}") for each in OPERATIONS})
+    return names
+
+
+def _places(architecture):
+    """[(place, operation, name of the unit), ...] of a network's layers.
+
+    Raises:
+        KeyError: a layer stands at no place of the space; its argument says which.
+    """
+    found, places = [], iter(_names())
+    for block in architecture.blocks:
+        for names in places:
+            if block in names:
+                found.append(names[block])
+                break
+        else:
+            raise KeyError(f"there is no place for {block} behind {len(found)} others")
+    return found
+
+
+@functools.lru_cache(maxsize=4)
+def _all_units(scale):
+    """dict of name to unit, at `scale`."""
+    size = mnasnet.halved(scale.image_size)
+    found = {f"stem block:k{k}": PlacedUnit(f"stem block:k{k}", _stem_block(k), size, scale) for k in KERNEL_SIZES}
+    for stage, layer in PLACES:
+        for operation in OPERATIONS:
+            name = f"{_place(stage, layer)}:{operation}"
+            found[name] = PlacedUnit(name, _block(stage, layer, operation), size, scale)
+        if layer:
+            name = f"{_place(stage, layer)}:{SKIP}"
+            found[name] = PlacedUnit(name, None, size, scale)
+        else:
+            size = math.ceil(size / STAGES[stage - 1][1])
+    ends = _units.units_of_ends(STEM_FILTERS, STAGES[-1][0], HEAD_FILTERS, size, scale)
+    return found | {unit.kind: _Named(unit.kind, unit) for unit in ends}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Named(Unit):
+    """One of the network's ends, under the name of its place."""
+
+    name: str
+    unit: Unit
+
+    @property
+    def kind(self):
+        return self.unit.kind
+
+    def build(self):
+        return self.unit.build()
+
+
+_MOBILE = (
+    "k5_e3 k3_e3 skip skip k7_e3 k3_e3 k5_e3 k5_e3 k7_e6 k5_e3 k5_e3 k5_e3 k5_e6 k5_e3 k5_e3 k5_e3 k7_e6 k7_e6 k7_e3 "
+    "k7_e3 k7_e6"
+)
+SPACE = ProxylessNASSpace()
+# ProxylessNAS-mobile: 84 ms on a Pixel 1 in TuNAS's model.
+PROXYLESSNAS_MOBILE = MnasNet(
+    (_stem_block(3), *(_block(*place, op) for place, op in zip(PLACES, _MOBILE.split()) if op != SKIP))
+)

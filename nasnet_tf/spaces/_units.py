@@ -1,0 +1,207 @@
+"""The pieces of which every stack of NASNet cells is made, as a latency table times them.
+
+Operations, sums, concatenations and ReLUs of a cell, at the width and size of each cell that repeats it; what joins
+cells: the 1 x 1 convolution and the factorized reduction of their inputs; stem and classifier.
+
+A part is `(cell, what, how)`, and stands for all cells of the stack at once, so that an architecture has some thirty.
+"""
+
+import collections
+import dataclasses
+
+from nas_tf.blocks import BatchNorm
+from nas_tf.space import Unit
+from nasnet_tf.spaces import _operations as nn
+from nasnet_tf.spaces._cell import COMBINERS, NUM_INPUTS
+from nasnet_tf.spaces._network import DEFAULT_STEM_FILTERS
+
+READS_AS_IT_IS = ("identity", "avg_pool_3x3", "max_pool_3x3", "max_pool_5x5", "max_pool_7x7")
+
+
+@dataclasses.dataclass(frozen=True)
+class CellUnit(Unit):
+    """`kind` is an operation, `relu`, `add`, `concat`, `combine`, `project`, `reduce`, `stem` or `classifier`; `size` is
+    that of its input in pixels, `inputs` its channels; `concat` joins `inputs` maps of `filters` channels."""
+
+    kind: str
+    size: int
+    inputs: int
+    filters: int
+    strides: int = 1
+
+    @property
+    def name(self):
+        return f"{self.kind}_s{self.strides}_i{self.inputs}_o{self.filters}@{self.size}"
+
+    def build(self):
+        import keras
+        from keras import layers
+
+        if self.kind in ("add", "concat", "combine"):
+            count = {"add": 2, "concat": self.inputs, "combine": 2}[self.kind]
+            inputs = [keras.Input((self.size, self.size, self.filters), name=f"input{i}") for i in range(count)]
+        else:
+            inputs = [keras.Input((self.size, self.size, self.inputs), name="input")]
+        x, norm = inputs[0], BatchNorm()
+        if self.kind == "add":
+            x = layers.Add()(inputs)
+        elif self.kind == "concat":
+            x = layers.Concatenate()(inputs)
+        elif self.kind == "combine":
+            x = layers.ReLU()(layers.Concatenate()(inputs))
+            x = nn.conv_bn(x, self.filters, 1, "combine", norm)
+        elif self.kind == "relu":
+            x = layers.ReLU()(x)
+        elif self.kind == "project":
+            x = nn.conv_bn(x, self.filters, 1, "project", norm)
+        elif self.kind == "reduce":
+            x = nn.factorized_reduction(_Rectified(x, "input"), self.filters, "reduce", norm)
+        elif self.kind == "stem":
+            x = layers.Conv2D(self.filters, 3, strides=self.strides, padding="valid" if self.strides == 2 else "same",
+                              use_bias=False)(x)  # fmt: skip
+            x = norm(x, "stem")
+        elif self.kind == "classifier":
+            x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
+            x = layers.Dense(self.filters, activation="softmax")(x)
+        else:
+            x = nn.apply(self.kind, _Rectified(x, "input"), self.filters, self.strides, "op", norm)
+        return keras.Model(inputs, x)
+
+
+class _Rectified(nn.State):
+    """A state whose ReLU costs nothing: it is a unit of its own, which all that read it share."""
+
+    @property
+    def relu(self):
+        return self.tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """Where a cell stands: its filters, the size and channels of its two inputs."""
+
+    cell: str
+    filters: int
+    size: int
+    channels: int
+    previous_size: int
+    previous_channels: int
+    is_first: bool
+
+    @property
+    def strides(self):
+        return 2 if self.cell == "reduction" else 1
+
+    @property
+    def out_size(self):
+        return -(-self.size // self.strides)
+
+
+def parts(architecture):
+    """tuple of the parts of a `NASNet`, each `(cell, what, how)`."""
+    found = [("stack", len(architecture.normal.output), len(architecture.reduction.output))]
+    for name in ("normal", "reduction"):
+        cell = getattr(architecture, name)
+        rectified = set()
+        for block in cell.blocks:
+            for state, op in ((block.input1, block.op1), (block.input2, block.op2)):
+                kind = state if state < NUM_INPUTS else NUM_INPUTS
+                found.append((name, op, kind))
+                if op not in READS_AS_IT_IS:
+                    rectified.add(state)
+            found.append((name, block.combine, NUM_INPUTS))
+        found += [(name, "relu", min(state, NUM_INPUTS)) for state in rectified]
+        found += [(name, "identity", state) for state in cell.output if state < NUM_INPUTS]
+    return tuple(found)
+
+
+def units(part, scale):
+    """dict of `CellUnit` to its count over the whole stack at `scale`, for one of `parts`."""
+    first, what, how = part
+    counts = collections.Counter()
+    if first == "stack":
+        _count_stack(counts, scale, num_normal=what, num_reduction=how)
+        return dict(counts)
+    for place in _places(scale, 1, 1):
+        if place.cell == first:
+            unit = _unit(place, what, how)
+            if unit is not None:
+                counts[unit] += 1
+    return dict(counts)
+
+
+def all_units(scale, space):
+    """list[CellUnit]: those of every operation at every place, and of every number of states that a cell can give."""
+    found = {}
+    for name in ("normal", "reduction"):
+        for kind in range(NUM_INPUTS + 1):
+            for what in (*space.operations, *COMBINERS, "relu", "identity"):
+                if what not in COMBINERS or kind == NUM_INPUTS:
+                    found |= units((name, what, kind), scale)
+    most = NUM_INPUTS + space.blocks - 1
+    for num_normal in range(1, most + 1):
+        for num_reduction in range(1, most + 1):
+            found |= units(("stack", num_normal, num_reduction), scale)
+    return list(found)
+
+
+def _unit(place, what, kind):
+    """The `CellUnit` of an operation, combiner or ReLU at a place, None where it costs nothing; `kind` is the state
+    it reads: 0, 1, or 2 for a block's."""
+    inner = kind == NUM_INPUTS
+    size = place.out_size if inner else place.size
+    strides = 1 if inner else place.strides
+    # The first cell has no cell before it: its state 1 is the stem's output as it is.
+    inputs = place.channels if place.is_first and kind == 1 else place.filters
+    if what in COMBINERS:
+        what = {"add": "add", "concat": "combine"}[what]
+        return CellUnit(what, place.out_size, place.filters, place.filters)
+    if what == "relu":
+        return CellUnit("relu", size, inputs, inputs)
+    if what == "identity":
+        if strides == 2:
+            return CellUnit("reduce", size, inputs, place.filters, 2)
+        return None if inputs == place.filters else CellUnit("project", size, inputs, place.filters)
+    return CellUnit(what, size, inputs, place.filters, strides)
+
+
+def _count_stack(counts, scale, num_normal, num_reduction):
+    stem_strides = 2 if scale.stem == "imagenet" else 1
+    places = _places(scale, num_normal, num_reduction)
+    counts[CellUnit("stem", scale.image_size, 3, places[0].channels, stem_strides)] += 1
+    for place in places:
+        outputs = num_normal if place.cell == "normal" else num_reduction
+        counts[CellUnit("relu", place.size, place.channels, place.channels)] += 1
+        counts[CellUnit("project", place.size, place.channels, place.filters)] += 1
+        if not place.is_first:
+            halves = place.previous_size != place.size
+            counts[CellUnit("reduce" if halves else "project", place.previous_size, place.previous_channels,
+                            place.filters, 2 if halves else 1)] += 1  # fmt: skip
+        if outputs > 1:
+            counts[CellUnit("concat", place.out_size, outputs, place.filters)] += 1
+    last = places[-1]
+    channels = last.filters * (num_normal if last.cell == "normal" else num_reduction)
+    counts[CellUnit("classifier", last.out_size, channels, scale.num_classes)] += 1
+
+
+def _places(scale, num_normal, num_reduction):
+    """[_Place, ...] of the cells of a stack whose cells give so many states (`_network.features` builds it)."""
+    imagenet = scale.stem == "imagenet"
+    size = (scale.image_size - 3) // 2 + 1 if imagenet else scale.image_size
+    channels = scale.stem_filters or (DEFAULT_STEM_FILTERS if imagenet else 3 * scale.filters)
+    order = [("reduction", scale.filters // 4), ("reduction", scale.filters // 2)] if imagenet else []
+    for stage in range(3):
+        if stage:
+            order.append(("reduction", scale.filters * 2**stage))
+        order += [("normal", scale.filters * 2**stage)] * scale.cells
+    places, outputs = [], [(size, channels)]
+    skips_input = False
+    for number, (cell, filters) in enumerate(order):
+        current = outputs[-1]
+        previous = outputs[-3 if skips_input else -2] if number else current
+        place = _Place(cell, filters, *current, *previous, is_first=not number)
+        places.append(place)
+        outputs.append((place.out_size, filters * (num_normal if cell == "normal" else num_reduction)))
+        skips_input = cell == "reduction" and scale.skip_reduction_input and number > 1
+    return places
+
