@@ -64,6 +64,7 @@ def search(family, settings, objective=None, limits=None, proxy=None, parts=None
         proxy_samples=settings.proxy_samples,
         seed=settings.seed,
         device=chosen.get("nas_tf.devices"),
+        number_type=settings.deploy_number_type,
         references=family.published,
     )
     references = tuple(dict.fromkeys((*family.references, objective.target_latency_of)))

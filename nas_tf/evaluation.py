@@ -8,11 +8,14 @@ import os
 import pathlib
 import tempfile
 
+from nas_tf.datasets import scaled_images
 from nas_tf.devices import Meter
 from nas_tf.plugins import Part
 from nas_tf.quiet import import_keras
 from nas_tf.recipe import Recipe
 from nas_tf.trial import Cost, InfeasibleArchitecture, Latency, UserError
+
+_CALIBRATION_IMAGES = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +23,9 @@ class Setup:
     """Plain data from which any process makes the same evaluator.
 
     `proxy_scale` is what children are trained at, `deploy_scale` what they ship at and where their cost is measured;
-    `device` is None where only accuracy counts. `references` is a module with `build(name, scale)` and
-    `architecture(name)` for the published networks that are measured beside the children.
+    `device` is None where only accuracy counts, `number_type` the type of the TFLite files that it times. `references`
+    is a module with `build(name, scale)` and `architecture(name)` for the published networks that are measured beside
+    the children.
     """
 
     space: Part
@@ -34,12 +38,20 @@ class Setup:
     seed: int
     device: Part | None
     references: str
+    number_type: str = "float32"
 
     def make_dataset(self, image_size, num_samples):
         make = self.dataset.module.make
         return make(
             self.dataset.config, data_dir=self.data_dir, image_size=image_size, num_samples=num_samples, seed=self.seed
         )
+
+    def calibration(self):
+        """float32 [n, size, size, 3] in [-1, 1]: training images at the deployment size, None where none are needed."""
+        if self.number_type != "int8":
+            return None
+        count = max(_CALIBRATION_IMAGES, self.deploy_scale.num_classes)
+        return scaled_images(self.make_dataset(self.deploy_scale.image_size, count).train(), _CALIBRATION_IMAGES)
 
     def make_device(self):
         return self.device and self.device.module.make(self.device.config, self.space.space, self.deploy_scale)
@@ -56,6 +68,10 @@ class Evaluator:
     def _dataset(self):
         dataset = self._setup.make_dataset(self._setup.proxy_scale.image_size, self._setup.proxy_samples)
         return _ReadOnce(dataset)
+
+    @functools.cached_property
+    def _calibration(self):
+        return self._setup.calibration()
 
     @functools.cached_property
     def _device(self):
@@ -98,8 +114,10 @@ class Evaluator:
         module = importlib.import_module(self._setup.references)
         architecture = module.architecture(name)
         is_estimator = self._device is not None and not isinstance(self._device, Meter)
-        if is_estimator and not isinstance(architecture, type(self._space.decode((0,) * len(self._space.decisions)))):
-            return None
+        if is_estimator:
+            own_kind = type(self._space.decode((0,) * len(self._space.decisions)))
+            if not isinstance(architecture, own_kind) or not self._device.knows(architecture):
+                return None
         keras = _fresh_keras(self._setup.seed)
         build = self._space.build if is_estimator else module.build
         try:
@@ -129,7 +147,7 @@ class Evaluator:
 
         with tempfile.TemporaryDirectory(prefix="nas_tf_") as folder:
             path = pathlib.Path(folder) / "child.tflite"
-            tflite_bytes = to_tflite(model, path)
+            tflite_bytes = to_tflite(model, path, 1, self._setup.number_type, self._calibration)
             with self._hold_still() if self._device.shares_host else contextlib.nullcontext():
                 return {"tflite_bytes": tflite_bytes, "latency": self._device.measure(os.fspath(path))}
 

@@ -38,7 +38,7 @@ def best_network(request, space, best, folder):
     recipe = dataclasses.replace(setup.recipe, epochs=settings.final_epochs) if settings.final_epochs else None
     model, outcome = train_network(space, architecture, setup.deploy_scale, dataset, recipe, settings.seed)
     outcome["accuracy"]["proxy"] = best.measurement.accuracy
-    return write_network(folder, model, {**description, **outcome}, space)
+    return write_network(folder, model, {**description, **outcome}, space, setup.number_type, setup.calibration())
 
 
 def train_network(space, architecture, scale, dataset, recipe, seed, train_scale=None):
@@ -138,15 +138,17 @@ def describe(space_part, architecture, scale, dataset):
     }
 
 
-def write_network(folder, model, description, space):
-    """Writes the folder of a trained network of `space`; `architecture.json` comes last: it vouches for the rest."""
+def write_network(folder, model, description, space, number_type="float32", calibration=None):
+    """Writes the folder of a trained network of `space`, its TFLite file of `number_type` (`nas_tf.export.to_tflite`);
+    `architecture.json` comes last: it vouches for the rest."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "architecture.json").unlink(missing_ok=True)
     to_keras(model, folder / "model.keras")
-    to_tflite(model, folder / "model.tflite")
+    to_tflite(model, folder / "model.tflite", 1, number_type, calibration)
     to_saved_model(model, folder / "saved_model")
     space.draw(space.architecture(description["architecture"]), folder)
+    description = {**description, "tflite_number_type": number_type}
     write_file(folder / "architecture.json", json.dumps(description, indent=2) + "\n")
     return description
 

@@ -27,7 +27,7 @@ def define(config, prefix=""):
     hints = typing.get_type_hints(config if isinstance(config, type) else type(config))
     for field in dataclasses.fields(config):
         default = field.default if isinstance(config, type) else getattr(config, field.name)
-        name, help_text = prefix + field.name, field.metadata.get("help", "")
+        name, help_text = flag_name(field, prefix), field.metadata.get("help", "")
         folder = field.metadata.get("folder")
         if folder:
             help_text += f" One of: {', '.join(plugins.names(folder))}; or the path of a .py file."
@@ -45,6 +45,11 @@ def define(config, prefix=""):
                 str: absl_flags.DEFINE_string,
             }[kind]
             define_flag(name, default, help_text)
+
+
+def flag_name(field, prefix=""):
+    """The flag of a dataclass field: prefix and name, unless the field's knob names it whole (`flag="table"`)."""
+    return field.metadata.get("flag", prefix + field.name)
 
 
 def read(config_type, prefix=""):
@@ -81,10 +86,11 @@ def given():
     return {name for name in absl_flags.FLAGS if absl_flags.FLAGS[name].present}
 
 
-def run(main, usage):
+def run(main, usage, takes_words=False):
     """Parses the command line, runs `main()` and exits: 0, 1 for a failure in mid-run, 2 for a user's mistake.
 
-    `--help` prints every flag of the project and exits 0.
+    A command that `takes_words` is run as `main(words)`, with what is no flag. `--help` prints every flag of the
+    project and exits 0.
     """
     argv = sys.argv
     if any(argument in ("--help", "-help", "-h", "--helpfull", "--helpshort") for argument in argv[1:]):
@@ -93,12 +99,12 @@ def run(main, usage):
         sys.exit(0)
     try:
         rest = absl_flags.FLAGS(argv)
-        if len(rest) > 1:
+        if len(rest) > 1 and not takes_words:
             raise UserError(f"Expected only flags, as --name=value. Received: {rest[1]!r}")
     except (absl_flags.Error, UserError) as error:
         _fail(f"{error} (--help lists every flag)", 2)
     try:
-        sys.exit(main())
+        sys.exit(main(rest[1:]) if takes_words else main())
     except UserError as error:
         _fail(error, 2)
     except EvaluationError as error:
@@ -143,9 +149,10 @@ def _values(config, prefix):
     hints = typing.get_type_hints(config if isinstance(config, type) else type(config))
     values = {}
     for field in dataclasses.fields(config):
-        kind, value = _strip_none(hints[field.name]), absl_flags.FLAGS[prefix + field.name].value
+        flag = flag_name(field, prefix)
+        kind, value = _strip_none(hints[field.name]), absl_flags.FLAGS[flag].value
         if typing.get_origin(kind) is tuple:
-            value = _as_tuple(value, typing.get_args(kind)[0], prefix + field.name)
+            value = _as_tuple(value, typing.get_args(kind)[0], flag)
         values[field.name] = value
     return values
 

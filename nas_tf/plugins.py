@@ -72,6 +72,15 @@ class Part:
         """The part's `SPACE` with these settings, for a folder of spaces."""
         return configure(type(self.module.SPACE), {**_fields(self.module.SPACE), **self.settings}, self.name)
 
+    def flags(self):
+        """dict of flag to value of these settings."""
+        module = self.module
+        fields = {field.name: field for field in dataclasses.fields(getattr(module, "SPACE", None) or module.Config)}
+        return {
+            (fields[name].metadata if name in fields else {}).get("flag", f"{self.name}_{name}"): value
+            for name, value in self.settings.items()
+        }
+
     def to_json(self):
         return {"folder": self.folder, "name": self.name, "settings": self.settings}
 

@@ -47,6 +47,9 @@ class Settings:
     proxy_image_size: int = knob(32, "Height and width of the images on which children are trained, in pixels.")
     proxy_samples: int = knob(0, "Training images that a child sees, drawn by class; 0: all.")
     deploy_image_size: int = knob(224, "Height and width, in pixels, at which the network ships and its cost counts.")
+    deploy_number_type: typing.Literal["float32", "float16", "int8"] = knob(
+        "float32", "Type of the TFLite file that is timed and ships; int8 is calibrated on training images."
+    )
     final_epochs: int = knob(5, "Epochs, at the deployment scale, of the best network; 0 leaves it untrained.")
     final_samples: int = knob(0, "Training images for these epochs, drawn by class; 0: all.")
     warm_start: str = knob("", "Folder of an earlier run whose trials are judged anew and learned from first.")
@@ -82,7 +85,9 @@ class Request:
         for each in (self.settings, self.objective, self.limits, self.proxy):
             values |= dataclasses.asdict(each)
         parts = (self.setup.space, self.setup.dataset, self.setup.device, self.algorithm)
-        return values | {f"{part.name}_{key}": value for part in parts if part for key, value in part.settings.items()}
+        for part in filter(None, parts):
+            values |= part.flags()
+        return values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +121,8 @@ def run(request, say=print):
             f"--reward={request.objective.reward} on latency needs a --device that latency comes from. "
             "Received: --device=none"
         )
+    if settings.deploy_number_type != "float32" and not isinstance(device, Meter):
+        raise UserError(f"--deploy_number_type={settings.deploy_number_type} needs a device that times files")
     if request.limits.max_tflite_bytes is not None and not isinstance(device, Meter):
         raise UserError("--max_tflite_bytes needs a --device that times files: this one converts nothing")
     for name in request.references:

@@ -86,7 +86,7 @@ class SearchSpace(abc.ABC):
         Raises:
             UserError: the space has no latency table.
         """
-        raise UserError(f"Search space {self.name!r} has no building units, so that no latency table can be made for it")
+        raise UserError(f"Search space {self.name!r} has no building units: no latency table can be made for it")
 
     def parts(self, architecture, scale):
         """tuple of the network's parts in any order, hashable and equal where they cost the same; the fewer and the

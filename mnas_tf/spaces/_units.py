@@ -1,8 +1,8 @@
 """The pieces of which every network of the MnasNet family is made, as a latency table times them.
 
-A layer is a unit without its skip: a k x k convolution, a depthwise-separable one, or a mobile inverted bottleneck, with
-squeeze-and-excitation where it has one. The sum with the layer's input (`identity`) or with its average pool (`pool`),
-the stem, the head and the classifier are units too.
+A layer is a unit without its skip: a k x k convolution, a depthwise-separable one, or a mobile inverted bottleneck,
+with squeeze-and-excitation where it has one. The sum with the layer's input (`identity`) or with its average pool
+(`pool`), the stem, the head and the classifier are units too.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
-"""ProxylessNAS's search space (arXiv 1812.00332) as TuNAS has it (arXiv 2008.06120; google-research `tunas`): 22 layers.
+"""ProxylessNAS's search space (arXiv 1812.00332) as TuNAS has it (arXiv 2008.06120; google-research `tunas`).
 
 A 3 x 3 convolution of stride 2 to 32 filters; a depthwise-separable convolution to 16, its kernel size chosen; six
-stages of mobile inverted bottlenecks, for each layer of which kernel size and expansion are chosen and all of which but
-a stage's first can be left out; a 1 x 1 convolution to 1,280; ReLU throughout. About 10^17 networks, as `MnasNet`s of one
-layer a block.
+stages of mobile inverted bottlenecks, for each of whose 21 layers kernel size and expansion are chosen, and of which
+all but a stage's first can be left out; a 1 x 1 convolution to 1,280; ReLU throughout. About 10^17 networks, as
+`MnasNet`s of one layer a block.
 
 Layers of a stage that are left out are canonically its last: which of two equal layers is missing makes no network.
 Units are named by their place, as in the published latency model of Google's Pixel 1.
@@ -14,9 +14,9 @@ import functools
 import itertools
 import math
 
-from mnas_tf.spaces import _units, mnasnet
+from mnas_tf.spaces import _units
 from mnas_tf.spaces._architecture import HEAD_FILTERS, Block, MnasNet
-from mnas_tf.spaces.mnasnet import Scale
+from mnas_tf.spaces._network import Scale, build, halved, latency_scale
 from nas_tf import blocks as nn
 from nas_tf.space import Decision, SearchSpace, Unit
 
@@ -84,29 +84,26 @@ class ProxylessNASSpace(SearchSpace):
 
     def encode(self, architecture):
         try:
-            answers = {name: operation for name, operation, _ in _places(architecture)}
-        except KeyError as error:
+            choices = [name.partition(":")[2] for name in _unit_names(architecture)]
+            tokens = tuple(decision.choices.index(choice) for decision, choice in zip(self.decisions, choices))
+        except (KeyError, ValueError) as error:
             raise ValueError(f"{architecture} is no network of space {self.name!r}: {error.args[0]}") from error
-        choices = [answers.get(decision.name, SKIP) for decision in self.decisions]
-        tokens = tuple(decision.choices.index(choice) for decision, choice in zip(self.decisions, choices))
         if self.decode(tokens) != architecture:
-            raise ValueError(f"{architecture} is no network of space {self.name!r}: stem, head, strides or skips differ")
+            raise ValueError(f"{architecture} is no network of space {self.name!r}: its stem, head or strides differ")
         return tokens
 
     def build(self, architecture, scale):
-        return mnasnet.build(architecture, scale)
+        return build(architecture, scale)
 
     def architecture(self, json_value):
         return MnasNet.from_json(json_value)
 
     def latency_scale(self, scale):
-        return mnasnet.latency_scale(scale)
+        return latency_scale(scale)
 
     def parts(self, architecture, scale):
         """tuple[str]: the names of the units; a layer left out has one too."""
-        found = {name: full for name, _, full in _places(architecture)}
-        left_out = (f"{_place(*place)}:{SKIP}" for place in PLACES if _place(*place) not in found)
-        return ("stem", *found.values(), *left_out, "head", "classifier")
+        return ("stem", *_unit_names(architecture), "head", "classifier")
 
     def units(self, part, scale):
         return {_all_units(scale)[part]: 1}
@@ -131,35 +128,37 @@ def _block(stage, layer, operation):
 
 @functools.cache
 def _names():
-    """[dict of block to (place, operation, name of the unit), ...], one a place in the order of the network."""
-    names = [{_stem_block(k): ("stem block", f"k{k}", f"stem block:k{k}") for k in KERNEL_SIZES}]
+    """[(dict of block to name of the unit, name of the unit left out), ...], one a place, in the network's order."""
+    names = [({_stem_block(k): f"stem block:k{k}" for k in KERNEL_SIZES}, f"stem block:{SKIP}")]
     for stage, layer in PLACES:
         place = _place(stage, layer)
-        names.append({_block(stage, layer, each): (place, each, f"{place}:{each}") for each in OPERATIONS})
+        names.append(({_block(stage, layer, each): f"{place}:{each}" for each in OPERATIONS}, f"{place}:{SKIP}"))
     return names
 
 
-def _places(architecture):
-    """[(place, operation, name of the unit), ...] of a network's layers.
+def _unit_names(architecture):
+    """[name of the unit, ...] at each place, those of layers left out too.
 
     Raises:
-        KeyError: a layer stands at no place of the space; its argument says which.
+        KeyError: a block stands at no place of the space.
     """
-    found, places = [], iter(_names())
-    for block in architecture.blocks:
-        for names in places:
-            if block in names:
-                found.append(names[block])
-                break
+    found, blocks = [], iter(architecture.blocks)
+    block = next(blocks)
+    for layers, left_out in _names():
+        if block in layers:
+            found.append(layers[block])
+            block = next(blocks, None)
         else:
-            raise KeyError(f"there is no place for {block} behind {len(found)} others")
+            found.append(left_out)
+    if block is not None:
+        raise KeyError(f"there is no place for {block}")
     return found
 
 
 @functools.lru_cache(maxsize=4)
 def _all_units(scale):
     """dict of name to unit, at `scale`."""
-    size = mnasnet.halved(scale.image_size)
+    size = halved(scale.image_size)
     found = {f"stem block:k{k}": PlacedUnit(f"stem block:k{k}", _stem_block(k), size, scale) for k in KERNEL_SIZES}
     for stage, layer in PLACES:
         for operation in OPERATIONS:

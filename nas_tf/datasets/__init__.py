@@ -34,6 +34,20 @@ class Stream:
     num_examples: int
 
 
+def scaled_images(split, count):
+    """float32 [n, size, size, 3] in [-1, 1]: the first `count` images of an `Images` or a `Stream`, fewer if it has no
+    more."""
+    if isinstance(split, Images):
+        images = split.images[:count]
+    else:
+        batches, images = iter(split.batches(min(count, 32), False)), np.empty((0, 1, 1, 3))
+        while len(images) < count and (batch := next(batches, None)) is not None:
+            pixels = np.asarray(batch[0])
+            images = pixels if len(images) == 0 else np.concatenate([images, pixels])
+        images = images[:count]
+    return images.astype("float32") / 127.5 - 1
+
+
 class Dataset(abc.ABC):
     """Labelled images. Making one checks the data; splits are read when they are asked for.
 

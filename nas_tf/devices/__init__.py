@@ -19,6 +19,7 @@ class Meter(Device):
     """Times TFLite files. `shares_host` says that it times on this machine's cores, so that the search holds still."""
 
     shares_host: bool
+    num_parallel = 1  # files that it can time at once, asked from as many threads
 
     @abc.abstractmethod
     def measure(self, tflite_path):
@@ -32,6 +33,10 @@ class Meter(Device):
 
 class Estimator(Device):
     """Predicts latencies of architectures."""
+
+    def knows(self, architecture):
+        """bool: the architecture, of the space's own kind, is one that can be estimated."""
+        return True
 
     @abc.abstractmethod
     def estimate(self, architectures):

@@ -20,8 +20,8 @@ READS_AS_IT_IS = ("identity", "avg_pool_3x3", "max_pool_3x3", "max_pool_5x5", "m
 
 @dataclasses.dataclass(frozen=True)
 class CellUnit(Unit):
-    """`kind` is an operation, `relu`, `add`, `concat`, `combine`, `project`, `reduce`, `stem` or `classifier`; `size` is
-    that of its input in pixels, `inputs` its channels; `concat` joins `inputs` maps of `filters` channels."""
+    """`kind` is an operation, `relu`, `add`, `concat`, `combine`, `project`, `reduce`, `stem` or `classifier`; `size`
+    is that of its input in pixels, `inputs` its channels; `concat` joins `inputs` maps of `filters` channels."""
 
     kind: str
     size: int

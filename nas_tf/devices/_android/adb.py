@@ -1,0 +1,180 @@
+"""One phone over adb, through adbutils: shells, pushes and their time-outs. What a user names is quoted here.
+
+adbutils raises its own kinds of error, bare EOFErrors and OSErrors, and its pushes know no time-out: from here on there
+are two kinds, `PhoneGone` (the phone, or the way to it, is lost: another may take its job) and `AdbFailed`.
+"""
+
+import contextlib
+import hashlib
+import pathlib
+import re
+import shlex
+import threading
+
+from nas_tf.trial import EvaluationError, UserError
+
+
+class PhoneGone(EvaluationError):
+    """The phone was unplugged, went offline, or does not answer."""
+
+
+class AdbFailed(EvaluationError):
+    """The phone answered, and it was no success."""
+
+
+def adbutils():
+    """The `adbutils` package.
+
+    Raises:
+        UserError: it is not installed, or has no adb for this machine.
+    """
+    try:
+        import adbutils as package
+
+        package.adb_path()
+    except ImportError:
+        raise UserError("Expected the package adbutils, which speaks to phones: pip install adbutils") from None
+    except Exception as error:  # its own kind, where there is no adb binary for this machine
+        raise UserError(f"Expected the program adb: {error}. Install Android's platform-tools") from None
+    return package
+
+
+def list_phones():
+    """dict of serial to adb's state of it (`device`, `offline`, `unauthorized`, ...), in adb's own order.
+
+    Raises:
+        UserError: no adb server answers and none can be started.
+    """
+    package = adbutils()
+    try:
+        return {each.serial: each.state for each in package.AdbClient(socket_timeout=10).list(extended=False)}
+    except (package.AdbError, OSError, EOFError) as error:
+        raise UserError(f"The adb server does not answer: {_text(error)}. Try: adb kill-server; adb devices") from error
+
+
+def quote(*words):
+    """The words as one shell command: whatever they hold, each reaches the phone as one argument."""
+    return " ".join(shlex.quote(str(word)) for word in words)
+
+
+class Adb:
+    """The way to one phone."""
+
+    def __init__(self, serial):
+        self.serial = serial
+        self._package = adbutils()
+        self._client = self._package.AdbClient(socket_timeout=10)
+        self._device = self._package.AdbDevice(self._client, serial=serial)
+
+    def is_back(self):
+        """bool: adb has the phone again. One that it reached over TCP, and gave up, it is asked to look for."""
+        with contextlib.suppress(UserError):
+            if list_phones().get(self.serial) == "device":
+                return True
+            if re.fullmatch(r".+:\d+", self.serial):
+                with contextlib.suppress(Exception):  # what counts is the state afterwards
+                    self._client.connect(self.serial, timeout=15)
+            return list_phones().get(self.serial) == "device"
+        return False
+
+    def shell(self, script, timeout_seconds=30):
+        """The script's standard output; standard error is kept apart.
+
+        Raises:
+            AdbFailed: its exit status is not 0.
+        """
+        status, output, error = self.run(script, timeout_seconds)
+        if status:
+            raise AdbFailed(f"{self.serial}: {script!r} ended with status {status}: {(error or output).strip()[:300]}")
+        return output
+
+    def run(self, script, timeout_seconds):
+        """`(status, standard output, standard error)` of a script on the phone.
+
+        Raises:
+            PhoneGone: the phone was lost, or was silent for `timeout_seconds`.
+        """
+        with self._errors(f"running {script[:60]!r}", timeout_seconds):
+            result = self._device.shell2(script, v2=True, timeout=timeout_seconds)
+        return result.returncode, result.stdout, result.stderr
+
+    def push(self, local, remote, mode=0o644, timeout_seconds=120):
+        """Copies a file and verifies size and checksum of what has arrived.
+
+        Raises:
+            AdbFailed: it did not arrive whole, for instance because the storage is full.
+            PhoneGone: the phone was lost on the way.
+        """
+        content = pathlib.Path(local).read_bytes()
+        with self._errors(f"pushing {pathlib.Path(local).name}", timeout_seconds):
+            self._send(content, remote, mode, timeout_seconds)
+        if not self.holds(remote, content):
+            raise AdbFailed(f"{self.serial}: the file pushed to {remote} is not what arrived there: sizes or checksums "
+                            "differ. Another program may write there, or the storage is full")  # fmt: skip
+
+    def holds(self, remote, content):
+        """bool: the phone's file `remote` has exactly these bytes."""
+        path = quote(remote)
+        # Android 7 has no sha256sum. An absent file prints nothing.
+        script = f"wc -c < {path} 2>/dev/null; if command -v sha256sum >/dev/null; then sha256sum {path}; "
+        script += f"else md5sum {path}; fi 2>/dev/null; true"
+        words = self.shell(script, 60).split()
+        if len(words) < 2 or words[0] != str(len(content)):
+            return False
+        make = {64: hashlib.sha256, 32: hashlib.md5}.get(len(words[1]))
+        return make is not None and make(content).hexdigest() == words[1]
+
+    def _send(self, content, remote, mode, timeout_seconds):
+        device, opened = self._device, []
+
+        class Watched:
+            """adbutils gives its file transfers no time-out; this notes their connections, to be cut from outside."""
+
+            def open_transport(self, timeout=None):
+                opened.append(device.open_transport(timeout=None))
+                return opened[-1]
+
+        late = threading.Event()
+
+        def cut():
+            late.set()
+            for connection in opened:
+                with contextlib.suppress(Exception):
+                    connection.conn.shutdown(2)
+
+        timer = threading.Timer(timeout_seconds, cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            self._package.sync.Sync(Watched()).push(content, remote, mode)
+        except Exception as error:
+            if late.is_set():
+                raise TimeoutError from error
+            if str(error) == "FAIL":
+                raise AdbFailed(f"{self.serial} refused the file {remote}: {self._why_full(remote)}") from error
+            raise
+        finally:
+            timer.cancel()
+
+    def _why_full(self, remote):
+        folder = str(pathlib.PurePosixPath(remote).parent)
+        free = self.run(f"df -k {quote(folder)} 2>&1", 30)[1].strip().splitlines()[-1:]
+        return f"is its storage full? df says: {' '.join(free)}"
+
+    @contextlib.contextmanager
+    def _errors(self, doing, timeout_seconds):
+        package = self._package
+        try:
+            yield
+        except (package.AdbTimeout, TimeoutError) as error:
+            raise PhoneGone(
+                f"{self.serial} did not answer for {timeout_seconds:.0f} s while {doing}. Is it hung, or its cable bad?"
+            ) from error
+        except EvaluationError:
+            raise
+        except (package.AdbError, EOFError, OSError, RuntimeError, AssertionError) as error:
+            raise PhoneGone(f"{self.serial} was lost while {doing}: {_text(error)}") from error
+
+
+def _text(error):
+    return " ".join(str(each) for each in error.args if each) or type(error).__name__

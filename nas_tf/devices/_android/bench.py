@@ -1,0 +1,331 @@
+"""One phone timing files: pinned, cool, repeated until the repeats agree, between two timings of a reference network.
+
+Nothing that comes from here is provisional: a latency is given only once the reference, timed after it, has passed.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import pathlib
+import statistics
+import time
+
+from nas_tf.devices._android import phone
+from nas_tf.devices._android.adb import Adb, AdbFailed, PhoneGone, quote
+from nas_tf.devices._android.fleet import Memory
+from nas_tf.devices._android.log import BenchmarkLogError, parse_benchmark_output, unhonoured_flags
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
+
+REFERENCE = pathlib.Path(__file__).with_name("reference.tflite")
+EMULATOR = "emulator: not a phone's latency"
+_PASSED_FOR_SECONDS = 60.0
+_LEAST_FREE_BYTES = 100 << 20
+_DELEGATE_FLAGS = {"cpu": ("--use_xnnpack=true",), "gpu": ("--use_gpu=true",), "nnapi": ("--use_nnapi=true",)}
+
+
+class Unfit(EvaluationError):
+    """The phone answers, and is in no state to time anything now."""
+
+
+class Bench:
+    """A phone that this process holds, its tool in place.
+
+    Raises:
+        UserError: the tool is not for its processor.
+        PhoneGone: the phone was lost.
+    """
+
+    def __init__(self, serial, config, find_tool, log=lambda name, text: None):
+        self._adb, self._config, self._log = Adb(serial), config, log
+        self.facts, self.condition = phone.read(self._adb, log)
+        self.tool = find_tool(self.facts.abi)
+        self._tool_path = f"{phone.FOLDER}/benchmark_model"
+        self._memory = Memory(serial)
+        self._is_ready = False
+        self.mask = int(config.mask, 16) if config.mask else self.facts.mask(config.num_threads)
+
+    def describe(self):
+        """JSON-ready dict of what phones of one make share, and a latency depends on."""
+        facts = self.facts
+        return {
+            "model": facts.model, "android": facts.android, "build": facts.build, "abi": facts.abi,
+            "cores": facts.cores, "mask": f"{self.mask:x}", "tool": self.tool.to_json(),
+        }  # fmt: skip
+
+    def complaint(self):
+        """What is wrong with the phone's condition and what to do, in one line; None where nothing is."""
+        now, config = self.condition, self._config
+        if now.free_bytes is not None and now.free_bytes < _LEAST_FREE_BYTES:
+            return (
+                f"The storage of {self._adb.serial} is full: {now.free_bytes >> 20} MiB are free in /data/local/tmp. "
+                f"Expected at least {_LEAST_FREE_BYTES >> 20} MiB: remove something from the phone"
+            )
+        if self.facts.is_emulator:
+            return None  # it has no battery and no heat of its own
+        if now.battery_saver:
+            return f"Battery saver is on at {self._adb.serial}, which slows the phone: turn it off"
+        if now.battery_percent is not None and now.battery_percent < config.min_battery_percent:
+            return (
+                f"The battery of {self._adb.serial} is at {now.battery_percent} %: charge it to "
+                f"{config.min_battery_percent} % (--android_min_battery_percent)"
+            )
+        return None
+
+    def measure(self, path):
+        """`nas_tf.trial.Latency` of the TFLite file: the median of the repeats that agree, with all that was seen on
+        the way in its `details`.
+
+        Raises:
+            InfeasibleArchitecture: the tool says that it cannot run the network, or the delegate takes only a part.
+            Unfit: the phone stayed hot, low, unstable or away from its reference.
+            PhoneGone: the phone was lost.
+        """
+        content = pathlib.Path(path).read_bytes()
+        remote = f"{phone.FOLDER}/{hashlib.sha256(content).hexdigest()[:16]}.tflite"
+        self._prepare()
+        fixed = self._settle()
+        voided = []
+        try:
+            self._adb.push(path, remote)
+            for attempt in range(self._config.attempts):
+                if attempt:
+                    self._cool()
+                before, reference = self.condition, self._reference()
+                if reference["drift"] > self._config.max_drift:
+                    voided.append({"why": "the reference had drifted before", "reference": reference})
+                    continue
+                runs, spread = self._repeat(remote)
+                if spread > self._config.max_spread:
+                    voided.append({"why": "unstable", "spread": spread, "latencies_ms": _figures(runs)})
+                    continue
+                last = self._time_reference()
+                after = self._look()
+                why = self._why_void(last, after)
+                if why:
+                    voided.append({"why": why, "reference": last, "latencies_ms": _figures(runs), "spread": spread})
+                    continue
+                return self._latency(runs, spread, before, after, {**reference, "after_ms": last["ms"]}, fixed, voided)
+        finally:
+            self._clean(remote, fixed)
+        tries = "; ".join(_voided(each) for each in voided)
+        raise Unfit(f"{self._adb.serial} gives no stable latency: {tries}. Let it cool, close other programs, see "
+                    "nas-phone check; the bounds are --android_max_spread and --android_max_drift")  # fmt: skip
+
+    def renew_reference(self):
+        """dict: the reference's latency, taken anew as that which all others are held against."""
+        memory = self._memory.read()
+        memory.pop(self._reference_key(), None)
+        self._memory.write(memory)
+        return self.check_reference()
+
+    def check_reference(self):
+        """dict: the reference's latency now and the first time's.
+
+        Raises:
+            UserError: it has drifted.
+        """
+        self._prepare()
+        fixed = self._settle()
+        try:
+            found = self._reference()
+        finally:
+            self._clean(None, fixed)
+        if found["drift"] > self._config.max_drift:
+            raise UserError(
+                f"{self._adb.serial} times its reference network at {found['ms']:.3f} ms, {found['drift']:.0%} away "
+                f"from the {found['baseline_ms']:.3f} ms of {found['taken_at']}: its latencies would not compare with "
+                "those taken since. Let it cool and charge; nas-phone check takes the reference anew"
+            )
+        return found
+
+    def run_tool(self, remote, num_runs=None, min_seconds=None, warmup_seconds=None):
+        """`nas_tf.trial.Latency` of one run of the tool on the file `remote`, repeated where its text was damaged.
+
+        Raises:
+            InfeasibleArchitecture, PhoneGone: as `measure`.
+            AdbFailed: no text could be read.
+        """
+        config = self._config
+        flags = [
+            f"--graph={remote}", f"--num_threads={config.num_threads}", f"--num_runs={num_runs or config.num_runs}",
+            "--warmup_runs=1", f"--warmup_min_secs={_or(warmup_seconds, config.warmup_seconds)}",
+            f"--min_secs={_or(min_seconds, config.min_seconds)}", f"--max_secs={config.max_seconds}",
+            *_DELEGATE_FLAGS[config.delegate],
+        ]  # fmt: skip
+        pinned = ["taskset", f"{self.mask:x}"] if self.mask else []
+        process = f"{phone.FOLDER}/benchmark.pid"
+        script = f"echo $$ > {process}; exec {quote(*pinned, self._tool_path, *flags)} 2>&1"
+        failure = None
+        for _ in range(3):
+            try:
+                status, text, _ = self._adb.run(script, config.max_seconds + 60)
+            except PhoneGone:
+                self._end_process(process)
+                raise
+            self._log("benchmark_model.txt", f"$ {script}\n{text}\nexit status {status}\n")
+            try:
+                return self._read(text, status, remote)
+            except BenchmarkLogError as error:
+                if error.refused_network:
+                    raise InfeasibleArchitecture(f"benchmark_model cannot run the network: {error}") from error
+                failure = error
+        raise AdbFailed(f"{self._adb.serial}: benchmark_model ended with status {status}, and {failure}")
+
+    def _read(self, text, status, remote):
+        latencies = parse_benchmark_output(text)
+        if status or len(latencies) != 1:
+            raise BenchmarkLogError(f"expected one run and status 0. Received: {len(latencies)} and status {status}")
+        asked = {"Graph": remote, "Num threads": str(self._config.num_threads)}
+        wrong = unhonoured_flags(latencies[0], asked)
+        if wrong:
+            raise BenchmarkLogError(f"it did not do as asked: {'; '.join(wrong)}. Is it too old? Another can be given "
+                                    "by --android_benchmark_binary")  # fmt: skip
+        details = latencies[0].details
+        if self._config.delegate != "cpu" and details.get("delegated") != "all":
+            took = details.get("delegated") or "no one knows how much"
+            raise InfeasibleArchitecture(
+                f"Expected the {self._config.delegate} delegate to take all of the network. It took {took}: "
+                f"{json.dumps(details.get('delegates', []))}"
+            )
+        return latencies[0]
+
+    def _prepare(self):
+        if self._is_ready:
+            return
+        content = pathlib.Path(self.tool.path).read_bytes()
+        self._adb.shell(f"mkdir -p {phone.FOLDER}")
+        if not self._adb.holds(self._tool_path, content):
+            self._adb.push(self.tool.path, self._tool_path, 0o755)
+        self._adb.shell(f"chmod 755 {self._tool_path}")
+        self._reference_path = f"{phone.FOLDER}/reference.tflite"
+        if not self._adb.holds(self._reference_path, REFERENCE.read_bytes()):
+            self._adb.push(REFERENCE, self._reference_path)
+        self._is_ready = True
+
+    def _settle(self):
+        """Waits until the phone is fit and turns its fixed performance on, where it has one; whether it has."""
+        self.condition = phone.condition(self._adb)
+        deadline = time.monotonic() + 60 * self._config.patience_minutes
+        while (why := self._why_unfit()) is not None:
+            if time.monotonic() > deadline:
+                raise Unfit(f"{self._adb.serial} stayed unfit for {self._config.patience_minutes:g} minutes: {why}")
+            time.sleep(self._config.poll_seconds)
+            self.condition = phone.condition(self._adb)
+        if self.facts.sdk < 30 or self.facts.is_emulator:
+            return False
+        status, text, error = self._adb.run("cmd power set-fixed-performance-mode-enabled true", 30)
+        return status == 0 and "error" not in (text + error).lower()
+
+    def _why_unfit(self):
+        hot = self.condition.thermal_status
+        if not self.facts.is_emulator and hot is not None and hot > self._config.max_thermal_status:
+            return f"its thermal status is {hot}, over {self._config.max_thermal_status} (--android_max_thermal_status)"
+        return self.complaint()
+
+    def _look(self):
+        self.condition = phone.condition(self._adb)
+        return self.condition
+
+    def _cool(self):
+        time.sleep(self._config.cool_seconds)
+        deadline = time.monotonic() + 60 * self._config.patience_minutes
+        while self._look() and self._why_unfit() and time.monotonic() < deadline:
+            time.sleep(self._config.poll_seconds)
+
+    def _repeat(self, remote):
+        """`(runs, spread)`: runs of the tool until its last `repeats` agree, at most twice as many, and how far those
+        lie apart."""
+        count, runs = self._config.repeats, []
+        while True:
+            runs.append(self.run_tool(remote))
+            spread = _spread(runs[-count:])
+            if len(runs) >= count and (spread <= self._config.max_spread or len(runs) == 2 * count):
+                return runs, spread
+
+    def _reference(self):
+        """dict of the reference's latency and its drift; one that passed within the last minute serves again."""
+        known = self._memory.read().get(self._reference_key())
+        if known and 0 <= time.time() - known["passed_at"] < _PASSED_FOR_SECONDS:
+            return {**known, "drift": 0.0}
+        return self._time_reference()
+
+    def _time_reference(self):
+        """dict of the reference's latency now and the first time, and the drift between; a pass is remembered."""
+        key, memory = self._reference_key(), self._memory.read()
+        known = memory.get(key) or {
+            "baseline_ms": statistics.median(self._reference_ms() for _ in range(3)),
+            "taken_at": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+        for _ in range(2):  # one run may be disturbed; a drift shows in two
+            ms = self._reference_ms()
+            drift = abs(ms / known["baseline_ms"] - 1)
+            if drift <= self._config.max_drift:
+                known = {**known, "ms": ms, "passed_at": time.time()}
+                self._memory.write({**memory, key: known})
+                break
+        return {**known, "ms": ms, "drift": drift}
+
+    def _reference_ms(self):
+        config = self._config
+        short = min(0.3, config.min_seconds), min(0.2, config.warmup_seconds)
+        return self.run_tool(self._reference_path, 30, *short).latency_ms
+
+    def _reference_key(self):
+        config = self._config
+        return ":".join((self.facts.build, self.tool.sha256[:16], f"{self.mask:x}", str(config.num_threads),
+                         config.delegate))  # fmt: skip
+
+    def _why_void(self, reference, after):
+        if reference["drift"] > self._config.max_drift:
+            return "the reference had drifted afterwards"
+        self.condition = after
+        return self._why_unfit()
+
+    def _latency(self, runs, spread, before, after, reference, fixed, voided):
+        config, counted = self._config, runs[-self._config.repeats :]
+        middle = sorted(counted, key=lambda run: run.latency_ms)[len(counted) // 2]
+        details = {
+            "serial": self._adb.serial, **self.describe(), "threads": config.num_threads, "delegate": config.delegate,
+            "flags": middle.details.get("flags", {}), "delegates": middle.details.get("delegates", []),
+            "before": before.to_json(), "after": after.to_json(), "fixed_performance": fixed, "reference": reference,
+            "spread": spread, "tool_runs": [dataclasses.asdict(run) for run in runs], "counted_runs": len(counted),
+            "voided": voided, **({"note": EMULATOR} if self.facts.is_emulator else {}),
+        }  # fmt: skip
+        return dataclasses.replace(middle, details=details)
+
+    def _clean(self, remote, fixed):
+        script = f"rm -f {phone.FOLDER}/benchmark.pid {quote(remote) if remote else ''}"
+        if fixed:
+            script += "; cmd power set-fixed-performance-mode-enabled false"
+        with contextlib.suppress(EvaluationError):  # a lost phone keeps a small file, which the next push replaces
+            self._adb.run(script, 10)
+
+    def _end_process(self, process):
+        """Ends a tool that went on when the link was lost or silent, if the phone can be reached."""
+        script = (
+            f'p=$(cat {process} 2>/dev/null); [ -n "$p" ] && grep -q benchmark_model /proc/$p/cmdline 2>/dev/null '
+            f"&& kill -9 $p; rm -f {process}"
+        )
+        with contextlib.suppress(EvaluationError):
+            self._adb.run(script, 10)
+
+
+def _or(value, default):
+    return default if value is None else value
+
+
+def _figures(runs):
+    return [run.latency_ms for run in runs]
+
+
+def _spread(runs):
+    values = _figures(runs)
+    return (max(values) - min(values)) / statistics.median(values)
+
+
+def _voided(entry):
+    figures = ", ".join(f"{ms:.3f}" for ms in entry.get("latencies_ms", []))
+    reference = entry.get("reference")
+    drift = f" (reference {reference['ms']:.3f} ms, at first {reference['baseline_ms']:.3f})" if reference else ""
+    return entry["why"] + (f" [{figures}] ms" if figures else "") + drift

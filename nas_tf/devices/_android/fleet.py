@@ -1,0 +1,139 @@
+"""Which phones there are, who has which just now, and what is remembered of each between commands.
+
+A phone is held by a file lock: another worker, or another search on this machine, waits or takes another phone, and a
+process that dies lets go of it.
+"""
+
+import contextlib
+import fcntl
+import json
+import time
+
+from nas_tf.devices._android import adb, tool
+from nas_tf.devices._android.adb import PhoneGone
+from nas_tf.files import write_file
+from nas_tf.space import fingerprint
+from nas_tf.trial import UserError
+
+_STATES = {
+    "unauthorized": "accept the dialog 'Allow USB debugging?' on its screen (unplug and plug it in to see it again)",
+    "offline": "unplug and plug it in, or turn USB debugging off and on",
+    "no permissions": "this user may not open the USB device: add the udev rules for Android phones (package "
+    "android-sdk-platform-tools-common), then plug it in again",
+    "authorizing": "wait for it, or accept the dialog on its screen",
+    "recovery": "boot it into Android",
+    "sideload": "boot it into Android",
+    "bootloader": "boot it into Android",
+    "absent": "plug it in, turn on USB debugging (Settings, Developer options), or adb connect HOST:PORT",
+}
+_LONGEST_BACKOFF_SECONDS = 30.0
+
+
+def choose(serials):
+    """tuple[str, ...]: the serials of the phones to use; given none, the one that adb lists; `all`, all that it lists.
+
+    Raises:
+        UserError: there is none, several and none was chosen, or one is not ready: it says what to do.
+    """
+    listed = adb.list_phones()
+    ready = [serial for serial, state in listed.items() if state == "device"]
+    if tuple(serials) == ("all",):
+        serials = ready
+    if not serials and len(listed) > 1:
+        raise UserError(f"adb lists several devices: {_list(listed)}. Choose with --android_serials=SERIAL, several "
+                        "with commas, or =all")  # fmt: skip
+    serials = tuple(dict.fromkeys(serials or listed))
+    if not serials:
+        raise UserError(f"adb lists no device: {_STATES['absent']}")
+    for serial in serials:
+        state = listed.get(serial, "absent")
+        if state != "device":
+            way_out = next((text for start, text in _STATES.items() if state.startswith(start)), "see adb devices -l")
+            others = f". adb lists: {_list(listed)}" if state == "absent" and listed else ""
+            raise UserError(f"The device {serial!r} is {state}: {way_out}{others}")
+    return serials
+
+
+def _list(listed):
+    return ", ".join(f"{serial} ({state})" for serial, state in listed.items())
+
+
+class Memory:
+    """What is known of a phone from earlier: JSON by its serial, in the user's cache folder."""
+
+    def __init__(self, serial):
+        folder = tool.cache_folder() / "phones"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / f"{fingerprint(serial)}.json"
+        self.lock_path = self._path.with_suffix(".lock")
+
+    def read(self):
+        try:
+            value = json.loads(self._path.read_text())
+            return value if isinstance(value, dict) else {}
+        except (OSError, ValueError):
+            return {}
+
+    def write(self, value):
+        write_file(self._path, json.dumps(value, indent=2) + "\n")
+
+
+class Fleet:
+    """The phones of one meter, each lent to one job at a time."""
+
+    def __init__(self, serials):
+        self.serials = tuple(serials)
+        self._failures = dict.fromkeys(self.serials, 0)
+        self._not_before = dict.fromkeys(self.serials, 0.0)
+
+    @contextlib.contextmanager
+    def lend(self, patience_seconds, only=None):
+        """The serial of a phone, `only` that one if given, that is nobody else's until the block ends.
+
+        Raises:
+            PhoneGone: every phone stays lost, or held by others, for `patience_seconds`.
+        """
+        serial, lock = self._take((only,) if only else self.serials, time.monotonic() + patience_seconds)
+        try:
+            yield serial
+        finally:
+            lock.close()
+
+    def put_aside(self, serial):
+        """Leaves a phone that has failed alone for a while, the longer the oftener it has."""
+        self._failures[serial] += 1
+        self._not_before[serial] = time.monotonic() + min(0.5 * 2 ** self._failures[serial], _LONGEST_BACKOFF_SECONDS)
+
+    def trust(self, serial):
+        """Forgets the failures of a phone that has done its work."""
+        self._failures[serial] = 0
+
+    def _take(self, serials, deadline):
+        while True:
+            for serial in sorted(serials, key=self._failures.get):
+                if time.monotonic() < self._not_before[serial]:
+                    continue
+                lock = _lock(serial)
+                if lock is None:
+                    continue
+                if self._failures[serial] == 0 or adb.Adb(serial).is_back():
+                    return serial, lock
+                lock.close()
+                self.put_aside(serial)
+            if time.monotonic() > deadline:
+                raise PhoneGone(
+                    f"No phone of {', '.join(serials)} came free or back in time. Plug it in again, and give the same "
+                    "command again: it goes on from here"
+                )
+            time.sleep(0.05)
+
+
+def _lock(serial):
+    """The open file whose lock says that the phone is this process's, or None where another has it."""
+    file = open(Memory(serial).lock_path, "w")  # noqa: SIM115  open as long as the phone is held
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file

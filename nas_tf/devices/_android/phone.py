@@ -1,0 +1,146 @@
+"""What a phone is and how it is: its properties, its cores, its heat, battery and storage, read and parsed."""
+
+import dataclasses
+import re
+
+FOLDER = "/data/local/tmp/nas_tf"
+_MARK = "--nas_tf--"
+_CPU = "/sys/devices/system/cpu"
+_STATIC = (
+    "getprop",
+    f"cat {_CPU}/online 2>/dev/null",
+    f'for f in {_CPU}/cpu[0-9]*/cpu_capacity; do [ -r "$f" ] && echo "$f $(cat "$f")"; done',
+    f'for f in {_CPU}/cpu[0-9]*/cpufreq/cpuinfo_max_freq; do [ -r "$f" ] && echo "$f $(cat "$f")"; done',
+    "grep -c ^processor /proc/cpuinfo",
+)
+_CHANGING = (
+    "dumpsys thermalservice 2>/dev/null",
+    "dumpsys battery 2>/dev/null",
+    "settings get global low_power 2>/dev/null",
+    "df -k /data/local/tmp 2>/dev/null",
+)
+# Thermal types of android.hardware.thermal; others are currents, voltages and sensors of the board.
+_THERMAL_TYPES = {0: "cpu", 2: "battery", 3: "skin"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What does not change of a phone. `capacities`: dict of core to its relative speed (cpu_capacity, else its highest
+    frequency in kHz), of online cores; empty where the system does not tell, as on emulators."""
+
+    serial: str
+    model: str
+    android: str
+    sdk: int
+    build: str
+    abi: str
+    cores: int
+    capacities: dict
+    is_emulator: bool
+
+    def mask(self, num_threads):
+        """int: the fastest cores, as a bit mask: whole clusters of equal cores until each thread has a core. 0 where
+        the system does not tell, or all cores are alike: then nothing is pinned."""
+        if len(set(self.capacities.values())) < 2:
+            return 0
+        chosen = set()
+        for capacity in sorted(set(self.capacities.values()), reverse=True):
+            chosen |= {core for core, each in self.capacities.items() if each == capacity}
+            if len(chosen) >= num_threads:
+                break
+        return sum(1 << core for core in chosen)
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """How a phone is just now; None where it does not tell.
+
+    `thermal_status` is Android's: 0 none, 1 light, 2 moderate, 3 severe, to 6, shutdown. `temperatures_c` are the
+    highest of the CPU, the battery and the skin.
+    """
+
+    thermal_status: int | None
+    temperatures_c: dict
+    battery_percent: int | None
+    battery_saver: bool
+    free_bytes: int | None
+
+    def to_json(self):
+        return {"thermal_status": self.thermal_status, "temperatures_c": self.temperatures_c,
+                "battery_percent": self.battery_percent}  # fmt: skip
+
+
+def read(adb, log=lambda name, text: None):
+    """`(Facts, Condition)` of the phone behind an `adb.Adb`, in one shell; `log(name, text)` is given what it said."""
+    sections = _ask(adb, _STATIC + _CHANGING)
+    for command, text in zip(_STATIC + _CHANGING, sections):
+        log("phone.txt", f"$ {command}\n{text}")
+    return parse_facts(adb.serial, *sections[: len(_STATIC)]), parse_condition(*sections[len(_STATIC) :])
+
+
+def condition(adb):
+    """`Condition` of the phone behind an `adb.Adb`."""
+    return parse_condition(*_ask(adb, _CHANGING))
+
+
+def _ask(adb, commands):
+    script = f"; echo {_MARK}; ".join(commands) + "; true"
+    return adb.shell(script).replace("\r\n", "\n").split(f"{_MARK}\n")
+
+
+def parse_facts(serial, properties, online, capacities, frequencies, processors):
+    """`Facts` of the text of `getprop`, of sysfs and of /proc/cpuinfo."""
+    prop = dict(re.findall(r"^\[(.*?)\]: \[(.*?)\]$", properties, re.MULTILINE | re.DOTALL))
+    cores = _cores(online.strip())
+    speeds = _speeds(capacities) or _speeds(frequencies)
+    if cores:
+        speeds = {core: speed for core, speed in speeds.items() if core in cores}
+    if len(speeds) < len(cores):  # a core that tells nothing may be the fastest
+        speeds = {}
+    qemu = "1" in (prop.get("ro.kernel.qemu"), prop.get("ro.boot.qemu"))
+    hardware = prop.get("ro.hardware") in ("goldfish", "ranchu", "cutf_cvm")
+    return Facts(
+        serial=serial,
+        model=f"{prop.get('ro.product.manufacturer', '')} {prop.get('ro.product.model', 'unknown model')}".strip(),
+        android=prop.get("ro.build.version.release", "unknown"),
+        sdk=int(prop.get("ro.build.version.sdk") or 0),
+        build=prop.get("ro.build.fingerprint", "unknown"),
+        abi=prop.get("ro.product.cpu.abi", "unknown"),
+        cores=len(cores) or int(processors.strip() or 0),
+        capacities=speeds,
+        is_emulator=qemu or hardware or serial.startswith("emulator-"),
+    )
+
+
+def _cores(text):
+    """{0, 1, 4} of `0-1,4`."""
+    cores = set()
+    for first, last in re.findall(r"(\d+)(?:-(\d+))?", text):
+        cores |= set(range(int(first), int(last or first) + 1))
+    return cores
+
+
+def _speeds(text):
+    return {int(core): int(speed) for core, speed in re.findall(r"/cpu(\d+)/\S+ (\d+)", text) if int(speed) > 0}
+
+
+def parse_condition(thermal, battery, low_power, storage):
+    """`Condition` of the text of two `dumpsys`, of `settings get global low_power` and of `df -k`."""
+    status = re.search(r"^Thermal Status: (\d+)", thermal, re.MULTILINE)
+    level = re.search(r"^\s*level: (\d+)", battery, re.MULTILINE)
+    now = thermal.split("Current temperatures from HAL:")[-1]
+    temperatures = {}
+    for value, kind in re.findall(r"Temperature\{mValue=(-?[\d.]+), mType=(\d+),", now):
+        name = _THERMAL_TYPES.get(int(kind))
+        if name and 0 < float(value) < 150:
+            temperatures[name] = max(temperatures.get(name, 0.0), round(float(value), 1))
+    if "battery" not in temperatures and (match := re.search(r"^\s*temperature: (\d+)", battery, re.MULTILINE)):
+        temperatures["battery"] = int(match[1]) / 10
+    numbers = re.findall(r"\s(\d+)(?=\s)", storage.strip().splitlines()[-1]) if storage.strip() else []
+    return Condition(
+        thermal_status=int(status[1]) if status else None,
+        temperatures_c=temperatures,
+        battery_percent=int(level[1]) if level else None,
+        battery_saver=low_power.strip() == "1",
+        free_bytes=int(numbers[2]) * 1024 if len(numbers) >= 3 else None,
+    )

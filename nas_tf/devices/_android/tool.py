@@ -1,0 +1,149 @@
+"""TFLite's own benchmark_model for the phone's processor: the user's file, or the official one, fetched and kept."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import struct
+import urllib.error
+import urllib.request
+
+from nas_tf.files import write_file
+from nas_tf.trial import UserError
+
+ADDRESS = "https://storage.googleapis.com/litert/binaries/{version}/{platform}/benchmark_model"
+PLATFORMS = {"arm64-v8a": "android_arm64"}
+# e_machine of ELF headers, by Android's name of the ABI.
+_MACHINES = {183: "arm64-v8a", 40: "armeabi-v7a", 62: "x86_64", 3: "x86"}
+_BUILD = (
+    "build it from LiteRT's sources (bazel build -c opt --config=android_{arch} "
+    "//tflite/tools/benchmark:benchmark_model)"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tool:
+    """A benchmark_model: where it is on this machine, for which ABI, and which it is."""
+
+    path: str
+    abi: str
+    version: str
+    sha256: str
+
+    def to_json(self):
+        return {"version": self.version, "sha256": self.sha256, "abi": self.abi}
+
+
+def cache_folder():
+    """pathlib.Path: where this user's fetched tools and the phones' reference latencies are kept."""
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "nas_tf"
+
+
+def find(binary, abi):
+    """The `Tool` in the user's file `binary`, or, where that is empty, the one that `nas-phone setup` has fetched.
+
+    Raises:
+        UserError: there is none, or it is for another ABI.
+    """
+    if binary:
+        return _check(pathlib.Path(binary).expanduser(), abi, "the user's own")
+    path = cache_folder() / abi / "benchmark_model"
+    if not path.is_file():
+        raise UserError(
+            f"Expected TFLite's benchmark_model for {abi}. There is none in {path.parent}: {how_to_get(abi)}"
+        )
+    try:
+        made = json.loads(path.with_suffix(".json").read_text())
+        version, sha256 = made["version"], made["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path.with_suffix('.json')} is missing or damaged: run nas-phone setup again") from error
+    tool = _check(path, abi, version)
+    if tool.sha256 != sha256:
+        raise UserError(f"{path} is not the file that was fetched (SHA-256 {tool.sha256}, then {sha256}): run "
+                        "nas-phone setup again")  # fmt: skip
+    return tool
+
+
+def how_to_get(abi):
+    """str: what a user without a tool for `abi` can do."""
+    if abi in PLATFORMS:
+        return "run nas-phone setup, or give --android_benchmark_binary=PATH"
+    arch = {"x86_64": "x86_64", "x86": "x86", "armeabi-v7a": "arm"}.get(abi, abi)
+    build = _BUILD.format(arch=arch)
+    return f"no official one is published for {abi}; {build} and give --android_benchmark_binary=PATH"
+
+
+def fetch(abi, version, sha256="", address=ADDRESS, progress=lambda done, total: None):
+    """The official `Tool` for `abi`, fetched into the cache; a fetch that broke off goes on where it stopped.
+
+    `sha256` is what the file must have; empty: what it had when this version was first fetched, if it was.
+
+    Raises:
+        UserError: there is none, it cannot be fetched, or it is another file than it must be.
+    """
+    if abi not in PLATFORMS:
+        raise UserError(how_to_get(abi))
+    url = address.format(version=version, platform=PLATFORMS[abi])
+    folder = cache_folder() / abi
+    folder.mkdir(parents=True, exist_ok=True)
+    pins = folder / "sha256.json"
+    known = json.loads(pins.read_text()) if pins.exists() else {}
+    partial = folder / f"{version.replace('/', '_')}.part"
+    _download(url, partial, progress)
+    tool = _check(partial, abi, version)
+    expected = sha256.lower() or known.get(url, tool.sha256)
+    if tool.sha256 != expected:
+        partial.unlink()
+        raise UserError(f"Expected {url} to have SHA-256 {expected}. Received: {tool.sha256}; nothing was installed")
+    write_file(pins, json.dumps({**known, url: tool.sha256}, indent=2) + "\n")
+    path = folder / "benchmark_model"
+    os.replace(partial, path)
+    write_file(path.with_suffix(".json"), json.dumps({"version": version, "url": url, "sha256": tool.sha256}) + "\n")
+    return find("", abi)
+
+
+def _download(url, partial, progress):
+    done = partial.stat().st_size if partial.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            if answer.status != 206:  # the server sends the whole file
+                done = 0
+            total = done + int(answer.headers.get("Content-Length") or 0)
+            with open(partial, "ab" if done else "wb") as file:
+                while chunk := answer.read(1 << 16):
+                    file.write(chunk)
+                    done += len(chunk)
+                    progress(done, total)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing is left to fetch
+            return
+        raise UserError(f"Cannot fetch {url}: {error}. Is there such a version? Or give "
+                        "--android_benchmark_binary=PATH") from error  # fmt: skip
+    except OSError as error:
+        raise UserError(f"Cannot fetch {url}: {error}. The same command goes on where this one stopped; or give "
+                        "--android_benchmark_binary=PATH") from error  # fmt: skip
+    if total and done != total:
+        raise UserError(f"{url} broke off after {done} of {total} bytes: the same command goes on from there")
+
+
+def _check(path, abi, version):
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"Expected a benchmark_model. Received: {str(path)!r}: {error.strerror}") from error
+    found = elf_abi(content)
+    if found != abi:
+        raise UserError(
+            f"Expected a benchmark_model for {abi}, the phone's processor. Received: {str(path)!r}, "
+            + (f"for {found}" if found else "which is no program of Android or Linux")
+        )
+    return Tool(str(path), abi, version, hashlib.sha256(content).hexdigest())
+
+
+def elf_abi(content):
+    """Android's name of the processor that an ELF file is for, or None where the bytes are no such file."""
+    if content[:4] != b"\x7fELF" or len(content) < 20:
+        return None
+    return _MACHINES.get(struct.unpack_from("<H" if content[5] == 1 else ">H", content, 18)[0])

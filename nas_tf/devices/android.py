@@ -1,0 +1,149 @@
+"""Phones and emulators over adb as the device: each TFLite file is timed there by TFLite's own benchmark_model."""
+
+import contextlib
+import dataclasses
+import re
+import typing
+
+from nas_tf.devices import Meter
+from nas_tf.devices._android import fleet, phone, tool
+from nas_tf.devices._android.adb import Adb, AdbFailed, PhoneGone
+from nas_tf.devices._android.bench import EMULATOR, Bench, Unfit
+from nas_tf.devices._android.log import parse_benchmark_output
+from nas_tf.flags import knob
+from nas_tf.trial import EvaluationError, UserError
+
+__all__ = ["AndroidMeter", "Config", "make", "parse_benchmark_output"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    serials: tuple[str, ...] = knob((), "Serials of the phones, as adb devices lists them; all: all that it lists.")
+    benchmark_binary: str = knob("", "TFLite's benchmark_model for the phone; empty: the one nas-phone setup fetched.")
+    num_threads: int = knob(1, "Threads that run the network.")
+    mask: str = knob("", "Cores to pin the tool to, as a hexadecimal mask; empty: the phone's fastest.")
+    delegate: typing.Literal["cpu", "gpu", "nnapi"] = knob("cpu", "What runs the network; it must take all of it.")
+    num_runs: int = knob(50, "Inferences in one run of the tool at least.")
+    min_seconds: float = knob(1.0, "Seconds of inferences in one run of the tool at least.")
+    max_seconds: float = knob(150.0, "Seconds after which the tool ends a run.")
+    warmup_seconds: float = knob(0.5, "Seconds of inferences before any counts.")
+    repeats: int = knob(3, "Runs of the tool that must agree; the latency is their median. An odd number.")
+    max_spread: float = knob(0.03, "Fraction by which these runs may differ.")
+    max_drift: float = knob(0.05, "Fraction by which a reference network may differ from the first time it was timed.")
+    max_thermal_status: int = knob(0, "Android's thermal status above which nothing is timed: 0 none, 1 light, ...")
+    min_battery_percent: int = knob(20, "Battery level under which nothing is timed.")
+    attempts: int = knob(3, "Tries of one network, with a pause to cool between, before it is called unstable.")
+    cool_seconds: float = knob(20.0, "Length of that pause.")
+    poll_seconds: float = knob(5.0, "Pause between two looks at a phone that is hot or low.")
+    patience_minutes: float = knob(10.0, "How long to wait for a phone that is hot, low, lost or in use.")
+    mixed_models: bool = knob(False, "Take phones of different models for one device.")
+
+    def __post_init__(self):
+        object.__setattr__(self, "serials", tuple(self.serials))
+        for name in ("num_threads", "num_runs", "repeats", "attempts"):
+            if getattr(self, name) < 1:
+                raise UserError(f"Expected --android_{name} of at least 1. Received: {getattr(self, name)}")
+        if self.repeats % 2 == 0:
+            raise UserError(f"Expected an odd --android_repeats, so that a run is the median. Received: {self.repeats}")
+        for name in ("min_seconds", "max_seconds", "max_spread", "max_drift", "poll_seconds", "patience_minutes"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"Expected --android_{name} > 0. Received: {getattr(self, name)}")
+        for name in ("warmup_seconds", "cool_seconds", "max_thermal_status", "min_battery_percent"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"Expected --android_{name} of at least 0. Received: {getattr(self, name)}")
+        if self.mask and not (re.fullmatch(r"[0-9a-fA-F]{1,16}", self.mask) and int(self.mask, 16)):
+            raise UserError(f"Expected --android_mask to be hexadecimal without 0x, as f0. Received: {self.mask!r}")
+
+
+def make(config, space=None, scale=None):
+    return AndroidMeter(config)
+
+
+class AndroidMeter(Meter):
+    """Latency on one phone, or on whichever of several alike is free."""
+
+    shares_host = False
+
+    def __init__(self, config):
+        self.config, self.log = config, lambda name, text: None
+        self._chosen = None
+        self._benches = {}
+
+    @property
+    def fleet(self):
+        """The `fleet.Fleet` of the phones that the settings name, all of them ready when first asked for."""
+        if self._chosen is None:
+            self._chosen = fleet.Fleet(fleet.choose(self.config.serials))
+        return self._chosen
+
+    def bench(self, serial):
+        """The `bench.Bench` of a phone that this process holds."""
+        if serial not in self._benches:
+            self._benches[serial] = Bench(serial, self.config, self._find_tool, lambda *text: self.log(*text))
+        return self._benches[serial]
+
+    @contextlib.contextmanager
+    def held(self, serial):
+        """The `bench.Bench` of a phone, which is this process's until the block ends."""
+        with self.fleet.lend(self._patience_seconds, serial):
+            yield self.bench(serial)
+
+    @property
+    def num_parallel(self):
+        return len(self.fleet.serials)
+
+    def abis(self):
+        """[str, ...]: the phones' ABIs; asks for no tool."""
+        return [phone.read(Adb(serial))[0].abi for serial in self.fleet.serials]
+
+    def check(self):
+        self.refuse_mixed_models()
+        for serial in self.fleet.serials:
+            with self.held(serial) as bench:
+                complaint = bench.complaint()
+                if complaint:
+                    raise UserError(complaint)
+                bench.check_reference()
+
+    def describe(self):
+        facts = [self.bench(serial).describe() for serial in self.fleet.serials]
+        joined = {name: _join([each[name] for each in facts]) for name in facts[0]}
+        is_emulator = any(self.bench(serial).facts.is_emulator for serial in self.fleet.serials)
+        marked = {"device": "emulator", "note": EMULATOR} if is_emulator else {"device": "android"}
+        settings = dataclasses.asdict(self.config)
+        return {**marked, **joined, "settings": {**settings, "serials": list(self.fleet.serials)}}
+
+    def measure(self, tflite_path):
+        failure, failed = None, 0
+        while failed < 2 + 2 * len(self.fleet.serials):
+            with self.fleet.lend(self._patience_seconds) as serial:
+                try:
+                    latency = self.bench(serial).measure(tflite_path)
+                    self.fleet.trust(serial)
+                    return latency
+                except (PhoneGone, AdbFailed, Unfit) as error:
+                    failure, failed = error, failed + 1
+                    self._benches.pop(serial, None)
+                    self.fleet.put_aside(serial)
+        raise EvaluationError(f"{tflite_path} could not be timed on {', '.join(self.fleet.serials)}: {failure}")
+
+    @property
+    def _patience_seconds(self):
+        return 60 * self.config.patience_minutes
+
+    def _find_tool(self, abi):
+        return tool.find(self.config.benchmark_binary, abi)
+
+    def refuse_mixed_models(self):
+        """Raises `UserError` where the phones are of several models and the user did not allow it."""
+        models = {serial: self.bench(serial).facts.model for serial in self.fleet.serials}
+        if len(set(models.values())) > 1 and not self.config.mixed_models:
+            named = ", ".join(f"{serial} ({model})" for serial, model in models.items())
+            raise UserError("Expected phones of one model: latencies of different ones do not compare. Received: "
+                            f"{named}. Choose with --android_serials, or give --android_mixed_models")  # fmt: skip
+
+
+def _join(values):
+    """The value that all share, or the list of those there are."""
+    different = [value for i, value in enumerate(values) if value not in values[:i]]
+    return different[0] if len(different) == 1 else different
