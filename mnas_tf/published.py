@@ -8,6 +8,7 @@ import os
 
 from mnas_tf.spaces.mnasnet import MnasNet, Scale, classifier, features
 from mnas_tf.spaces.mnasnet import build as build_mnasnet
+from mnas_tf.spaces.proxylessnas import PROXYLESSNAS_MOBILE
 from nas_tf.trial import UserError
 
 ARCHITECTURES = {
@@ -32,8 +33,9 @@ ARCHITECTURES = {
         "r3_k5_s11_e6_i32_o24 r4_k7_s22_e9_i24_o36 r5_k5_s22_e9_i36_o48 r5_k7_s22_e6_i48_o96 "
         "r5_k3_s11_e9_i96_o144 r5_k5_s22_e6_i144_o160 r1_k7_s11_e9_i160_o320"
     ),
+    "proxylessnas_mobile": PROXYLESSNAS_MOBILE,
 }
-KERAS_APPLICATIONS = ("mobilenet_v2", "nasnet_mobile")
+KERAS_APPLICATIONS = ("mobilenet", "mobilenet_v2", "nasnet_mobile")
 # What an estimator judges in place of Keras's MobileNetV2: the same layers, ReLU6 apart (arXiv 1801.04381, table 2).
 MOBILENET_V2 = MnasNet.parse(
     "r1_k3_s11_e1_i32_o16_noskip r2_k3_s22_e6_i16_o24 r3_k3_s22_e6_i24_o32 r4_k3_s22_e6_i32_o64 r3_k3_s11_e6_i64_o96 "
@@ -42,7 +44,7 @@ MOBILENET_V2 = MnasNet.parse(
 
 
 def architecture(name):
-    """The `MnasNet` called `name`, or the same layers as Keras's network of that name has; None for NASNet-A mobile.
+    """The `MnasNet` called `name`, or the same layers as Keras's network of that name has; None where there is none.
 
     Raises:
         UserError: no published network has that name.
@@ -67,6 +69,10 @@ def build(name, scale):
     from keras import applications
 
     input_shape = (scale.image_size, scale.image_size, 3)
+    if name == "mobilenet":
+        return applications.MobileNet(
+            input_shape=input_shape, alpha=scale.width_multiplier, weights=None, classes=scale.num_classes
+        )
     if name == "nasnet_mobile":
         return applications.NASNetMobile(input_shape=input_shape, weights=None, classes=scale.num_classes)
     return applications.MobileNetV2(

@@ -98,5 +98,52 @@ def draw_rows(path, rows, about):
     write_file(path, content.getvalue())
 
 
+def validation_text(table):
+    """str: how far a `nas_tf.latency_table.LatencyTable` is off on networks that it has not seen."""
+    found = table.facts["validation"]
+    worst = found["networks"][found["worst"]]
+    note = f"\n{table.device['note']}" if table.device.get("note") else ""
+    lines = [
+        f"{len(found['networks'])} random networks not seen before, predicted against measured "
+        f"(median of {len(worst['measured_ms'])} timings each):",
+        f"  mean absolute percentage error   {found['mean_absolute_percentage_error']:.2f} %",
+        f"  within 5 %                       {found['share_within_5_percent']:.1%}",
+        f"  rank correlation (Spearman)      {found['rank_correlation']:.4f}",
+        f"  worst                            {found['worst_percentage_error']:+.1f} % "
+        f"({worst['predicted_ms']:.2f} ms predicted)",
+        f"  repeatability of the device      {found['repeatability_percent']:.2f} % between two timings of one network",
+    ]
+    return "\n".join(lines) + note
+
+
+def draw_scatter(path, table):
+    """Writes a picture of predicted against measured latency of the networks that tested a table."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    found = table.facts["validation"]
+    predicted = [network["predicted_ms"] for network in found["networks"]]
+    timings = [sorted(network["measured_ms"]) for network in found["networks"]]
+    measured = [row[len(row) // 2] for row in timings]
+    figure = Figure(figsize=(6, 5.6), layout="constrained")
+    axes = figure.add_subplot()
+    low, high = 0.95 * min(*predicted, *measured), 1.05 * max(*predicted, *measured)
+    axes.plot([low, high], [low, high], color="black", lw=1, label="equal")
+    axes.fill_between([low, high], [0.95 * low, 0.95 * high], [1.05 * low, 1.05 * high], color="tab:green", alpha=0.15,
+                      label="within 5 %")  # fmt: skip
+    spread = [[ms - row[0] for ms, row in zip(measured, timings)], [row[-1] - ms for ms, row in zip(measured, timings)]]
+    axes.errorbar(measured, predicted, xerr=spread, fmt="o", ms=4, lw=0.8, capsize=2, label="a network, its timings")
+    axes.set(xlim=(low, high), ylim=(low, high), xlabel="measured (ms)", ylabel="predicted by the table (ms)")
+    note = f"; {table.device['note']}" if table.device.get("note") else ""
+    name = table.device.get("model") or table.device.get("processor") or table.device["device"]
+    axes.set_title(f"{table.space} on {name}: mean error "
+                   f"{found['mean_absolute_percentage_error']:.2f} %{note}", fontsize=10)  # fmt: skip
+    axes.legend(loc="upper left", fontsize=8)
+    FigureCanvasAgg(figure)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=130)
+    write_file(path, content.getvalue())
+
+
 def _number(value, width, digits):
     return " " * (width - 1) + "-" if value is None else f"{value:>{width}.{digits}f}"

@@ -32,18 +32,30 @@ def pareto_front(trials, cost="latency_ms"):
     return front
 
 
-def write_pareto_csv(path, trials, space, cost="latency_ms"):
-    """Writes the Pareto front, a network a row."""
+def device_name(description):
+    """str: where latencies come from, of a device's `describe()`; an emulator is marked as one."""
+    if not description:
+        return "no device"
+    model = description.get("model") or description.get("processor") or ""
+    made_on = description.get("made_on")
+    text = f"{description['device']} {model}".strip() + (f" of {device_name(made_on)}" if made_on else "")
+    return f"{text} ({description['note']})" if description.get("note") else text
+
+
+def write_pareto_csv(path, trials, space, cost="latency_ms", device=""):
+    """Writes the Pareto front, a network a row; `device` says where latencies come from."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", "accuracy", "latency_ms", "num_params", "mult_adds", "reward", "architecture"])
+    writer.writerow(
+        ["trial", "accuracy", "latency_ms", "num_params", "mult_adds", "reward", "architecture", "latency_from"]
+    )
     for trial in pareto_front(trials, cost):
         facts = trial.measurement
         latency_ms = f"{facts.cost.latency.latency_ms:.4f}" if facts.cost.latency else ""
         architecture = space.decode(trial.tokens)
         writer.writerow([
             trial.id, f"{facts.accuracy:.4f}", latency_ms, facts.cost.num_params, facts.cost.mult_adds,
-            f"{trial.reward:.4f}", architecture,
+            f"{trial.reward:.4f}", architecture, device,
         ])  # fmt: skip
     write_file(path, text.getvalue())
 
@@ -94,7 +106,7 @@ def draw_pareto(path, trials, *, cost, target, references, title):
     write_file(path, content.getvalue())
 
 
-def closing_table(trials, space, *, target, cost, references):
+def closing_table(trials, space, *, target, cost, references, device=""):
     """The text with which a search ends: the best five, the random first samples, the published networks' costs."""
     points = done(trials)
     states = [trial.state for trial in trials]
@@ -117,6 +129,8 @@ def closing_table(trials, space, *, target, cost, references):
         later = [trial.reward for trial in trials if trial.note == "" and trial.reward is not None]
         if later:
             lines.append(f"mean reward of the {len(later)} trials after them:     {statistics.mean(later):.4f}")
+    if device:
+        lines.append(f"latencies from: {device}")
     if target:
         lines.append(f"target: {_number(target, cost)}")
     for name, reference in references.items():

@@ -159,7 +159,7 @@ def run(request, say=print):
         progress.close()
         outside = 100 * (1 - search.evaluating_seconds / seconds)
         say(f"searched for {seconds:.0f} s, {outside:.1f} % of it with nothing training, converting or timing\n")
-        return _results(request, records, space, folder, reward, references, say)
+        return _results(request, records, space, folder, reward, references, report.device_name(description), say)
 
 
 def _data_line(dataset):
@@ -263,7 +263,7 @@ def _announcement(request, workers, reward, space):
     return "\n".join(lines)
 
 
-def _results(request, records, space, folder, reward, references, say):
+def _results(request, records, space, folder, reward, references, device, say):
     """Writes the front, its picture and the best network, and says what was found."""
     trials = records.trials()
     best = next(iter(report.done(trials)), None)
@@ -271,16 +271,15 @@ def _results(request, records, space, folder, reward, references, say):
     if request.setup.device is None and cost == "latency_ms":
         cost = "mult_adds"
     result = Result(folder, trials, references, target, best, None)
+    table = report.closing_table(trials, space, target=target, cost=cost, references=references, device=device)
     if best is None:
-        say(report.closing_table(trials, space, target=target, cost=cost, references=references))
+        say(table)
         say("No trial succeeded: there is no best network. The column `infeasible` of trials.sqlite says why")
         return result
-    report.write_pareto_csv(folder.pareto_csv, trials, space, cost)
-    title = (
-        f"{space.name} on {request.settings.dataset}, {len(report.done(trials))} networks, {request.settings.device}"
-    )
+    report.write_pareto_csv(folder.pareto_csv, trials, space, cost, device)
+    title = f"{space.name} on {request.settings.dataset}, {len(report.done(trials))} networks, {device}"
     report.draw_pareto(folder.pareto_png, trials, cost=cost, target=target, references=references, title=title)
-    say(report.closing_table(trials, space, target=target, cost=cost, references=references))
+    say(table)
     say(f"\n{folder.pareto_png}\n{folder.pareto_csv}")
     network = finish.best_network(request, space, best, folder.best)
     test_accuracy = network["accuracy"].get("test")

@@ -30,6 +30,7 @@ class Unit(abc.ABC):
 
     name: str
     kind: str
+    costs_nothing = False  # such as a layer left out: it is neither built nor timed
 
     @abc.abstractmethod
     def build(self):

@@ -47,6 +47,19 @@ def test_the_csv_is_the_front(tmp_path):
     ]
 
 
+def test_reports_say_where_latencies_come_from(tmp_path):
+    emulator = {"device": "emulator", "model": "sdk_gphone64", "note": "emulator: not a phone's latency"}
+    name = report.device_name(emulator)
+    assert name == "emulator sdk_gphone64 (emulator: not a phone's latency)"
+    assert report.device_name({"device": "table", "made_on": {"device": "android", "model": "Pixel 1"}}) == (
+        "table of android Pixel 1"
+    )
+    report.write_pareto_csv(tmp_path / "pareto.csv", TRIALS, NamedSpace(), device=name)
+    assert {row["latency_from"] for row in csv.DictReader((tmp_path / "pareto.csv").open())} == {name}
+    text = report.closing_table(TRIALS, NamedSpace(), target=6.0, cost="latency_ms", references={}, device=name)
+    assert f"latencies from: {name}" in text
+
+
 def test_the_table_tells_first_samples_from_the_rest():
     text = report.closing_table(
         TRIALS, NamedSpace(), target=6.0, cost="latency_ms", references={"a": TRIALS[0].measurement.cost}

@@ -50,12 +50,14 @@ class PlacedUnit(Unit):
     def kind(self):
         return "skip" if self.block is None else f"{self.block.op}_{self.block.skip}"
 
+    @property
+    def costs_nothing(self):
+        return self.block is None
+
     def build(self):
         import keras
 
         block, scale = self.block, self.scale
-        if block is None:
-            return None
         inputs = x = keras.Input((self.size, self.size, scale.filters(block.input_filters)), name="input")
         norm = nn.BatchNorm()
         x = nn.mbconv(x, scale.filters(block.filters), block.kernel_size, "layer", norm, block.strides,

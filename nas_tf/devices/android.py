@@ -34,6 +34,7 @@ class Config:
     min_battery_percent: int = knob(20, "Battery level under which nothing is timed.")
     attempts: int = knob(3, "Tries of one network, with a pause to cool between, before it is called unstable.")
     cool_seconds: float = knob(20.0, "Length of that pause.")
+    answer_seconds: float = knob(30.0, "Seconds of silence after which a phone counts as lost.")
     poll_seconds: float = knob(5.0, "Pause between two looks at a phone that is hot or low.")
     patience_minutes: float = knob(10.0, "How long to wait for a phone that is hot, low, lost or in use.")
     mixed_models: bool = knob(False, "Take phones of different models for one device.")
@@ -45,7 +46,8 @@ class Config:
                 raise UserError(f"Expected --android_{name} of at least 1. Received: {getattr(self, name)}")
         if self.repeats % 2 == 0:
             raise UserError(f"Expected an odd --android_repeats, so that a run is the median. Received: {self.repeats}")
-        for name in ("min_seconds", "max_seconds", "max_spread", "max_drift", "poll_seconds", "patience_minutes"):
+        for name in ("min_seconds", "max_seconds", "max_spread", "max_drift", "answer_seconds", "poll_seconds",
+                     "patience_minutes"):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise UserError(f"Expected --android_{name} > 0. Received: {getattr(self, name)}")
         for name in ("warmup_seconds", "cool_seconds", "max_thermal_status", "min_battery_percent"):
@@ -112,6 +114,14 @@ class AndroidMeter(Meter):
         marked = {"device": "emulator", "note": EMULATOR} if is_emulator else {"device": "android"}
         settings = dataclasses.asdict(self.config)
         return {**marked, **joined, "settings": {**settings, "serials": list(self.fleet.serials)}}
+
+    def brief(self):
+        config = self.config
+        shorter = {"num_runs": 20, "min_seconds": 0.2, "warmup_seconds": 0.1}
+        least = {name: min(value, getattr(config, name)) for name, value in shorter.items()}
+        meter = AndroidMeter(dataclasses.replace(config, **least))
+        meter.log = self.log
+        return meter
 
     def measure(self, tflite_path):
         failure, failed = None, 0

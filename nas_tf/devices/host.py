@@ -76,6 +76,11 @@ class HostMeter(Meter):
             **self._runtime,
         }
 
+    def brief(self):
+        shorter = {"warmup_seconds": 0.05, "min_seconds": 0.2, "max_seconds": 0.5}
+        least = {name: min(seconds, getattr(self._config, name)) for name, seconds in shorter.items()}
+        return HostMeter(dataclasses.replace(self._config, **least))
+
     def measure(self, tflite_path):
         if not os.path.isfile(tflite_path):
             raise EvaluationError(f"Expected a TFLite file. There is no file {str(tflite_path)!r}")

@@ -60,8 +60,8 @@ def quote(*words):
 class Adb:
     """The way to one phone."""
 
-    def __init__(self, serial):
-        self.serial = serial
+    def __init__(self, serial, answer_seconds=30.0):
+        self.serial, self._answer_seconds = serial, answer_seconds
         self._package = adbutils()
         self._client = self._package.AdbClient(socket_timeout=10)
         self._device = self._package.AdbDevice(self._client, serial=serial)
@@ -77,28 +77,29 @@ class Adb:
             return list_phones().get(self.serial) == "device"
         return False
 
-    def shell(self, script, timeout_seconds=30):
-        """The script's standard output; standard error is kept apart.
+    def shell(self, script):
+        """The standard output of a short script; standard error is kept apart.
 
         Raises:
             AdbFailed: its exit status is not 0.
         """
-        status, output, error = self.run(script, timeout_seconds)
+        status, output, error = self.run(script)
         if status:
             raise AdbFailed(f"{self.serial}: {script!r} ended with status {status}: {(error or output).strip()[:300]}")
         return output
 
-    def run(self, script, timeout_seconds):
+    def run(self, script, timeout_seconds=None):
         """`(status, standard output, standard error)` of a script on the phone.
 
         Raises:
-            PhoneGone: the phone was lost, or was silent for `timeout_seconds`.
+            PhoneGone: the phone was lost, or was silent for `timeout_seconds` (None: as long as it takes to answer).
         """
+        timeout_seconds = timeout_seconds or self._answer_seconds
         with self._errors(f"running {script[:60]!r}", timeout_seconds):
             result = self._device.shell2(script, v2=True, timeout=timeout_seconds)
         return result.returncode, result.stdout, result.stderr
 
-    def push(self, local, remote, mode=0o644, timeout_seconds=120):
+    def push(self, local, remote, mode=0o644, timeout_seconds=120.0):
         """Copies a file and verifies size and checksum of what has arrived.
 
         Raises:
@@ -118,7 +119,7 @@ class Adb:
         # Android 7 has no sha256sum. An absent file prints nothing.
         script = f"wc -c < {path} 2>/dev/null; if command -v sha256sum >/dev/null; then sha256sum {path}; "
         script += f"else md5sum {path}; fi 2>/dev/null; true"
-        words = self.shell(script, 60).split()
+        words = self.shell(script).split()
         if len(words) < 2 or words[0] != str(len(content)):
             return False
         make = {64: hashlib.sha256, 32: hashlib.md5}.get(len(words[1]))
@@ -158,7 +159,7 @@ class Adb:
 
     def _why_full(self, remote):
         folder = str(pathlib.PurePosixPath(remote).parent)
-        free = self.run(f"df -k {quote(folder)} 2>&1", 30)[1].strip().splitlines()[-1:]
+        free = self.run(f"df -k {quote(folder)} 2>&1")[1].strip().splitlines()[-1:]
         return f"is its storage full? df says: {' '.join(free)}"
 
     @contextlib.contextmanager

@@ -21,7 +21,9 @@ REFERENCE = pathlib.Path(__file__).with_name("reference.tflite")
 EMULATOR = "emulator: not a phone's latency"
 _PASSED_FOR_SECONDS = 60.0
 _LEAST_FREE_BYTES = 100 << 20
+_SLOWEST_PUSH = 500_000  # bytes a second
 _DELEGATE_FLAGS = {"cpu": ("--use_xnnpack=true",), "gpu": ("--use_gpu=true",), "nnapi": ("--use_nnapi=true",)}
+_DELEGATE_LINES = {"cpu": {}, "gpu": {"Use gpu": "1"}, "nnapi": {"Use NNAPI": "1"}}
 
 
 class Unfit(EvaluationError):
@@ -37,7 +39,7 @@ class Bench:
     """
 
     def __init__(self, serial, config, find_tool, log=lambda name, text: None):
-        self._adb, self._config, self._log = Adb(serial), config, log
+        self._adb, self._config, self._log = Adb(serial, config.answer_seconds), config, log
         self.facts, self.condition = phone.read(self._adb, log)
         self.tool = find_tool(self.facts.abi)
         self._tool_path = f"{phone.FOLDER}/benchmark_model"
@@ -87,7 +89,7 @@ class Bench:
         fixed = self._settle()
         voided = []
         try:
-            self._adb.push(path, remote)
+            self._adb.push(path, remote, timeout_seconds=self._config.answer_seconds + len(content) / _SLOWEST_PUSH)
             for attempt in range(self._config.attempts):
                 if attempt:
                     self._cool()
@@ -129,6 +131,8 @@ class Bench:
         fixed = self._settle()
         try:
             found = self._reference()
+        except InfeasibleArchitecture as error:
+            raise UserError(f"{self._adb.serial} cannot run the reference network as asked: {error}") from error
         finally:
             self._clean(None, fixed)
         if found["drift"] > self._config.max_drift:
@@ -159,7 +163,7 @@ class Bench:
         failure = None
         for _ in range(3):
             try:
-                status, text, _ = self._adb.run(script, config.max_seconds + 60)
+                status, text, _ = self._adb.run(script, config.max_seconds + config.answer_seconds)
             except PhoneGone:
                 self._end_process(process)
                 raise
@@ -176,14 +180,19 @@ class Bench:
         latencies = parse_benchmark_output(text)
         if status or len(latencies) != 1:
             raise BenchmarkLogError(f"expected one run and status 0. Received: {len(latencies)} and status {status}")
-        asked = {"Graph": remote, "Num threads": str(self._config.num_threads)}
+        delegate = _DELEGATE_LINES[self._config.delegate]
+        asked = {"Graph": remote, "Num threads": str(self._config.num_threads), **delegate}
         wrong = unhonoured_flags(latencies[0], asked)
         if wrong:
             raise BenchmarkLogError(f"it did not do as asked: {'; '.join(wrong)}. Is it too old? Another can be given "
                                     "by --android_benchmark_binary")  # fmt: skip
         details = latencies[0].details
-        if self._config.delegate != "cpu" and details.get("delegated") != "all":
-            took = details.get("delegated") or "no one knows how much"
+        if self._config.delegate == "cpu":
+            return latencies[0]
+        took = details["delegated"]
+        if took is None:
+            raise BenchmarkLogError(f"it does not say whether the {self._config.delegate} delegate took the network")
+        if took != "all":
             raise InfeasibleArchitecture(
                 f"Expected the {self._config.delegate} delegate to take all of the network. It took {took}: "
                 f"{json.dumps(details.get('delegates', []))}"
@@ -214,7 +223,7 @@ class Bench:
             self.condition = phone.condition(self._adb)
         if self.facts.sdk < 30 or self.facts.is_emulator:
             return False
-        status, text, error = self._adb.run("cmd power set-fixed-performance-mode-enabled true", 30)
+        status, text, error = self._adb.run("cmd power set-fixed-performance-mode-enabled true")
         return status == 0 and "error" not in (text + error).lower()
 
     def _why_unfit(self):
@@ -299,7 +308,7 @@ class Bench:
         if fixed:
             script += "; cmd power set-fixed-performance-mode-enabled false"
         with contextlib.suppress(EvaluationError):  # a lost phone keeps a small file, which the next push replaces
-            self._adb.run(script, 10)
+            self._adb.run(script)
 
     def _end_process(self, process):
         """Ends a tool that went on when the link was lost or silent, if the phone can be reached."""
@@ -308,7 +317,7 @@ class Bench:
             f"&& kill -9 $p; rm -f {process}"
         )
         with contextlib.suppress(EvaluationError):
-            self._adb.run(script, 10)
+            self._adb.run(script)
 
 
 def _or(value, default):

@@ -1,0 +1,128 @@
+"""What the two papers say of latency and size, beside what this device and these models say.
+
+python -m benchmarks.paper_claims --device=host
+python -m benchmarks.paper_claims --device=android --android_serials=SERIAL
+
+Latencies of different chips do not compare, ratios may: where one differs from the paper's by more than 15 %, the last
+columns say why: how fast each network's multiply-adds run here, and in how many convolutions they are cut.
+"""
+
+import dataclasses
+import pathlib
+import tempfile
+
+from mnas_tf import published as mnas
+from mnas_tf.spaces.mnasnet import Scale
+from nas_tf import complexity, flags
+from nas_tf.devices import Meter
+from nas_tf.export import to_tflite
+from nas_tf.flags import knob
+from nas_tf.quiet import import_keras, progress_bar
+from nas_tf.trial import UserError
+from nasnet_tf.published import NASNetALarge
+
+MNAS, NASNET = "arXiv 1807.11626", "arXiv 1707.07012"
+# name: (published network, width multiplier)
+NETWORKS = {
+    "MnasNet-A1": ("mnasnet_a1", 1.0),
+    "MnasNet-B1": ("mnasnet_b1", 1.0),
+    "MnasNet-small": ("mnasnet_small", 1.0),
+    "MnasNet-A1 x 0.35": ("mnasnet_a1", 0.35),
+    "MobileNetV1": ("mobilenet", 1.0),
+    "MobileNetV2 x 0.35": ("mobilenet_v2", 0.35),
+    "MobileNetV2 x 1.4": ("mobilenet_v2", 1.4),
+    "NASNet-A mobile": ("nasnet_mobile", 1.0),
+}
+# (the faster, the slower, how often faster, source)
+SPEED_CLAIMS = (
+    ("MnasNet-A1", "NASNet-A mobile", 183 / 78, f"{MNAS}, abstract: 2.3 x; 78 and 183 ms"),
+    ("MnasNet-A1", "MobileNetV2 x 1.4", 1.8, f"{MNAS}, abstract"),
+    ("MnasNet-A1", "MobileNetV1", 113 / 78, f"{MNAS}, table 1: 78 and 113 ms"),
+    ("MnasNet-small", "MnasNet-A1", 78 / 23.2, f"{MNAS}, tables 1 and 4: 23.2 and 78 ms"),
+    ("MobileNetV2 x 0.35", "MnasNet-A1 x 0.35", 22.8 / 21.4, f"{MNAS}, table 4: 21.4 and 22.8 ms"),
+)
+# (network, millions of multiply-adds, millions of parameters, source)
+SIZE_CLAIMS = (
+    ("MnasNet-A1", 312, 3.9, MNAS),
+    ("MnasNet-small", 68, 2.0, MNAS),
+    ("MnasNet-A1 x 0.35", 63, 1.7, MNAS),
+    ("MobileNetV1", 575, None, MNAS),
+    ("MobileNetV2 x 0.35", 59, 1.66, MNAS),
+    ("NASNet-A mobile", 564, 5.3, NASNET),
+    ("NASNet-A large", 23_800, 88.9, NASNET),
+)
+SPEED_TOLERANCE, SIZE_TOLERANCE = 0.15, 0.03
+
+
+@dataclasses.dataclass(frozen=True)
+class Knobs:
+    device: str = knob("host", "Where the networks are timed.", folder="nas_tf.devices")
+    passes: int = knob(3, "Timings of each network, in turn; the median counts.")
+
+
+def look_at(name, folder):
+    """dict of a network's size, its convolutions, and the path of its TFLite file."""
+    keras = import_keras()
+    keras.backend.clear_session()
+    if name == "NASNet-A large":
+        model, path = NASNetALarge(), None
+    else:
+        published, width = NETWORKS[name]
+        model = mnas.build(published, Scale(224, 1000, width))
+        path = folder / f"{len(list(folder.iterdir()))}.tflite"
+        to_tflite(model, path)
+    kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
+    return {
+        "mult_adds": complexity.mult_adds(model) / 1e6,
+        "params": complexity.num_params(model) / 1e6,
+        "convolutions": sum(isinstance(layer, kinds) for layer in model.layers),
+        "path": path,
+    }
+
+
+def verdict(paper, here, tolerance):
+    return "holds" if abs(here / paper - 1) <= tolerance else f"differs: {here / paper:.2f} x the paper's"
+
+
+def main():
+    knobs = flags.read(Knobs)
+    part = flags.read_part("nas_tf.devices", knobs.device)
+    device = part.module.make(part.config, None, None)
+    if not isinstance(device, Meter):
+        raise UserError(f"Expected a --device that times files. Received: {knobs.device!r}")
+    device.check()
+    with tempfile.TemporaryDirectory(prefix="nas_tf_") as folder:
+        facts = {name: look_at(name, pathlib.Path(folder))
+                 for name in progress_bar([*NETWORKS, "NASNet-A large"], desc="converting")}  # fmt: skip
+        for number in range(knobs.passes):
+            for name in progress_bar(NETWORKS, desc=f"timing, pass {number + 1}"):
+                facts[name].setdefault("ms", []).append(device.measure(str(facts[name]["path"])).latency_ms)
+    for name in NETWORKS:
+        facts[name]["ms"] = sorted(facts[name]["ms"])[knobs.passes // 2]
+    report(facts, device.describe())
+
+
+def report(facts, about):
+    print(f"device: { {name: value for name, value in about.items() if name != 'settings'} }\n")
+    print(f"{'claim':<52} {'paper':>8} {'here':>8}  verdict; source")
+    for fast, slow, paper, source in SPEED_CLAIMS:
+        here = facts[slow]["ms"] / facts[fast]["ms"]
+        claim = f"{fast} is faster than {slow}, times"
+        print(f"{claim:<52} {paper:>8.2f} {here:>8.2f}  {verdict(paper, here, SPEED_TOLERANCE)}; {source}")
+    for name, mult_adds, params, source in SIZE_CLAIMS:
+        for what, paper, here in (("multiply-adds, M", mult_adds, facts[name]["mult_adds"]),
+                                  ("parameters, M", params, facts[name]["params"])):  # fmt: skip
+            if paper is not None:
+                claim = f"{name}: {what}"
+                print(f"{claim:<52} {paper:>8g} {here:>8.2f}  {verdict(paper, here, SIZE_TOLERANCE)}; {source}")
+    print(f"\n{'network':<20} {'ms':>8} {'M madds':>8} {'G madds/s':>10} {'convolutions':>13} {'M madds each':>13}")
+    for name in NETWORKS:
+        each = facts[name]
+        print(f"{name:<20} {each['ms']:>8.2f} {each['mult_adds']:>8.1f} {each['mult_adds'] / each['ms']:>10.1f} "
+              f"{each['convolutions']:>13} {each['mult_adds'] / each['convolutions']:>13.2f}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    flags.define(Knobs)
+    flags.define_parts("nas_tf.devices")
+    flags.run(main, __doc__)

@@ -1,0 +1,151 @@
+"""The ProxylessNAS space and its Pixel 1 table, against published figures."""
+
+import json
+import sqlite3
+
+import numpy as np
+import pytest
+from conftest import assert_one_line, script
+
+from mnas_tf.published import ARCHITECTURES
+from mnas_tf.spaces.mnasnet import MnasNet
+from mnas_tf.spaces.proxylessnas import PROXYLESSNAS_MOBILE, SPACE, STAGES, Scale
+from nas_tf import complexity
+from nas_tf.algorithms import ppo
+from nas_tf.devices import table
+from nas_tf.records import Records
+from nas_tf.rewards import LatencyReward, Limits
+from nas_tf.search import Search
+from nas_tf.training import Trained
+from nas_tf.trial import Cost, Latency, UserError
+from nas_tf.workers import Outcome
+
+
+def random_tokens(count, seed=0):
+    rng = np.random.default_rng(seed)
+    return [tuple(int(rng.integers(each)) for each in SPACE.num_choices) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def pixel1():
+    estimator = table.make(table.Config(file="pixel1"), SPACE, Scale())
+    estimator.check()
+    return estimator
+
+
+def test_size_of_the_space():
+    # 3 kernels for the stem's block; 6 operations for 6 first layers, and a skip beside them for 15 others.
+    assert np.prod([float(each) for each in SPACE.num_choices]) == 3 * 6.0**6 * 7.0**15
+    assert len(STAGES) == 6 and len(SPACE.decisions) == 22
+
+
+def test_proxylessnas_mobile_has_the_published_size():
+    """4,080,512 parameters and 320 M multiply-adds (osmr/imgclsmob; ProxylessNAS, arXiv 1812.00332, table 2)."""
+    model = SPACE.build(PROXYLESSNAS_MOBILE, Scale())
+    assert complexity.num_params(model) == 4_080_512
+    assert round(complexity.mult_adds(model) / 1e6) == 320
+    assert ARCHITECTURES["proxylessnas_mobile"] == PROXYLESSNAS_MOBILE
+
+
+def test_proxylessnas_mobile_takes_84_ms_on_a_pixel_1(pixel1):
+    assert pixel1.estimate([PROXYLESSNAS_MOBILE]) == [pytest.approx(84.42, abs=0.005)]
+
+
+def test_decode_and_encode_agree():
+    for tokens in random_tokens(300):
+        network = SPACE.decode(tokens)
+        assert SPACE.decode(SPACE.encode(network)) == network
+        assert MnasNet.from_json(network.to_json()) == network == MnasNet.parse(str(network))
+
+
+def test_which_equal_layer_is_left_out_makes_no_network():
+    first = list(SPACE.encode(PROXYLESSNAS_MOBILE))
+    skip = len(SPACE.decisions[2].choices) - 1
+    assert first[3] == skip
+    first[2], first[3] = first[3], first[2]
+    assert SPACE.decode(first) == PROXYLESSNAS_MOBILE
+
+
+def test_a_latency_is_the_bias_and_an_entry_of_each_place(pixel1):
+    """All layers left out that can be, by hand from the published numbers: TuNAS's bias and 22 entries."""
+    bias, stem = 92.13599395751953, -1.7525216341018677
+    smallest = SPACE.decode([6 if len(decision.choices) == 7 else 0 for decision in SPACE.decisions])
+    names = [name for name in SPACE.parts(smallest, Scale()) if ":" in name]
+    assert len(names) == 22 and sum(name.endswith(":skip") for name in names) == 15
+    entries = [pixel1._table.units[name] for name in names]
+    assert entries[0] == stem and entries[2] == -9.737998962402344
+    assert pixel1.estimate([smallest]) == [pytest.approx(bias + sum(entries))]
+
+
+def test_networks_of_other_spaces_are_refused(pixel1):
+    for network in (ARCHITECTURES["mnasnet_a1"], ARCHITECTURES["mnasnet_small"]):
+        assert not pixel1.knows(network)
+        with pytest.raises(ValueError, match="is no network of space 'proxylessnas'"):
+            SPACE.encode(network)
+    assert pixel1.knows(PROXYLESSNAS_MOBILE)
+
+
+def test_every_unit_is_in_the_table_and_none_too_many(pixel1):
+    assert {unit.name for unit in SPACE.all_units(Scale())} == set(pixel1._table.units)
+
+
+def test_another_scale_or_space_is_refused():
+    from mnas_tf.spaces import mnasnet
+
+    for scale in (Scale(image_size=192), Scale(width_multiplier=0.5)):
+        with pytest.raises(UserError, match=r"Expected a latency table for (image_size=192|width_multiplier=0.5)"):
+            table.make(table.Config(file="pixel1"), SPACE, scale).check()
+    with pytest.raises(UserError, match="Expected a latency table for space 'mnasnet'"):
+        table.make(table.Config(file="pixel1"), mnasnet.SPACE, mnasnet.Scale()).check()
+
+
+class Workers:
+    """Cost by the shipped table; for accuracy a stand-in that grows with latency, so that the two are at odds."""
+
+    def __init__(self, estimator):
+        self._estimator, self._jobs = estimator, []
+
+    num_pending = property(lambda self: len(self._jobs))
+
+    def submit(self, key, method, tokens, first=False):
+        self._jobs.append((key, method, tokens))
+
+    def wait(self):
+        key, method, tokens = self._jobs.pop(0)
+        (latency_ms,) = self._estimator.estimate([SPACE.decode(tokens)])
+        if method == "cost":
+            return Outcome(key, Cost(1, 1, 1, latency=Latency.estimate(latency_ms)))
+        return Outcome(key, Trained(min(1.0, latency_ms / 250), 1.0, 0.1, 0.1, 1))
+
+
+def test_the_controller_meets_a_pixel_1_target(pixel1, tmp_path):
+    records = Records(tmp_path / "trials.sqlite")
+    algorithm = ppo.make(ppo.Config(), SPACE.num_choices, 0)
+    reward = LatencyReward(84.0, "absolute", beta=-1.0)
+    Search(SPACE, algorithm, Workers(pixel1), records, reward, Limits(), "table-1").run(400)
+    trials = records.trials()
+    records.close()
+    off = [abs(trial.measurement.cost.latency.latency_ms / 84 - 1) for trial in trials]
+    # Random networks of this space take 115 ms in the mean, 37 % over the target.
+    assert np.mean(off[:50]) > 0.25 and np.mean(off[-50:]) < 0.1
+    best = max(trials, key=lambda trial: trial.reward)
+    assert best.measurement.cost.latency.latency_ms == pytest.approx(84, rel=0.02)
+
+
+@pytest.mark.real
+def test_a_search_with_the_shipped_table_converts_and_times_nothing(tmp_path):
+    process = script(
+        "mnas-search", f"--run_dir={tmp_path}/run", "--search_space=proxylessnas", "--device=table", "--table=pixel1",
+        "--target_latency_ms=84", "--num_trials=2", "--workers=inline", "--dataset=digits", "--proxy_samples=10",
+        "--proxy_epochs=1", "--proxy_image_size=8", "--proxy_width_multiplier=0.25", "--final_epochs=0",
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr[-2000:]
+    db = sqlite3.connect(tmp_path / "run" / "trials.sqlite")
+    rows = db.execute("SELECT tokens, latency_ms FROM trials").fetchall()
+    judges = db.execute("SELECT DISTINCT judge FROM measurements WHERE kind = 'latency'").fetchall()
+    db.close()
+    estimator = table.make(table.Config(file="pixel1"), SPACE, Scale())
+    assert [latency_ms for _, latency_ms in rows] == estimator.estimate([SPACE.decode(json.loads(t)) for t, _ in rows])
+    assert judges == [("table",)] and '"table": "pixel1"' in (tmp_path / "run" / "config.json").read_text()
+    other = [*process.args[1:], "--deploy_image_size=96", f"--run_dir={tmp_path}/other"]
+    assert_one_line(script("mnas-search", *other), 2, "image_size=96")
