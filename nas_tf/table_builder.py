@@ -176,23 +176,29 @@ def _compose(plan, units, networks, timings, about, latency_scale, device):
     space, found = plan.space.space, timings.found
     passes = range(plan.passes)
     measured = np.array([[found["network", i, each]["ms"] for each in passes] for i in range(len(networks))])
-    alone = {name: 0.0 if unit.costs_nothing else found["unit", name, 0]["ms"] for name, unit in units.items()}
+    alone = {name: _of_unit(found["unit", name, 0]) if not unit.costs_nothing else (0.0, 0.0)
+             for name, unit in units.items()}  # fmt: skip
+    kinds = {name: unit.kind for name, unit in units.items()}
     counts = [_count_units(space, architecture, plan.scale) for _, architecture in networks]
     medians = np.median(measured, axis=1)
-    model = composition.fit(units, alone, counts[: plan.num_calibration], medians[: plan.num_calibration])
+    model = composition.fit(kinds, alone, counts[: plan.num_calibration], medians[: plan.num_calibration])
     test = slice(plan.num_calibration, None)
-    predicted = [model.intercept_ms + sum(n * model.units[name] for name, n in each.items()) for each in counts[test]]
+    predicted = [sum(n * model.units[name] for name, n in each.items()) for each in counts[test]]
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
     validation = composition.compare(predicted, measured[test])
     validation["networks"] = [
         {"tokens": list(tokens), "predicted_ms": ms, "measured_ms": list(row)}
         for (tokens, _), ms, row in zip(networks[test], predicted, measured[test].tolist())
     ]
-    return LatencyTable(space.name, latency_scale, about, model.intercept_ms, model.units, {
+    return LatencyTable(space.name, latency_scale, about, 0.0, model.units, {
         "space_settings": plan.space.settings, "factors": model.factors, "validation": validation,
-        "timings_ms": alone, "num_calibration": plan.num_calibration,
+        "timings_ms": {name: ms for name, (ms, _) in alone.items()}, "num_calibration": plan.num_calibration,
         "versions": versions, "made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     })  # fmt: skip
+
+
+def _of_unit(timing):
+    return timing["ms"], timing["tflite_bytes"] / 1e6
 
 
 def _count_units(space, architecture, scale):

@@ -13,6 +13,7 @@ from nas_tf.devices._android.log import parse_benchmark_output
 from nas_tf.flags import knob
 from nas_tf.trial import EvaluationError, UserError
 
+_TRIES = 4  # of one network on one phone that is lost, or fails, again and again
 __all__ = ["AndroidMeter", "Config", "make", "parse_benchmark_output"]
 
 
@@ -75,7 +76,7 @@ class AndroidMeter(Meter):
     def fleet(self):
         """The `fleet.Fleet` of the phones that the settings name, all of them ready when first asked for."""
         if self._chosen is None:
-            self._chosen = fleet.Fleet(fleet.choose(self.config.serials))
+            self._chosen = fleet.Fleet(fleet.choose(self.config.serials), self.config.answer_seconds)
         return self._chosen
 
     def bench(self, serial):
@@ -87,7 +88,7 @@ class AndroidMeter(Meter):
     @contextlib.contextmanager
     def held(self, serial):
         """The `bench.Bench` of a phone, which is this process's until the block ends."""
-        with self.fleet.lend(self._patience_seconds, serial):
+        with self.fleet.lend(self._patience_seconds, (serial,)):
             yield self.bench(serial)
 
     @property
@@ -124,15 +125,18 @@ class AndroidMeter(Meter):
         return meter
 
     def measure(self, tflite_path):
-        failure, failed = None, 0
-        while failed < 2 + 2 * len(self.fleet.serials):
-            with self.fleet.lend(self._patience_seconds) as serial:
+        failure, tries = None, dict.fromkeys(self.fleet.serials, _TRIES)
+        while tries:
+            with self.fleet.lend(self._patience_seconds, tuple(tries)) as serial:
                 try:
                     latency = self.bench(serial).measure(tflite_path)
                     self.fleet.trust(serial)
                     return latency
                 except (PhoneGone, AdbFailed, Unfit) as error:
-                    failure, failed = error, failed + 1
+                    failure = error
+                    # One that is unfit has had all its time to become fit.
+                    tries[serial] -= _TRIES if isinstance(error, Unfit) else 1
+                    tries = {each: left for each, left in tries.items() if left > 0}
                     self._benches.pop(serial, None)
                     self.fleet.put_aside(serial)
         raise EvaluationError(f"{tflite_path} could not be timed on {', '.join(self.fleet.serials)}: {failure}")

@@ -89,7 +89,7 @@ class AdbServer:
     def connect(self, phone):
         """Has the server connect to `phone` and gives its serial."""
         answer = self.run("connect", phone.address).stdout
-        if not answer.startswith("connected to"):
+        if not answer.startswith(("connected to", "already connected to")):
             raise RuntimeError(f"adb connect: {answer.strip()}")
         return phone.address
 

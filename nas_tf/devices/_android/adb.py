@@ -62,19 +62,26 @@ class Adb:
 
     def __init__(self, serial, answer_seconds=30.0):
         self.serial, self._answer_seconds = serial, answer_seconds
+        self.is_silent = False  # it did not answer when last asked
         self._package = adbutils()
         self._client = self._package.AdbClient(socket_timeout=10)
         self._device = self._package.AdbDevice(self._client, serial=serial)
 
     def is_back(self):
-        """bool: adb has the phone again. One that it reached over TCP, and gave up, it is asked to look for."""
-        with contextlib.suppress(UserError):
-            if list_phones().get(self.serial) == "device":
-                return True
-            if re.fullmatch(r".+:\d+", self.serial):
-                with contextlib.suppress(Exception):  # what counts is the state afterwards
-                    self._client.connect(self.serial, timeout=15)
-            return list_phones().get(self.serial) == "device"
+        """bool: the phone answers. One that adb reaches over TCP is connected anew where it does not."""
+        if self._answers():
+            return True
+        if re.fullmatch(r".+:\d+", self.serial):
+            # A phone that hangs stays connected for adb: only a new connection shows whether it is well again.
+            with contextlib.suppress(Exception):  # what counts is whether it answers afterwards
+                self._client.disconnect(self.serial)
+                self._client.connect(self.serial, timeout=15)
+            return self._answers()
+        return False
+
+    def _answers(self):
+        with contextlib.suppress(EvaluationError, UserError):
+            return list_phones().get(self.serial) == "device" and self.shell("echo here").strip() == "here"
         return False
 
     def shell(self, script):
@@ -97,6 +104,7 @@ class Adb:
         timeout_seconds = timeout_seconds or self._answer_seconds
         with self._errors(f"running {script[:60]!r}", timeout_seconds):
             result = self._device.shell2(script, v2=True, timeout=timeout_seconds)
+            self.is_silent = False
         return result.returncode, result.stdout, result.stderr
 
     def push(self, local, remote, mode=0o644, timeout_seconds=120.0):
@@ -168,6 +176,7 @@ class Adb:
         try:
             yield
         except (package.AdbTimeout, TimeoutError) as error:
+            self.is_silent = True
             raise PhoneGone(
                 f"{self.serial} did not answer for {timeout_seconds:.0f} s while {doing}. Is it hung, or its cable bad?"
             ) from error

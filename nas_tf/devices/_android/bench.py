@@ -262,17 +262,18 @@ class Bench:
     def _time_reference(self):
         """dict of the reference's latency now and the first time, and the drift between; a pass is remembered."""
         key, memory = self._reference_key(), self._memory.read()
-        known = memory.get(key) or {
-            "baseline_ms": statistics.median(self._reference_ms() for _ in range(3)),
-            "taken_at": time.strftime("%Y-%m-%d %H:%M:%S"),
-        }
-        for _ in range(2):  # one run may be disturbed; a drift shows in two
-            ms = self._reference_ms()
-            drift = abs(ms / known["baseline_ms"] - 1)
-            if drift <= self._config.max_drift:
-                known = {**known, "ms": ms, "passed_at": time.time()}
-                self._memory.write({**memory, key: known})
-                break
+        known, drift = memory.get(key), 0.0
+        if known is None:
+            ms = statistics.median(self._reference_ms() for _ in range(self._config.repeats))
+            known = {"baseline_ms": ms, "taken_at": time.strftime("%Y-%m-%d %H:%M:%S")}
+        else:
+            for _ in range(2):  # one run may be disturbed; a drift shows in two
+                ms = self._reference_ms()
+                drift = abs(ms / known["baseline_ms"] - 1)
+                if drift <= self._config.max_drift:
+                    break
+        if drift <= self._config.max_drift:
+            self._memory.write({**memory, key: {**known, "ms": ms, "passed_at": time.time()}})
         return {**known, "ms": ms, "drift": drift}
 
     def _reference_ms(self):
@@ -307,8 +308,10 @@ class Bench:
         script = f"rm -f {phone.FOLDER}/benchmark.pid {quote(remote) if remote else ''}"
         if fixed:
             script += "; cmd power set-fixed-performance-mode-enabled false"
-        with contextlib.suppress(EvaluationError):  # a lost phone keeps a small file, which the next push replaces
-            self._adb.run(script)
+        # A lost phone keeps a file, which the next push replaces; a silent one is not waited for a second time.
+        if not self._adb.is_silent:
+            with contextlib.suppress(EvaluationError):
+                self._adb.run(script)
 
     def _end_process(self, process):
         """Ends a tool that went on when the link was lost or silent, if the phone can be reached."""

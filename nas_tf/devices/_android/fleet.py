@@ -81,19 +81,19 @@ class Memory:
 class Fleet:
     """The phones of one meter, each lent to one job at a time."""
 
-    def __init__(self, serials):
-        self.serials = tuple(serials)
+    def __init__(self, serials, answer_seconds):
+        self.serials, self._answer_seconds = tuple(serials), answer_seconds
         self._failures = dict.fromkeys(self.serials, 0)
         self._not_before = dict.fromkeys(self.serials, 0.0)
 
     @contextlib.contextmanager
-    def lend(self, patience_seconds, only=None):
-        """The serial of a phone, `only` that one if given, that is nobody else's until the block ends.
+    def lend(self, patience_seconds, among=None):
+        """The serial of a phone, of `among` if given, that is nobody else's until the block ends.
 
         Raises:
             PhoneGone: every phone stays lost, or held by others, for `patience_seconds`.
         """
-        serial, lock = self._take((only,) if only else self.serials, time.monotonic() + patience_seconds)
+        serial, lock = self._take(among or self.serials, time.monotonic() + patience_seconds)
         try:
             yield serial
         finally:
@@ -116,7 +116,7 @@ class Fleet:
                 lock = _lock(serial)
                 if lock is None:
                     continue
-                if self._failures[serial] == 0 or adb.Adb(serial).is_back():
+                if self._failures[serial] == 0 or adb.Adb(serial, self._answer_seconds).is_back():
                     return serial, lock
                 lock.close()
                 self.put_aside(serial)

@@ -31,7 +31,7 @@ _FAILURE = re.compile(
 )
 _REFUSAL = re.compile(
     r"Failed to initialize the interpreter|Failed to allocate tensors|[Dd]idn't find (?:custom )?op|not supported|"
-    r"unresolved custom op|failed to prepare"
+    r"unresolved custom op|failed to prepare|not a valid Flatbuffer"
 )
 # Flags that other programs do not print and one of which every version prints: with these, too, a run may begin.
 _HEAD_FLAGS = (
