@@ -159,6 +159,25 @@ def MnasNetD1(
     )
 
 
+def ProxylessNASMobile(
+    input_shape=None,
+    alpha=1.0,
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    pooling=None,
+    classes=1000,
+    classifier_activation="softmax",
+    name="proxylessnas_mobile",
+):
+    """ProxylessNAS-mobile (arXiv 1812.00332): 4,080,512 parameters, 320 M multiply-adds at 224 px. As `MnasNetA1`."""
+    scale = Scale(num_classes=classes, width_multiplier=alpha)
+    return _model(
+        "proxylessnas_mobile", scale, input_shape, include_top, weights, input_tensor, pooling, classifier_activation,
+        name,
+    )  # fmt: skip
+
+
 def _model(key, scale, input_shape, include_top, weights, input_tensor, pooling, classifier_activation, name):
     import keras
 

@@ -9,7 +9,7 @@ import traceback
 import zipfile
 
 from nas_tf.devices import android
-from nas_tf.devices._android import bench
+from nas_tf.devices._android import bench, fleet
 from nas_tf.files import check_writable
 from nas_tf.latency_report import device_line
 from nas_tf.quiet import progress_bar
@@ -31,7 +31,7 @@ def check(config, out_dir, convert, say=print):
     path = pathlib.Path(out_dir) / f"nas-phone-{time.strftime('%Y%m%d-%H%M%S')}.zip"
     logs = []
     try:
-        meter = android.make(config)
+        meter = android.make(dataclasses.replace(config, serials=fleet.choose(config.serials)))
         meter.log = lambda name, text: logs.append((name, text))
         for serial in meter.fleet.serials:
             _check_phone(meter, serial, say)

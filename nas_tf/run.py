@@ -139,7 +139,7 @@ def run(request, say=print):
         records.begin_session()
         if device is not None:
             records.add_device(device_id, description)
-        workers = _make_workers(settings, setup, folder)
+        workers = _make_workers(settings, _resolved(setup, device), folder)
         stack.callback(workers.close)
         say(_data_line(dataset))
         references = _measure_references(request, workers, records, device_id)
@@ -185,6 +185,14 @@ def _describe_space(setup):
         "deploy_scale": dataclasses.asdict(setup.deploy_scale),
     }
     return {"part": setup.space.to_json(), "name": space.name, "decisions": decisions, **scales}
+
+
+def _resolved(setup, device):
+    """The setup, its device told to every worker as it was found here."""
+    if device is None:
+        return setup
+    part = dataclasses.replace(setup.device, settings={**setup.device.settings, **device.resolved()})
+    return dataclasses.replace(setup, device=part)
 
 
 def _make_workers(settings, setup, folder):

@@ -2,7 +2,6 @@
 test it. What was timed is kept at once, so that the same call goes on where one stopped."""
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import datetime
 import functools
@@ -33,7 +32,7 @@ class Plan:
     space: Part
     scale: object
     device: Part
-    num_calibration: int = 80
+    num_calibration: int = 60
     num_validation: int = 40
     passes: int = 3
     seed: int = 0
@@ -107,10 +106,13 @@ class _Timings:
             write_file(asked_file, json.dumps(asked, indent=1) + "\n")
         self.found = {}
         if self._lines.exists():
-            for line in self._lines.read_text().splitlines():
-                with contextlib.suppress(ValueError, KeyError):  # a line that a kill cut short
-                    value = json.loads(line)
-                    self.found[value["kind"], value["name"], value["pass"]] = value
+            text = self._lines.read_text()
+            whole = text[: text.rfind("\n") + 1]  # a kill may have cut the last line short
+            if whole != text:
+                write_file(self._lines, whole)
+            for line in whole.splitlines():
+                value = json.loads(line)
+                self.found[value["kind"], value["name"], value["pass"]] = value
 
     def file(self, kind, name):
         return self.files / (f"{name}.tflite" if kind == "unit" else f"network{name:04d}.tflite")

@@ -104,3 +104,60 @@ def test_the_keras_file_gives_the_outputs(model, images, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(images), model(images))
     assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+
+
+def run(path, image):
+    """The file's output for a float image, its own integers unscaled."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    given, wanted = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    if given["dtype"] == np.int8:
+        scale, zero = given["quantization"]
+        image = np.clip(np.round(image / scale + zero), -128, 127).astype(np.int8)
+    interpreter.set_tensor(given["index"], image)
+    interpreter.invoke()
+    output = interpreter.get_tensor(wanted["index"])
+    if wanted["dtype"] == np.int8:
+        scale, zero = wanted["quantization"]
+        output = (output.astype("float32") - zero) * scale
+    return output, given["dtype"], wanted["dtype"]
+
+
+def test_smaller_number_types_agree_as_far_as_they_can(model, images, tmp_path):
+    expected = np.asarray(model(images[:1], training=False))
+    export.to_tflite(model, tmp_path / "float16.tflite", number_type="float16")
+    output, *types = run(tmp_path / "float16.tflite", images[:1])
+    assert types == [np.float32, np.float32]
+    np.testing.assert_allclose(output, expected, atol=2e-3)  # weights are rounded to 11 bits
+    export.to_tflite(model, tmp_path / "int8.tflite", number_type="int8", calibration=images)
+    output, *types = run(tmp_path / "int8.tflite", images[:1])
+    assert types == [np.int8, np.int8]
+    np.testing.assert_allclose(output, expected, atol=0.03)  # probabilities in steps of 1/256, through five layers
+
+
+def test_an_int8_file_needs_images_and_a_type_has_to_be_known(model, images, tmp_path):
+    for calibration in (None, images[:0]):
+        with pytest.raises(ValueError, match="Expected images to calibrate an int8 file on"):
+            export.to_tflite(model, tmp_path / "x.tflite", number_type="int8", calibration=calibration)
+    with pytest.raises(ValueError, match="Expected number_type to be one of float32, float16, int8"):
+        export.to_tflite(model, tmp_path / "x.tflite", number_type="int4")
+
+
+def test_a_search_times_files_of_the_type_that_ships(plain_space):
+    from mnas_tf.spaces.mnasnet import Scale
+    from nas_tf.evaluation import Evaluator, Setup
+    from nas_tf.plugins import Part
+
+    def size(number_type):
+        brief = {"min_seconds": 0.01, "max_seconds": 0.02, "warmup_seconds": 0.01}
+        setup = Setup(
+            space=Part("mnas_tf.spaces", str(plain_space)), dataset=Part("nas_tf.datasets", "digits"), data_dir=None,
+            proxy_scale=Scale(8, 10), deploy_scale=Scale(32, 10), recipe=None, proxy_samples=20, seed=0,
+            device=Part("nas_tf.devices", "host", brief), references="mnas_tf.published", number_type=number_type,
+        )  # fmt: skip
+        return Evaluator(setup).cost((2, 1, 2)).tflite_bytes
+
+    sizes = {number_type: size(number_type) for number_type in export.NUMBER_TYPES}
+    assert sizes["int8"] < sizes["float16"] < sizes["float32"]

@@ -27,6 +27,7 @@ ROWS = [
         "nas_tf.run_folder",
         "nas_tf.tflite_timer",
         "nas_tf.latency_table",
+        "nas_tf.composition",
     ),
     ("nas_tf.algorithms", "nas_tf.datasets", "nas_tf.devices"),
     (

@@ -72,7 +72,7 @@ def test_a_search_on_two_phones_survives_every_fault_and_records_what_they_gave(
             adb.connect(phone)
         command = [
             "mnas-search", f"--run_dir={run_dir}", f"--search_space={plain_space}", "--dataset=digits",
-            "--algorithm=random_search", "--num_trials=10", "--device=android", *quick_flags(binary, one, two),
+            "--algorithm=random_search", "--num_trials=8", "--device=android", *quick_flags(binary, one, two),
             "--target_latency_ms=1", "--deploy_image_size=24", "--proxy_image_size=8", "--proxy_samples=100",
             "--proxy_epochs=1", "--num_workers=2", "--final_epochs=0",
         ]  # fmt: skip
@@ -83,8 +83,8 @@ def test_a_search_on_two_phones_survives_every_fault_and_records_what_they_gave(
 
         def set_faults():
             # The start of a search is for its user to mend; faults strike once the phones are accepted.
-            one.wait_for("benchmark", 4)
-            two.wait_for("benchmark", 4)
+            one.wait_for("benchmark", timeout=120)
+            two.wait_for("benchmark", timeout=120)
             for phone, faults in ((one, FAULTS["one"]), (two, FAULTS["two"])):
                 for fault in faults:
                     phone.add(fault)
@@ -96,7 +96,7 @@ def test_a_search_on_two_phones_survives_every_fault_and_records_what_they_gave(
         setter.join()
         watcher.join()
         assert process.returncode == 0, process.stderr[-3000:]
-        struck = [event["fault"] for phone in (one, two) for event in phone.events("fault")]
+        struck = [event["kind"] for phone in (one, two) for event in phone.events("fault")]
         rows = query(run_dir, "SELECT trial_id, value, details FROM measurements WHERE kind = 'latency'")
         details = [json.loads(text)["latency"]["details"] for _, _, text in rows]
         assert {each["serial"] for each in details} == {one.address, two.address}
@@ -105,7 +105,7 @@ def test_a_search_on_two_phones_survives_every_fault_and_records_what_they_gave(
             assert latency_ms in gave
             assert {run["median_ms"] for run in each["tool_runs"]} <= gave
         assert query(run_dir, "SELECT DISTINCT state FROM trials") == [("done",)]
-        assert query(run_dir, "SELECT COUNT(*) FROM trials") == [(10,)]
+        assert query(run_dir, "SELECT COUNT(*) FROM trials") == [(8,)]
         wanted = {fault.kind for faults in FAULTS.values() for fault in faults} | {"unauthorized", "slow"}
         assert wanted <= set(struck), f"never struck: {wanted - set(struck)}"
 
@@ -140,7 +140,7 @@ def test_nas_phone_says_what_is_wrong_in_one_line(adb, phone, tmp_path, binary):
     assert_one_line(process, 2, "adb lists no device")
     adb.connect(phone)
     process = script("nas-phone", "check", f"--out_dir={tmp_path}", env=environment)
-    assert_one_line(process, 2, "no benchmark_model", "nas-phone setup")
+    assert_one_line(process, 2, "Expected TFLite's benchmark_model", "nas-phone setup")
     phone.set(low_power=1)
     process = script("nas-phone", "check", f"--out_dir={tmp_path}", *quick_flags(binary, phone), env=environment)
     assert_one_line(process, 2, "Battery saver is on")

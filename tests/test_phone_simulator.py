@@ -6,13 +6,11 @@ import re
 import subprocess
 import threading
 
+import adbutils
 import pytest
-
-adbutils = pytest.importorskip("adbutils")
-
-from phone import AdbServer, Fault, Phone  # noqa: E402
-from phone.client import FOLDER, shell, wait_until  # noqa: E402
-from phone.sandbox import Mapper  # noqa: E402
+from phone import AdbServer, Fault, Phone
+from phone.client import FOLDER, shell, wait_until
+from phone.sandbox import Mapper
 
 pytest_plugins = ["phone.fixtures"]
 pytestmark = pytest.mark.real

@@ -1,8 +1,5 @@
 """The ProxylessNAS space and its Pixel 1 table, against published figures."""
 
-import json
-import sqlite3
-
 import numpy as np
 import pytest
 from conftest import assert_one_line, script
@@ -13,6 +10,8 @@ from mnas_tf.spaces.proxylessnas import PROXYLESSNAS_MOBILE, SPACE, STAGES, Scal
 from nas_tf import complexity
 from nas_tf.algorithms import ppo
 from nas_tf.devices import table
+from nas_tf.evaluation import Evaluator, Setup
+from nas_tf.plugins import Part
 from nas_tf.records import Records
 from nas_tf.rewards import LatencyReward, Limits
 from nas_tf.search import Search
@@ -132,20 +131,22 @@ def test_the_controller_meets_a_pixel_1_target(pixel1, tmp_path):
     assert best.measurement.cost.latency.latency_ms == pytest.approx(84, rel=0.02)
 
 
-@pytest.mark.real
-def test_a_search_with_the_shipped_table_converts_and_times_nothing(tmp_path):
-    process = script(
-        "mnas-search", f"--run_dir={tmp_path}/run", "--search_space=proxylessnas", "--device=table", "--table=pixel1",
-        "--target_latency_ms=84", "--num_trials=2", "--workers=inline", "--dataset=digits", "--proxy_samples=10",
-        "--proxy_epochs=1", "--proxy_image_size=8", "--proxy_width_multiplier=0.25", "--final_epochs=0",
+def test_with_a_table_nothing_is_converted():
+    setup = Setup(
+        space=Part("mnas_tf.spaces", "proxylessnas"), dataset=Part("nas_tf.datasets", "digits"), data_dir=None,
+        proxy_scale=Scale(16, 10, 0.25), deploy_scale=Scale(224, 10), recipe=None, proxy_samples=10, seed=0,
+        device=Part("nas_tf.devices", "table", {"file": "pixel1"}), references="mnas_tf.published",
     )  # fmt: skip
-    assert process.returncode == 0, process.stderr[-2000:]
-    db = sqlite3.connect(tmp_path / "run" / "trials.sqlite")
-    rows = db.execute("SELECT tokens, latency_ms FROM trials").fetchall()
-    judges = db.execute("SELECT DISTINCT judge FROM measurements WHERE kind = 'latency'").fetchall()
-    db.close()
-    estimator = table.make(table.Config(file="pixel1"), SPACE, Scale())
-    assert [latency_ms for _, latency_ms in rows] == estimator.estimate([SPACE.decode(json.loads(t)) for t, _ in rows])
-    assert judges == [("table",)] and '"table": "pixel1"' in (tmp_path / "run" / "config.json").read_text()
-    other = [*process.args[1:], "--deploy_image_size=96", f"--run_dir={tmp_path}/other"]
-    assert_one_line(script("mnas-search", *other), 2, "image_size=96")
+    evaluator = Evaluator(setup)
+    cost = evaluator.cost(SPACE.encode(PROXYLESSNAS_MOBILE))
+    assert cost.latency.latency_ms == pytest.approx(84.42, abs=0.005) and cost.latency.statistic == "estimate"
+    assert cost.tflite_bytes is None
+    assert evaluator.reference_cost("mnasnet_a1") is None  # the table does not know its layers
+    assert evaluator.reference_cost("proxylessnas_mobile") == cost
+
+
+@pytest.mark.real
+def test_the_command_refuses_what_the_table_is_not_for(tmp_path):
+    command = ["mnas-search", f"--run_dir={tmp_path}/run", "--device=table", "--table=pixel1", "--target_latency_ms=84"]
+    assert_one_line(script(*command), 2, "for space 'mnasnet'. Received: one for 'proxylessnas'")
+    assert_one_line(script(*command, "--search_space=proxylessnas", "--deploy_image_size=96"), 2, "image_size=96")

@@ -25,7 +25,7 @@ class Settings:
     device: str = knob("host", "Device that times files.", folder="nas_tf.devices")
     num_classes: int = knob(1000, "Classes of the networks.")
     out: str = knob("", "The table's file, such as host_mnasnet.json; a picture and the timings come beside it.")
-    num_calibration: int = knob(80, "Random networks by which is fitted how units add up.")
+    num_calibration: int = knob(60, "Random networks by which is fitted how units add up.")
     num_validation: int = knob(40, "Random networks, not seen before, by which the table is tested.")
     passes: int = knob(3, "Timings of each of these networks; their median counts.")
     seed: int = knob(0, "Decides which networks, and the order of timings.")

@@ -10,6 +10,10 @@ class Device(abc.ABC):
     def check(self):
         """Raises `nas_tf.trial.UserError`, saying what to do, if the device cannot answer."""
 
+    def resolved(self):
+        """dict of settings that `check` has found, for the workers to use the same."""
+        return {}
+
     @abc.abstractmethod
     def describe(self):
         """JSON-ready dict of everything that a latency depends on; a run resumed on another device is refused."""

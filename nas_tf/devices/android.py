@@ -74,9 +74,11 @@ class AndroidMeter(Meter):
 
     @property
     def fleet(self):
-        """The `fleet.Fleet` of the phones that the settings name, all of them ready when first asked for."""
+        """The `fleet.Fleet` of the phones that the settings name, or of those that adb lists now."""
         if self._chosen is None:
-            self._chosen = fleet.Fleet(fleet.choose(self.config.serials), self.config.answer_seconds)
+            named = self.config.serials not in ((), ("all",))
+            serials = self.config.serials if named else fleet.choose(self.config.serials)
+            self._chosen = fleet.Fleet(serials, self.config.answer_seconds)
         return self._chosen
 
     def bench(self, serial):
@@ -99,7 +101,11 @@ class AndroidMeter(Meter):
         """[str, ...]: the phones' ABIs; asks for no tool."""
         return [phone.read(Adb(serial))[0].abi for serial in self.fleet.serials]
 
+    def resolved(self):
+        return {"serials": self.fleet.serials}
+
     def check(self):
+        fleet.choose(self.config.serials)  # refuses a phone that is not ready
         self.refuse_mixed_models()
         for serial in self.fleet.serials:
             with self.held(serial) as bench:

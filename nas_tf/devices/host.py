@@ -77,7 +77,7 @@ class HostMeter(Meter):
         }
 
     def brief(self):
-        shorter = {"warmup_seconds": 0.05, "min_seconds": 0.2, "max_seconds": 0.5}
+        shorter = {"warmup_seconds": 0.05, "min_seconds": 0.1, "max_seconds": 0.3}
         least = {name: min(seconds, getattr(self._config, name)) for name, seconds in shorter.items()}
         return HostMeter(dataclasses.replace(self._config, **least))
 

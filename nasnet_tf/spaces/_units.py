@@ -15,7 +15,10 @@ from nasnet_tf.spaces import _operations as nn
 from nasnet_tf.spaces._cell import COMBINERS, NUM_INPUTS
 from nasnet_tf.spaces._network import DEFAULT_STEM_FILTERS
 
-READS_AS_IT_IS = ("identity", "avg_pool_3x3", "max_pool_3x3", "max_pool_5x5", "max_pool_7x7")
+_POOLS = ("avg_pool_3x3", "max_pool_3x3", "max_pool_5x5", "max_pool_7x7")
+READS_AS_IT_IS = ("identity", *_POOLS)
+# What keeps channels reads state 1 of the first cell, which has the stem's, projected: once for all that read it.
+READS_FITTED = {"normal": READS_AS_IT_IS, "reduction": _POOLS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,16 +105,14 @@ def parts(architecture):
     found = [("stack", len(architecture.normal.output), len(architecture.reduction.output))]
     for name in ("normal", "reduction"):
         cell = getattr(architecture, name)
-        rectified = set()
-        for block in cell.blocks:
-            for state, op in ((block.input1, block.op1), (block.input2, block.op2)):
-                kind = state if state < NUM_INPUTS else NUM_INPUTS
-                found.append((name, op, kind))
-                if op not in READS_AS_IT_IS:
-                    rectified.add(state)
-            found.append((name, block.combine, NUM_INPUTS))
+        reads = [read for block in cell.blocks for read in block.operands]
+        reads += [(state, "identity") for state in cell.output if state < NUM_INPUTS]
+        found += [(name, op, min(state, NUM_INPUTS)) for state, op in reads]
+        found += [(name, block.combine, NUM_INPUTS) for block in cell.blocks]
+        rectified = {state for state, op in reads if op not in READS_AS_IT_IS}
         found += [(name, "relu", min(state, NUM_INPUTS)) for state in rectified]
-        found += [(name, "identity", state) for state in cell.output if state < NUM_INPUTS]
+        if any(state == 1 and op in READS_FITTED[name] for state, op in reads):
+            found.append((name, "fit", 1))
     return tuple(found)
 
 
@@ -135,8 +136,8 @@ def all_units(scale, space):
     found = {}
     for name in ("normal", "reduction"):
         for kind in range(NUM_INPUTS + 1):
-            for what in (*space.operations, *COMBINERS, "relu", "identity"):
-                if what not in COMBINERS or kind == NUM_INPUTS:
+            for what in (*space.operations, *COMBINERS, "relu", "identity", "fit"):
+                if kind == {**dict.fromkeys(COMBINERS, NUM_INPUTS), "fit": 1}.get(what, kind):
                     found |= units((name, what, kind), scale)
     most = NUM_INPUTS + space.blocks - 1
     for num_normal in range(1, most + 1):
@@ -146,22 +147,23 @@ def all_units(scale, space):
 
 
 def _unit(place, what, kind):
-    """The `CellUnit` of an operation, combiner or ReLU at a place, None where it costs nothing; `kind` is the state
-    it reads: 0, 1, or 2 for a block's."""
+    """The `CellUnit` of an operation, combiner, ReLU or projection at a place, None where it costs nothing; `kind` is
+    the state that it reads: 0, 1, or 2 for a block's."""
     inner = kind == NUM_INPUTS
     size = place.out_size if inner else place.size
     strides = 1 if inner else place.strides
-    # The first cell has no cell before it: its state 1 is the stem's output as it is.
-    inputs = place.channels if place.is_first and kind == 1 else place.filters
+    # The first cell has no cell before it: its state 1 is the stem's output as it is, with the ReLU that state 0 reads.
+    is_stem = place.is_first and kind == 1
+    inputs = place.channels if is_stem and what not in _POOLS else place.filters
     if what in COMBINERS:
         what = {"add": "add", "concat": "combine"}[what]
         return CellUnit(what, place.out_size, place.filters, place.filters)
     if what == "relu":
-        return CellUnit("relu", size, inputs, inputs)
-    if what == "identity":
-        if strides == 2:
-            return CellUnit("reduce", size, inputs, place.filters, 2)
+        return None if is_stem else CellUnit("relu", size, inputs, inputs)
+    if what == "fit":
         return None if inputs == place.filters else CellUnit("project", size, inputs, place.filters)
+    if what == "identity":
+        return CellUnit("reduce", size, inputs, place.filters, 2) if strides == 2 else None
     return CellUnit(what, size, inputs, place.filters, strides)
 
 

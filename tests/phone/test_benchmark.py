@@ -1,16 +1,16 @@
 """The stand-in for benchmark_model on a simulated phone, through the real adb server."""
 
 import hashlib
+import os
 import re
 import subprocess
 import threading
 
 import pytest
 
-adbutils = pytest.importorskip("adbutils")
-
-from phone import Fault, Phone, benchmark_model, elf_header  # noqa: E402
-from phone.client import FOLDER, TOOL, prepare, shell, wait_until  # noqa: E402
+from nas_tf.devices._android.log import parse_benchmark_output
+from phone import Fault, Phone, benchmark_model, elf_header
+from phone.client import FOLDER, TOOL, prepare, shell, wait_until
 
 pytest_plugins = ["phone.fixtures"]
 pytestmark = pytest.mark.real
@@ -149,3 +149,22 @@ def test_benchmark_of_an_unplugged_phone(tmp_path, adb, small_model, children_su
         if children_survive:
             assert shell(device, f"kill -9 {entry['pid']}").returncode == 0
             assert wait_until(lambda: not phone.processes())
+
+
+def shape(text):
+    """The lines of a run with their figures, paths and sizes left open, as a set: memory lines differ by machine."""
+    lines = [re.sub(r"[\d.]+(e[+-]\d+)?", "#", re.sub(r"/\S+", "PATH", line)) for line in text.splitlines()]
+    return {line for line in lines if line and "emory" not in line and "p5=" not in line}
+
+
+def test_the_stand_in_prints_what_the_official_tool_prints(phone, ready, small_model):
+    """Needs the official benchmark_model for Linux, by the variable BENCHMARK_MODEL; no package registry has it."""
+    official = os.environ.get("BENCHMARK_MODEL")
+    if not official:
+        pytest.skip("BENCHMARK_MODEL names no official benchmark_model for Linux")
+    flags = ["--num_threads=1", "--num_runs=20", "--min_secs=0.01", "--warmup_runs=2", "--warmup_min_secs=0.01"]
+    theirs = subprocess.run([official, f"--graph={small_model}", *flags], capture_output=True, text=True, timeout=60)
+    ours = shell(ready, BENCHMARK)
+    assert (theirs.returncode, shape(theirs.stdout)) == (ours.returncode, shape(ours.stdout))
+    for text in (theirs.stdout + theirs.stderr, ours.stdout + ours.stderr):
+        assert len(parse_benchmark_output(text)) == 1

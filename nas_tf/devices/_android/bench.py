@@ -6,15 +6,14 @@ Nothing that comes from here is provisional: a latency is given only once the re
 import contextlib
 import dataclasses
 import hashlib
-import json
 import pathlib
 import statistics
 import time
 
 from nas_tf.devices._android import phone
-from nas_tf.devices._android.adb import Adb, AdbFailed, PhoneGone, quote
+from nas_tf.devices._android.adb import Adb, quote
 from nas_tf.devices._android.fleet import Memory
-from nas_tf.devices._android.log import BenchmarkLogError, parse_benchmark_output, unhonoured_flags
+from nas_tf.devices._android.runner import PID_FILE, Runner
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
 REFERENCE = pathlib.Path(__file__).with_name("reference.tflite")
@@ -22,8 +21,6 @@ EMULATOR = "emulator: not a phone's latency"
 _PASSED_FOR_SECONDS = 60.0
 _LEAST_FREE_BYTES = 100 << 20
 _SLOWEST_PUSH = 500_000  # bytes a second
-_DELEGATE_FLAGS = {"cpu": ("--use_xnnpack=true",), "gpu": ("--use_gpu=true",), "nnapi": ("--use_nnapi=true",)}
-_DELEGATE_LINES = {"cpu": {}, "gpu": {"Use gpu": "1"}, "nnapi": {"Use NNAPI": "1"}}
 
 
 class Unfit(EvaluationError):
@@ -39,13 +36,14 @@ class Bench:
     """
 
     def __init__(self, serial, config, find_tool, log=lambda name, text: None):
-        self._adb, self._config, self._log = Adb(serial, config.answer_seconds), config, log
+        self._adb, self._config = Adb(serial, config.answer_seconds), config
         self.facts, self.condition = phone.read(self._adb, log)
         self.tool = find_tool(self.facts.abi)
         self._tool_path = f"{phone.FOLDER}/benchmark_model"
         self._memory = Memory(serial)
         self._is_ready = False
         self.mask = int(config.mask, 16) if config.mask else self.facts.mask(config.num_threads)
+        self._runner = Runner(self._adb, config, self.mask, self._tool_path, log)
 
     def describe(self):
         """JSON-ready dict of what phones of one make share, and a latency depends on."""
@@ -143,62 +141,6 @@ class Bench:
             )
         return found
 
-    def run_tool(self, remote, num_runs=None, min_seconds=None, warmup_seconds=None):
-        """`nas_tf.trial.Latency` of one run of the tool on the file `remote`, repeated where its text was damaged.
-
-        Raises:
-            InfeasibleArchitecture, PhoneGone: as `measure`.
-            AdbFailed: no text could be read.
-        """
-        config = self._config
-        flags = [
-            f"--graph={remote}", f"--num_threads={config.num_threads}", f"--num_runs={num_runs or config.num_runs}",
-            "--warmup_runs=1", f"--warmup_min_secs={_or(warmup_seconds, config.warmup_seconds)}",
-            f"--min_secs={_or(min_seconds, config.min_seconds)}", f"--max_secs={config.max_seconds}",
-            *_DELEGATE_FLAGS[config.delegate],
-        ]  # fmt: skip
-        pinned = ["taskset", f"{self.mask:x}"] if self.mask else []
-        process = f"{phone.FOLDER}/benchmark.pid"
-        script = f"echo $$ > {process}; exec {quote(*pinned, self._tool_path, *flags)} 2>&1"
-        failure = None
-        for _ in range(3):
-            try:
-                status, text, _ = self._adb.run(script, config.max_seconds + config.answer_seconds)
-            except PhoneGone:
-                self._end_process(process)
-                raise
-            self._log("benchmark_model.txt", f"$ {script}\n{text}\nexit status {status}\n")
-            try:
-                return self._read(text, status, remote)
-            except BenchmarkLogError as error:
-                if error.refused_network:
-                    raise InfeasibleArchitecture(f"benchmark_model cannot run the network: {error}") from error
-                failure = error
-        raise AdbFailed(f"{self._adb.serial}: benchmark_model ended with status {status}, and {failure}")
-
-    def _read(self, text, status, remote):
-        latencies = parse_benchmark_output(text)
-        if status or len(latencies) != 1:
-            raise BenchmarkLogError(f"expected one run and status 0. Received: {len(latencies)} and status {status}")
-        delegate = _DELEGATE_LINES[self._config.delegate]
-        asked = {"Graph": remote, "Num threads": str(self._config.num_threads), **delegate}
-        wrong = unhonoured_flags(latencies[0], asked)
-        if wrong:
-            raise BenchmarkLogError(f"it did not do as asked: {'; '.join(wrong)}. Is it too old? Another can be given "
-                                    "by --android_benchmark_binary")  # fmt: skip
-        details = latencies[0].details
-        if self._config.delegate == "cpu":
-            return latencies[0]
-        took = details["delegated"]
-        if took is None:
-            raise BenchmarkLogError(f"it does not say whether the {self._config.delegate} delegate took the network")
-        if took != "all":
-            raise InfeasibleArchitecture(
-                f"Expected the {self._config.delegate} delegate to take all of the network. It took {took}: "
-                f"{json.dumps(details.get('delegates', []))}"
-            )
-        return latencies[0]
-
     def _prepare(self):
         if self._is_ready:
             return
@@ -247,7 +189,7 @@ class Bench:
         lie apart."""
         count, runs = self._config.repeats, []
         while True:
-            runs.append(self.run_tool(remote))
+            runs.append(self._runner.run(remote))
             spread = _spread(runs[-count:])
             if len(runs) >= count and (spread <= self._config.max_spread or len(runs) == 2 * count):
                 return runs, spread
@@ -279,7 +221,7 @@ class Bench:
     def _reference_ms(self):
         config = self._config
         short = min(0.3, config.min_seconds), min(0.2, config.warmup_seconds)
-        return self.run_tool(self._reference_path, 30, *short).latency_ms
+        return self._runner.run(self._reference_path, 30, *short).latency_ms
 
     def _reference_key(self):
         config = self._config
@@ -297,7 +239,7 @@ class Bench:
         middle = sorted(counted, key=lambda run: run.latency_ms)[len(counted) // 2]
         details = {
             "serial": self._adb.serial, **self.describe(), "threads": config.num_threads, "delegate": config.delegate,
-            "flags": middle.details.get("flags", {}), "delegates": middle.details.get("delegates", []),
+            "asked": self._runner.flags(), "flags": middle.details["flags"], "delegates": middle.details["delegates"],
             "before": before.to_json(), "after": after.to_json(), "fixed_performance": fixed, "reference": reference,
             "spread": spread, "tool_runs": [dataclasses.asdict(run) for run in runs], "counted_runs": len(counted),
             "voided": voided, **({"note": EMULATOR} if self.facts.is_emulator else {}),
@@ -305,26 +247,13 @@ class Bench:
         return dataclasses.replace(middle, details=details)
 
     def _clean(self, remote, fixed):
-        script = f"rm -f {phone.FOLDER}/benchmark.pid {quote(remote) if remote else ''}"
+        script = f"rm -f {PID_FILE} {quote(remote) if remote else ''}"
         if fixed:
             script += "; cmd power set-fixed-performance-mode-enabled false"
         # A lost phone keeps a file, which the next push replaces; a silent one is not waited for a second time.
         if not self._adb.is_silent:
             with contextlib.suppress(EvaluationError):
                 self._adb.run(script)
-
-    def _end_process(self, process):
-        """Ends a tool that went on when the link was lost or silent, if the phone can be reached."""
-        script = (
-            f'p=$(cat {process} 2>/dev/null); [ -n "$p" ] && grep -q benchmark_model /proc/$p/cmdline 2>/dev/null '
-            f"&& kill -9 $p; rm -f {process}"
-        )
-        with contextlib.suppress(EvaluationError):
-            self._adb.run(script)
-
-
-def _or(value, default):
-    return default if value is None else value
 
 
 def _figures(runs):
