@@ -9,6 +9,7 @@ from nas_tf.trial import Latency
 
 _COLUMNS = ("network", "type", "latency_ms", "spread", "std_ms", "min_ms", "max_ms", "init_ms", "first_inference_ms",
             "runs", "tflite_bytes", "device", "error")  # fmt: skip
+_LEAST_REPEATABILITY_PERCENT = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +114,12 @@ def validation_text(table):
         f"({worst['predicted_ms']:.2f} ms predicted)",
         f"  repeatability of the device      {found['repeatability_percent']:.2f} % between two timings of one network",
     ]
+    if found["repeatability_percent"] > _LEAST_REPEATABILITY_PERCENT:
+        lines.append(
+            f"  The device repeats its own timings worse than to {_LEAST_REPEATABILITY_PERCENT:g} %: part of the error "
+            "above is its noise. Close other programs; remove --out and give the same command with more --passes: the "
+            "timings that are there stay"
+        )
     return "\n".join(lines) + note
 
 

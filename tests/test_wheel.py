@@ -18,7 +18,7 @@ def test_the_wheels_scripts_work(tmp_path):
     pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", f"--target={tmp_path / 'site'}", str(wheel)]
     subprocess.run(pip, check=True, capture_output=True)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-    for name in ("mnas-search", "mnas-train", "mnas-export"):
+    for name in ("mnas-search", "mnas-train", "mnas-export", "nas-phone", "nas-table"):
         command = [str(tmp_path / "site" / "bin" / name)]
         help_text = subprocess.run([*command, "--help"], env=environment, cwd=tmp_path, capture_output=True, text=True)
         assert help_text.returncode == 0 and "Flags:" in help_text.stdout, help_text.stderr
@@ -33,3 +33,5 @@ def test_the_wheels_scripts_work(tmp_path):
         [sys.executable, "-c", where], env=environment, cwd=tmp_path, capture_output=True, text=True
     )
     assert process.stdout.startswith(str(tmp_path / "site"))
+    for shipped in ("tables/pixel1.json", "_android/reference.tflite", "_android/published_latencies.json"):
+        assert (tmp_path / "site" / "nas_tf" / "devices" / shipped).is_file()

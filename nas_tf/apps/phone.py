@@ -16,7 +16,7 @@ import tempfile
 from nas_tf import families, flags, phone_check
 from nas_tf.datasets import scaled_images
 from nas_tf.devices import android
-from nas_tf.devices._android import tool
+from nas_tf.devices._android import fleet, tool
 from nas_tf.export import NUMBER_TYPES, to_tflite
 from nas_tf.files import check_writable
 from nas_tf.flags import knob
@@ -57,7 +57,7 @@ def check(settings, config, say=print):
 
 def setup(settings, config, say=print):
     """Fetches the tool for the chosen phones and says where it lies."""
-    meter = android.make(config)
+    meter = android.make(dataclasses.replace(config, serials=fleet.choose(config.serials)))
     version = settings.tool_version or importlib.metadata.version("ai-edge-litert")
     for abi in dict.fromkeys(meter.abis()):
         with progress_bar(unit="B", unit_scale=True, desc=f"benchmark_model {version}") as bar:
