@@ -53,16 +53,18 @@ def disturb(phone, adb, begun):
     slow; is itself again."""
     begun.wait(120)
     phone.set(thermal=[3, 2, 1, 0])
-    phone.unplug(away=1.0)
-    time.sleep(3)
-    phone.add(Fault("unauthorized"))
+    phone.unplug(away=0.5)
+    adb.wait_for_state(phone.address, "device")
+    unauthorized = Fault("unauthorized")
+    phone.add(unauthorized)
+    phone.unplug(away=0.0)
+    time.sleep(1)
+    unauthorized.times = 0
+    slow = Fault("slow", delay=0.002)
+    phone.add(slow)
     phone.unplug(away=0.0)
     time.sleep(2)
-    phone.clear()
-    phone.add(Fault("slow", delay=0.002))
-    phone.unplug(away=0.0)
-    time.sleep(2)
-    phone.clear()
+    slow.times = 0
 
 
 def test_a_search_on_two_phones_survives_every_fault_and_records_what_they_gave(adb, tmp_path, binary, plain_space):
@@ -72,7 +74,7 @@ def test_a_search_on_two_phones_survives_every_fault_and_records_what_they_gave(
             adb.connect(phone)
         command = [
             "mnas-search", f"--run_dir={run_dir}", f"--search_space={plain_space}", "--dataset=digits",
-            "--algorithm=random_search", "--num_trials=8", "--device=android", *quick_flags(binary, one, two),
+            "--algorithm=random_search", "--num_trials=12", "--device=android", *quick_flags(binary, one, two),
             "--target_latency_ms=1", "--deploy_image_size=24", "--proxy_image_size=8", "--proxy_samples=100",
             "--proxy_epochs=1", "--num_workers=2", "--final_epochs=0",
         ]  # fmt: skip
@@ -105,7 +107,7 @@ def test_a_search_on_two_phones_survives_every_fault_and_records_what_they_gave(
             assert latency_ms in gave
             assert {run["median_ms"] for run in each["tool_runs"]} <= gave
         assert query(run_dir, "SELECT DISTINCT state FROM trials") == [("done",)]
-        assert query(run_dir, "SELECT COUNT(*) FROM trials") == [(8,)]
+        assert query(run_dir, "SELECT COUNT(*) FROM trials") == [(12,)]
         wanted = {fault.kind for faults in FAULTS.values() for fault in faults} | {"unauthorized", "slow"}
         assert wanted <= set(struck), f"never struck: {wanted - set(struck)}"
 
@@ -144,7 +146,7 @@ def test_nas_phone_says_what_is_wrong_in_one_line(adb, phone, tmp_path, binary):
     phone.set(low_power=1)
     process = script("nas-phone", "check", f"--out_dir={tmp_path}", *quick_flags(binary, phone), env=environment)
     assert_one_line(process, 2, "Battery saver is on")
-    (path,) = [path for path in tmp_path.glob("nas-phone-*.zip") if "thermalservice" in _text_of(path)]
+    path = max(tmp_path.glob("nas-phone-*.zip"))
     assert "low_power" in _text_of(path) and "UserError" in _text_of(path)
     for words in ((), ("chekc",), ("measure",), ("check", "x")):
         assert_one_line(script("nas-phone", *words, env=environment), 2, "Expected")

@@ -13,7 +13,7 @@ from nas_tf.devices._android.log import parse_benchmark_output
 from nas_tf.flags import knob
 from nas_tf.trial import EvaluationError, UserError
 
-_TRIES = 4  # of one network on one phone that is lost, or fails, again and again
+_TRIES = 8  # of one network on one phone that is lost, or fails, again and again
 __all__ = ["AndroidMeter", "Config", "make", "parse_benchmark_output"]
 
 

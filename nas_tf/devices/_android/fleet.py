@@ -7,6 +7,7 @@ process that dies lets go of it.
 import contextlib
 import fcntl
 import json
+import os
 import time
 
 from nas_tf.devices._android import adb, tool
@@ -99,10 +100,10 @@ class Fleet:
         finally:
             lock.close()
 
-    def put_aside(self, serial):
+    def put_aside(self, serial, longest_seconds=2.0):
         """Leaves a phone that has failed alone for a while, the longer the oftener it has."""
         self._failures[serial] += 1
-        self._not_before[serial] = time.monotonic() + min(0.5 * 2 ** self._failures[serial], _LONGEST_BACKOFF_SECONDS)
+        self._not_before[serial] = time.monotonic() + min(0.25 * 2 ** self._failures[serial], longest_seconds)
 
     def trust(self, serial):
         """Forgets the failures of a phone that has done its work."""
@@ -110,16 +111,18 @@ class Fleet:
 
     def _take(self, serials, deadline):
         while True:
-            for serial in sorted(serials, key=self._failures.get):
+            # The one that has rested longest comes first: phones share the work, and the heat.
+            for serial in sorted(serials, key=_last_lent):
                 if time.monotonic() < self._not_before[serial]:
                     continue
                 lock = _lock(serial)
                 if lock is None:
                     continue
+                os.utime(lock.fileno())
                 if self._failures[serial] == 0 or adb.Adb(serial, self._answer_seconds).is_back():
                     return serial, lock
                 lock.close()
-                self.put_aside(serial)
+                self.put_aside(serial, _LONGEST_BACKOFF_SECONDS)
             if time.monotonic() > deadline:
                 raise PhoneGone(
                     f"No phone of {', '.join(serials)} came free or back in time. Plug it in again, and give the same "
@@ -128,9 +131,17 @@ class Fleet:
             time.sleep(0.05)
 
 
+def _last_lent(serial):
+    """float: when a phone was last lent, by any process; 0 for never."""
+    try:
+        return Memory(serial).lock_path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def _lock(serial):
     """The open file whose lock says that the phone is this process's, or None where another has it."""
-    file = open(Memory(serial).lock_path, "w")  # noqa: SIM115  open as long as the phone is held
+    file = open(Memory(serial).lock_path, "a")  # noqa: SIM115  open as long as the phone is held
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
