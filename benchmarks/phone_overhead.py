@@ -51,7 +51,8 @@ def main():
                                     max_drift=10.0)  # fmt: skip
             meter = android.make(config)
             meter.check()
-            shell_seconds = statistics.median(seconds(lambda: Adb(phone.address).run("true")) for _ in range(9))
+            shell = Adb(phone.address)
+            shell_seconds = statistics.median(seconds(lambda: shell.run("true")) for _ in range(9))
             costs = [measure(meter, str(network), shell_seconds) for _ in range(knobs.repeats)]
     beyond = [each for _, each in costs]
     total = statistics.median(each for each, _ in costs)

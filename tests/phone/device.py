@@ -21,7 +21,8 @@ EMULATOR_PORTS = range(5557, 5586, 2)  # where an adb server looks for emulators
 def _listen(ports):
     """A socket that listens on the first of `ports` that is free."""
     for port in ports:
-        listener = socket.socket()
+        # asyncio turns Nagle's algorithm off only where the protocol is named; without that a shell takes 40 ms more.
+        listener = socket.socket(proto=socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", port))

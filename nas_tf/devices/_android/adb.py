@@ -5,6 +5,7 @@ are two kinds, `PhoneGone` (the phone, or the way to it, is lost: another may ta
 """
 
 import contextlib
+import functools
 import hashlib
 import pathlib
 import re
@@ -65,6 +66,8 @@ class Adb:
         self.is_silent = False  # it did not answer when last asked
         self._package = adbutils()
         self._client = self._package.AdbClient(socket_timeout=10)
+        # adbutils asks the server's version before each shell, on a connection of its own that takes 10 ms to close.
+        self._client.server_version = functools.cache(self._client.server_version)
         self._device = self._package.AdbDevice(self._client, serial=serial)
 
     def is_back(self):
