@@ -63,6 +63,7 @@ def main():
 def draw(path, found, everything):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure = Figure(figsize=(11, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -76,6 +77,10 @@ def draw(path, found, everything):
     right.plot(ends, ends, color="black", lw=0.8)
     right.set(xlabel="latency by the table (ms)", xscale="log", yscale="log",
               title=f"latency table: rank correlation {rank_correlation(predicted, measured):.3f}")  # fmt: skip
+    for axis in (left.xaxis, left.yaxis, right.xaxis, right.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     left.legend()
     figure.suptitle(f"Random networks on {found[0][0].device.get('model') or found[0][0].device.get('processor')}",
                     fontsize=10)  # fmt: skip

@@ -90,7 +90,7 @@ def classifier(x, scale, activation):
 
 def _layer(inputs, block, input_filters, strides, skip, name, scale, norm):
     filters = scale.filters(block.filters)
-    squeeze_filters = _units.squeeze(block, scale.filters(input_filters))
+    squeeze_filters = _units.squeeze(block.se_ratio, scale.filters(input_filters))
     if block.op == "conv":
         x = nn.conv(inputs, filters, block.kernel_size, name, norm, strides, squeeze_filters)
     else:

@@ -54,21 +54,26 @@ class NetworkUnit(Unit):
         return keras.Model(inputs, x)
 
 
-def units_of_block(block, size, scale):
-    """dict of `NetworkUnit` to its count in a `Block` that reads maps of `size` pixels at `scale`."""
-    counts = {}
-    for input_filters, strides, skip in block.layers():
-        inputs, filters = scale.filters(input_filters), scale.filters(block.filters)
-        layer = NetworkUnit(
-            block.op, size, inputs, filters, block.kernel_size, strides, block.expansion_ratio,
-            squeeze(block, inputs),
-        )  # fmt: skip
-        counts[layer] = counts.get(layer, 0) + 1
+def parts_of_block(block, size):
+    """[(kind, size, input filters, filters, kernel size, strides, expansion, se_ratio), ...]: the layers, and their
+    skips, of a `Block` that reads maps of `size` pixels, before any width multiplier."""
+    found = []
+    for inputs, strides, skip in block.layers():
+        found.append((block.op, size, inputs, block.filters, block.kernel_size, strides, block.expansion_ratio,
+                      block.se_ratio))  # fmt: skip
         if skip != "none":
-            added = NetworkUnit(skip, size, filters, filters, 3 if skip == "pool" else 1, strides)
-            counts[added] = counts.get(added, 0) + 1
+            found.append((skip, size, inputs, block.filters, 3 if skip == "pool" else 1, strides, 1, 0.0))
         size = -(-size // strides)
-    return counts
+    return found
+
+
+def unit_of_part(part, scale):
+    """The `NetworkUnit` that one of `parts_of_block` is at `scale`."""
+    kind, size, inputs, filters, kernel_size, strides, expansion_ratio, se_ratio = part
+    built = scale.filters(inputs)
+    return NetworkUnit(
+        kind, size, built, scale.filters(filters), kernel_size, strides, expansion_ratio, squeeze(se_ratio, built)
+    )
 
 
 def units_of_ends(stem_filters, last_filters, head_filters, size, scale):
@@ -83,6 +88,6 @@ def units_of_ends(stem_filters, last_filters, head_filters, size, scale):
     )
 
 
-def squeeze(block, built_inputs):
+def squeeze(se_ratio, built_inputs):
     """int: channels of a layer's squeeze-and-excitation, 0 for none, of the channels it reads as built."""
-    return max(1, int(built_inputs * block.se_ratio)) if block.se_ratio else 0
+    return max(1, int(built_inputs * se_ratio)) if se_ratio else 0

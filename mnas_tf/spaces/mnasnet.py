@@ -144,7 +144,9 @@ class MnasNetSpace(SearchSpace):
             for op, expansion, kernel, se_ratio, skip, _, _ in itertools.product(*questions[:5], (0,), (0,)):
                 for inputs, outputs in itertools.product(reads, gives):
                     block = Block(op, 2, kernel, strides, expansion, inputs, outputs, se_ratio, skip)
-                    found |= _units.units_of_block(block, size, scale)
+                    found |= dict.fromkeys(
+                        _units.unit_of_part(part, scale) for part in _units.parts_of_block(block, size)
+                    )
             reads, size = gives, -(-size // strides)
         for last in reads:
             found |= _units.units_of_ends(STEM_FILTERS, last, HEAD_FILTERS, size, scale)
@@ -152,20 +154,20 @@ class MnasNetSpace(SearchSpace):
 
 
 def parts(architecture, scale):
-    """tuple: the architecture's blocks, each with the size of the maps it reads in pixels, and its two ends."""
+    """tuple: the architecture's layers and skips, each with the size of the maps it reads in pixels, and its ends."""
     size, found = halved(scale.image_size), []
     for block in architecture.blocks:
-        found.append((block, size))
+        found += _units.parts_of_block(block, size)
         size = -(-size // block.strides)
-    ends = (architecture.stem_filters, architecture.blocks[-1].filters, architecture.head_filters, size)
+    ends = ("ends", architecture.stem_filters, architecture.blocks[-1].filters, architecture.head_filters, size)
     return (*found, ends)
 
 
 def units(part, scale):
     """dict of `_units.NetworkUnit` to its count in one of `parts`."""
-    if isinstance(part[0], Block):
-        return _units.units_of_block(*part, scale)
-    return _units.units_of_ends(*part, scale)
+    if part[0] == "ends":
+        return _units.units_of_ends(*part[1:], scale)
+    return {_units.unit_of_part(part, scale): 1}
 
 
 SPACE = MnasNetSpace()
