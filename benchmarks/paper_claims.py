@@ -88,7 +88,7 @@ def why(facts, fast, slow, paper, here):
     one, other = facts[fast], facts[slow]
     counts = other["mult_adds"] / one["mult_adds"]
     return (
-        f"why: {slow} has {counts:.2f} x the multiply-adds of {fast} everywhere; it runs them at {counts / here:.2f} of "
+        f"why: {slow} has {counts:.2f} x the multiply-adds of {fast}; it runs them at {counts / here:.2f} of "
         f"the other's speed here, at {counts / paper:.2f} on the paper's phone. For a million of them it writes "
         f"{other['activation_mb'] / other['mult_adds']:.3f} MB of activations in {other['operations']} operations, "
         f"{fast} {one['activation_mb'] / one['mult_adds']:.3f} MB in {one['operations']}"
