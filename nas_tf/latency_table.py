@@ -68,9 +68,10 @@ class LatencyTable:
             raise UserError(f"Expected a latency table for space {space.name!r}. Received: one for {self.space!r}")
         for name, value in self.scale.items():
             if latency_scale.get(name) != value:
+                flag = "--num_classes" if name == "num_classes" else f"--deploy_{name}"
                 raise UserError(
                     f"Expected a latency table for {name}={latency_scale.get(name)}, as networks ship here. Received: "
-                    f"one for {name}={value}. Change --deploy_{name}, or make a table with nas-table"
+                    f"one for {name}={value}. Make one with nas-table {flag}={latency_scale.get(name)}"
                 )
 
 

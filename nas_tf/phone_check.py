@@ -13,7 +13,7 @@ from nas_tf.devices._android import bench, fleet
 from nas_tf.files import check_writable
 from nas_tf.latency_report import device_line
 from nas_tf.quiet import progress_bar
-from nas_tf.trial import UserError
+from nas_tf.trial import InfeasibleArchitecture, UserError
 
 PUBLISHED = pathlib.Path(bench.__file__).with_name("published_latencies.json")
 REPEATS = 5
@@ -86,7 +86,11 @@ def _time_networks(config, serial, paths, logs, say):
         meter.log = lambda name, text: logs.append((name, text))
         with meter.held(serial) as phone:
             phone.renew_reference()
-        latency = meter.measure(paths[network])
+        try:
+            latency = meter.measure(paths[network])
+        except InfeasibleArchitecture as error:
+            say(f"{network:<15} {threads:>7} not measured: {error}")
+            continue
         figures = [run["median_ms"] or run["mean_ms"] for run in latency.details["tool_runs"]]
         published = ", ".join(f"{row['device']} {row['ms']:g}" for row in rows)
         say(f"{network:<15} {threads:>7} {latency.latency_ms:>10.3f} {latency.details['spread']:>7.1%}   "

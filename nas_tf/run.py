@@ -139,6 +139,8 @@ def run(request, say=print):
         records.begin_session()
         if device is not None:
             records.add_device(device_id, description)
+        if device is not None:
+            stack.callback(device.close)
         workers = _make_workers(settings, _resolved(setup, device), folder)
         stack.callback(workers.close)
         say(_data_line(dataset))

@@ -10,6 +10,8 @@ from nas_tf.files import write_file
 from nas_tf.trial import UserError
 
 _MAY_CHANGE = ("run_dir", "num_trials", "max_hours")
+# Flags that run folders of earlier versions lack, and what those did.
+_EARLIER = {"deploy_number_type": "float32"}
 _PACKAGES = ("mobile-nas-tf", "keras", "tensorflow", "ai-edge-litert", "numpy")
 
 
@@ -68,10 +70,11 @@ class RunFolder:
             config = json.loads(self.config.read_text())
             if not {"flags", "device", "space"} <= config.keys():
                 raise ValueError("flags, device or space is missing")
+            config["flags"] = {**_EARLIER, **config["flags"]}
             return config
         except FileNotFoundError as error:
             raise UserError(f"Expected the folder of a run. There is no file {str(self.config)!r}") from error
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, TypeError) as error:
             raise UserError(f"{self.config} is damaged: {error}. Choose another --run_dir") from error
 
 

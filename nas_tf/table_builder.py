@@ -84,8 +84,11 @@ def _draw_networks(space, plan):
         architecture = space.decode(tokens)
         found.setdefault(architecture.fingerprint, (tokens, architecture))
         if len(found) == plan.num_calibration + plan.num_validation:
-            break
-    return list(found.values())
+            return list(found.values())
+    raise UserError(
+        f"Space {space.name!r} gave only {len(found)} different networks. Expected {plan.num_calibration} + "
+        f"{plan.num_validation} of them: ask for fewer with --num_calibration and --num_validation"
+    )
 
 
 class _Timings:
@@ -136,8 +139,14 @@ def _convert(plan, targets, networks, timings):
     with concurrent.futures.ProcessPoolExecutor(count, context, _start, (plan.space, plan.scale)) as pool:
         jobs = [pool.submit(_convert_one, kind, networks[name][0] if kind == "network" else name,
                             timings.file(kind, name)) for kind, name in missing]  # fmt: skip
+        names = dict(zip(jobs, missing))
         for job in progress_bar(concurrent.futures.as_completed(jobs), total=len(jobs), desc="converting", unit="file"):
-            job.result()
+            try:
+                job.result()
+            except (InfeasibleArchitecture, ValueError, concurrent.futures.BrokenExecutor) as error:
+                pool.shutdown(cancel_futures=True)
+                kind, name = names[job]
+                raise EvaluationError(f"{kind} {name} cannot be converted: there is no table: {error}") from error
 
 
 def _start(space, scale):
@@ -169,9 +178,14 @@ def _time(device, pending, timings):
             raise EvaluationError(f"{job[0]} {job[1]} cannot be timed, so that there is no table: {error}") from error
 
     with concurrent.futures.ThreadPoolExecutor(device.num_parallel) as pool:
-        for job, latency, size in progress_bar(pool.map(time_one, pending), total=len(pending), desc="timing",
-                                               unit="file"):  # fmt: skip
-            timings.add(job, latency, size)
+        futures = [pool.submit(time_one, job) for job in pending]
+        try:
+            for future in progress_bar(concurrent.futures.as_completed(futures), total=len(futures), desc="timing",
+                                       unit="file"):  # fmt: skip
+                timings.add(*future.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _compose(plan, units, networks, timings, about, latency_scale, device):

@@ -19,6 +19,11 @@ def warm_start(request, folder, records, reward, device_id, say):
                             "measurements say nothing here. Expected the same; choose another run or none")  # fmt: skip
     ours, theirs = new["flags"], old["flags"]
     fixed = ("dataset", "data_dir", "proxy_epochs", "proxy_batch_size", "proxy_learning_rate", "proxy_samples", "seed")
+    if ours["deploy_number_type"] != theirs["deploy_number_type"]:
+        raise UserError(
+            f"--warm_start={request.settings.warm_start}: its latencies are of {theirs['deploy_number_type']} files, "
+            f"this run's of {ours['deploy_number_type']}. Expected the same --deploy_number_type"
+        )
     of_the_data = {name for name in {*ours, *theirs} if name.startswith(f"{ours['dataset']}_")}
     for name in (*fixed, *sorted(of_the_data)):
         if ours.get(name) != theirs.get(name):

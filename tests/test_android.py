@@ -91,6 +91,23 @@ def test_fixed_performance_is_turned_off_again(phone, meter_of, small_model):
     assert phone.fixed_performance == "false"
 
 
+def test_a_reference_that_never_agrees_is_no_reference(phone, meter_of):
+    with pytest.raises(EvaluationError, match=r"is unstable: it times the reference network at [\d., ]+ ms"):
+        meter_of(phone, max_spread=1e-9, attempts=1, repeats=3, num_runs=2).check()
+
+
+def test_what_a_killed_worker_left_is_put_right(phone, meter_of):
+    meter = meter_of(phone)
+    meter.check()
+    left = phone.path("/data/local/tmp/nas_tf/0123456789abcdef.tflite")
+    left.write_bytes(b"left behind")
+    with meter.held(phone.address) as bench:
+        bench._adb.run("cmd power set-fixed-performance-mode-enabled true")
+    meter.close()
+    assert not left.exists() and phone.path("/data/local/tmp/nas_tf/reference.tflite").exists()
+    assert phone.fixed_performance == "false"
+
+
 def test_settings_reach_the_tool(phone, meter_of, small_model):
     latency = meter_of(phone, num_threads=2, mask="c", num_runs=7).measure(small_model)
     last = phone.events("benchmark")[-1]
@@ -151,6 +168,7 @@ def test_a_phone_that_gets_hot_meanwhile_voids_what_it_measured(phone, meter_of,
 
 
 def test_runs_that_never_agree_are_refused_with_their_numbers(phone, meter_of, small_model):
+    meter_of(phone).check()
     with pytest.raises(EvaluationError, match=r"gives no stable latency: unstable \[.*\] ms; unstable \[") as caught:
         # Of this network's milliseconds no two runs agree to the microsecond, in which the tool counts.
         meter_of(phone, max_spread=1e-9, attempts=2, repeats=3).measure(REFERENCE)

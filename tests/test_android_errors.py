@@ -175,6 +175,16 @@ def test_the_tool_is_fetched_resumed_and_pinned(address):
         tool.find("", "arm64-v8a")
 
 
+def test_a_page_in_place_of_the_tool_is_not_kept(address, monkeypatch):
+    _Server.asked.append(-1)  # answers are whole from the first on
+    real = _Server.content
+    monkeypatch.setattr(_Server, "content", b"<html>please log in</html>")
+    with pytest.raises(UserError, match="which is no program of Android or Linux"):
+        tool.fetch("arm64-v8a", "2.3.1", address=address)
+    monkeypatch.setattr(_Server, "content", real)
+    assert tool.fetch("arm64-v8a", "2.3.1", address=address).version == "2.3.1"
+
+
 def test_a_tool_that_is_not_there_cannot_be_fetched(address):
     with pytest.raises(UserError, match="no official one is published for x86_64"):
         tool.fetch("x86_64", "2.3.0", address=address)

@@ -9,6 +9,7 @@ import zipfile
 import pytest
 from conftest import assert_one_line, script
 from phone import Fault, Phone, elf_header
+from phone.client import wait_until
 from test_android import QUICK, given
 
 pytest_plugins = ["phone.fixtures"]
@@ -49,9 +50,10 @@ def binary(tmp_path):
 
 
 def disturb(phone, adb, begun):
-    """Once the search has begun to measure: the phone is hot, then cools; goes offline; comes back unauthorized; is
-    slow; is itself again."""
+    """Once the phone's own faults have struck: it is hot, then cools; goes offline; comes back unauthorized; is slow;
+    is itself again."""
     begun.wait(120)
+    wait_until(lambda: {each["kind"] for each in phone.events("fault")} >= {each.kind for each in FAULTS["two"]}, 120)
     phone.set(thermal=[3, 2, 1, 0])
     phone.unplug(away=0.5)
     adb.wait_for_state(phone.address, "device")

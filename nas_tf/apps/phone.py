@@ -25,6 +25,8 @@ from nas_tf.plugins import Part
 from nas_tf.quiet import import_keras, progress_bar
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
+_CALIBRATION_IMAGES = 100
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -82,13 +84,15 @@ def measure(settings, config, words, say=print):
     check_writable(settings.out_dir)
     meter = android.make(config)
     meter.check()
+    about = meter.describe()
+    images = _calibration(settings, words)
     jobs = [(word, None if pathlib.Path(word).is_file() else each) for word in words
             for each in (settings.number_types if not pathlib.Path(word).is_file() else (None,))]  # fmt: skip
     rows = []
     with tempfile.TemporaryDirectory(prefix="nas_tf_") as folder, progress_bar(jobs, unit="file") as bar:
         for number, (word, number_type) in enumerate(bar):
-            rows.append(_measure_one(settings, meter, word, number_type, pathlib.Path(folder) / f"{number}.tflite"))
-    about = meter.describe()
+            path = pathlib.Path(folder) / f"{number}.tflite"
+            rows.append(_measure_one(settings, meter, word, number_type, path, images))
     say(table_of_rows(rows, about))
     out = pathlib.Path(settings.out_dir)
     write_rows_csv(out / "latencies.csv", rows, about)
@@ -97,30 +101,37 @@ def measure(settings, config, words, say=print):
     return rows
 
 
-def _measure_one(settings, meter, word, number_type, path):
+def _calibration(settings, words):
+    """float32 images to calibrate int8 files on, None where none are to be made."""
+    if "int8" not in settings.number_types or all(pathlib.Path(word).is_file() for word in words):
+        return None
+    part = Part("nas_tf.datasets", settings.dataset, {})
+
+    def make(count):
+        return part.module.make(
+            part.config, data_dir=settings.data_dir or None, image_size=settings.image_size, num_samples=count, seed=0
+        )
+
+    return scaled_images(make(max(_CALIBRATION_IMAGES, make(0).num_classes)).train(), _CALIBRATION_IMAGES)
+
+
+def _measure_one(settings, meter, word, number_type, path, images):
     name, path = (word, path) if number_type else (pathlib.Path(word).name, pathlib.Path(word))
     try:
         if number_type:
-            _convert(settings, number_type, word, path)
+            _convert(settings, number_type, word, path, images)
         return Row(name, number_type or "", path.stat().st_size, meter.measure(path))
     except (InfeasibleArchitecture, EvaluationError) as error:
         return Row(name, number_type or "", None, None, str(error))
 
 
-def _convert(settings, number_type, name, path):
+def _convert(settings, number_type, name, path, images=None):
     keras = import_keras()
     keras.backend.clear_session()
     module = families.published(name)
     family = next(each for each in families.families() if each.published == module.__name__)
     scale_type = Part(family.space_folder, family.settings.search_space, {}).module.Scale
     model = module.build(name, scale_type(settings.image_size, settings.num_classes))
-    images = None
-    if number_type == "int8":
-        part = Part("nas_tf.datasets", settings.dataset, {})
-        dataset = part.module.make(
-            part.config, data_dir=settings.data_dir or None, image_size=settings.image_size, num_samples=100, seed=0
-        )
-        images = scaled_images(dataset.train(), 100)
     to_tflite(model, path, 1, number_type, images)
 
 

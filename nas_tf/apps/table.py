@@ -13,6 +13,7 @@ import pathlib
 import shutil
 
 from nas_tf import families, flags, table_builder
+from nas_tf.files import check_writable
 from nas_tf.flags import knob
 from nas_tf.latency_report import draw_scatter, validation_text
 from nas_tf.plugins import Part
@@ -54,6 +55,7 @@ def make_table(settings, deploy, parts=None, say=print):
         num_workers=settings.num_workers,
     )
     out = pathlib.Path(settings.out)
+    check_writable(out.parent)
     folder = out.with_suffix(".timings")
     table = table_builder.build(plan, folder, say)
     table.write(out)

@@ -14,6 +14,9 @@ class Device(abc.ABC):
         """dict of settings that `check` has found, for the workers to use the same."""
         return {}
 
+    def close(self):  # noqa: B027  most have nothing to do
+        """Leaves the device as it was found, once nothing measures any more."""
+
     @abc.abstractmethod
     def describe(self):
         """JSON-ready dict of everything that a latency depends on; a run resumed on another device is refused."""

@@ -8,7 +8,7 @@ import typing
 from nas_tf.devices import Meter
 from nas_tf.devices._android import fleet, phone, tool
 from nas_tf.devices._android.adb import Adb, AdbFailed, PhoneGone
-from nas_tf.devices._android.bench import EMULATOR, Bench, Unfit
+from nas_tf.devices._android.bench import EMULATOR, RESTORE, Bench, Unfit
 from nas_tf.devices._android.log import parse_benchmark_output
 from nas_tf.flags import knob
 from nas_tf.trial import EvaluationError, UserError
@@ -122,11 +122,16 @@ class AndroidMeter(Meter):
         settings = dataclasses.asdict(self.config)
         return {**marked, **joined, "settings": {**settings, "serials": list(self.fleet.serials)}}
 
+    def close(self):
+        for serial in self.fleet.serials:
+            with contextlib.suppress(EvaluationError, UserError), self.fleet.lend(1.0, (serial,)):
+                Adb(serial, self.config.answer_seconds).run(RESTORE)
+
     def brief(self):
         config = self.config
-        shorter = {"num_runs": 20, "min_seconds": 0.2, "warmup_seconds": 0.1}
+        shorter = {"num_runs": 20, "min_seconds": 0.3, "warmup_seconds": 0.2}
         least = {name: min(value, getattr(config, name)) for name, value in shorter.items()}
-        meter = AndroidMeter(dataclasses.replace(config, **least))
+        meter = AndroidMeter(dataclasses.replace(config, serials=self.fleet.serials, **least))
         meter.log = self.log
         return meter
 

@@ -78,7 +78,7 @@ class Adb:
             # A phone that hangs stays connected for adb: only a new connection shows whether it is well again.
             with contextlib.suppress(Exception):  # what counts is whether it answers afterwards
                 self._client.disconnect(self.serial)
-                self._client.connect(self.serial, timeout=15)
+                self._client.connect(self.serial, timeout=self._answer_seconds)
             return self._answers()
         return False
 

@@ -8,19 +8,29 @@ import dataclasses
 import hashlib
 import pathlib
 import statistics
+import sys
 import time
 
 from nas_tf.devices._android import phone
-from nas_tf.devices._android.adb import Adb, quote
+from nas_tf.devices._android.adb import Adb, AdbFailed, quote
 from nas_tf.devices._android.fleet import Memory
 from nas_tf.devices._android.runner import PID_FILE, Runner
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
 REFERENCE = pathlib.Path(__file__).with_name("reference.tflite")
 EMULATOR = "emulator: not a phone's latency"
+# What a killed worker may have left behind.
+RESTORE = (
+    f"rm -f {PID_FILE}; cd {phone.FOLDER} && for f in *.tflite; do "
+    '[ "$f" = reference.tflite ] || rm -f "$f"; done; cmd power set-fixed-performance-mode-enabled false'
+)
 _PASSED_FOR_SECONDS = 60.0
 _LEAST_FREE_BYTES = 100 << 20
 _SLOWEST_PUSH = 500_000  # bytes a second
+
+
+class ReferenceRefused(AdbFailed):
+    """The tool cannot run the reference network, which says nothing of the network to be timed."""
 
 
 class Unfit(EvaluationError):
@@ -95,7 +105,7 @@ class Bench:
                 if reference["drift"] > self._config.max_drift:
                     voided.append({"why": "the reference had drifted before", "reference": reference})
                     continue
-                runs, spread = self._repeat(remote)
+                runs, spread = self._repeat(remote, content)
                 if spread > self._config.max_spread:
                     voided.append({"why": "unstable", "spread": spread, "latencies_ms": _figures(runs)})
                     continue
@@ -129,8 +139,8 @@ class Bench:
         fixed = self._settle()
         try:
             found = self._reference()
-        except InfeasibleArchitecture as error:
-            raise UserError(f"{self._adb.serial} cannot run the reference network as asked: {error}") from error
+        except ReferenceRefused as error:
+            raise UserError(str(error)) from error
         finally:
             self._clean(None, fixed)
         if found["drift"] > self._config.max_drift:
@@ -144,6 +154,7 @@ class Bench:
     def _prepare(self):
         if self._is_ready:
             return
+        self._runner.end_process()  # one that outlived a lost link would run beside the next
         content = pathlib.Path(self.tool.path).read_bytes()
         self._adb.shell(f"mkdir -p {phone.FOLDER}")
         if not self._adb.holds(self._tool_path, content):
@@ -157,8 +168,11 @@ class Bench:
     def _settle(self):
         """Waits until the phone is fit and turns its fixed performance on, where it has one; whether it has."""
         self.condition = phone.condition(self._adb)
-        deadline = time.monotonic() + 60 * self._config.patience_minutes
+        deadline, is_told = time.monotonic() + 60 * self._config.patience_minutes, False
         while (why := self._why_unfit()) is not None:
+            if not is_told:
+                print(f"waiting for {self._adb.serial}: {why}", file=sys.stderr, flush=True)
+                is_told = True
             if time.monotonic() > deadline:
                 raise Unfit(f"{self._adb.serial} stayed unfit for {self._config.patience_minutes:g} minutes: {why}")
             time.sleep(self._config.poll_seconds)
@@ -184,13 +198,18 @@ class Bench:
         while self._look() and self._why_unfit() and time.monotonic() < deadline:
             time.sleep(self._config.poll_seconds)
 
-    def _repeat(self, remote):
+    def _repeat(self, remote, content):
         """`(runs, spread)`: runs of the tool until its last `repeats` agree, at most twice as many, and how far those
         lie apart."""
         count, runs = self._config.repeats, []
         while True:
-            runs.append(self._runner.run(remote))
-            spread = _spread(runs[-count:])
+            try:
+                runs.append(self._runner.run(remote))
+            except InfeasibleArchitecture as error:
+                if self._adb.holds(remote, content):
+                    raise
+                raise AdbFailed(f"{remote} is not what was pushed: does another program write there?") from error
+            spread = _spread(_figures(runs[-count:]))
             if len(runs) >= count and (spread <= self._config.max_spread or len(runs) == 2 * count):
                 return runs, spread
 
@@ -206,7 +225,7 @@ class Bench:
         key, memory = self._reference_key(), self._memory.read()
         known, drift = memory.get(key), 0.0
         if known is None:
-            ms = statistics.median(self._reference_ms() for _ in range(self._config.repeats))
+            ms = self._steady_reference_ms()
             known = {"baseline_ms": ms, "taken_at": time.strftime("%Y-%m-%d %H:%M:%S")}
         else:
             for _ in range(2):  # one run may be disturbed; a drift shows in two
@@ -218,10 +237,26 @@ class Bench:
             self._memory.write({**memory, key: {**known, "ms": ms, "passed_at": time.time()}})
         return {**known, "ms": ms, "drift": drift}
 
+    def _steady_reference_ms(self):
+        """float: the median of timings of the reference that agree as those of a network must."""
+        for attempt in range(self._config.attempts):
+            if attempt:
+                self._cool()
+            values = [self._reference_ms() for _ in range(self._config.repeats)]
+            if _spread(values) <= self._config.max_spread:
+                return statistics.median(values)
+        figures = ", ".join(f"{ms:.3f}" for ms in values)
+        raise Unfit(f"{self._adb.serial} is unstable: it times the reference network at {figures} ms. Let it cool, "
+                    "close other programs; the bound is --android_max_spread")  # fmt: skip
+
     def _reference_ms(self):
         config = self._config
         short = min(0.3, config.min_seconds), min(0.2, config.warmup_seconds)
-        return self._runner.run(self._reference_path, 30, *short).latency_ms
+        try:
+            return self._runner.run(self._reference_path, 30, *short).latency_ms
+        except InfeasibleArchitecture as error:
+            text = f"{self._adb.serial} cannot run the reference network as asked: {error}"
+            raise ReferenceRefused(text) from error
 
     def _reference_key(self):
         config = self._config
@@ -260,8 +295,7 @@ def _figures(runs):
     return [run.latency_ms for run in runs]
 
 
-def _spread(runs):
-    values = _figures(runs)
+def _spread(values):
     return (max(values) - min(values)) / statistics.median(values)
 
 

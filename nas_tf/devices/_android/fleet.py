@@ -28,6 +28,7 @@ _STATES = {
     "absent": "plug it in, turn on USB debugging (Settings, Developer options), or adb connect HOST:PORT",
 }
 _LONGEST_BACKOFF_SECONDS = 30.0
+_PROBE_SECONDS = 5.0  # others wait while one is asked whether it is back
 
 
 def choose(serials):
@@ -103,7 +104,7 @@ class Fleet:
     def put_aside(self, serial, longest_seconds=2.0):
         """Leaves a phone that has failed alone for a while, the longer the oftener it has."""
         self._failures[serial] += 1
-        self._not_before[serial] = time.monotonic() + min(0.25 * 2 ** self._failures[serial], longest_seconds)
+        self._not_before[serial] = time.monotonic() + min(0.25 * 2 ** min(self._failures[serial], 8), longest_seconds)
 
     def trust(self, serial):
         """Forgets the failures of a phone that has done its work."""
@@ -119,7 +120,8 @@ class Fleet:
                 if lock is None:
                     continue
                 os.utime(lock.fileno())
-                if self._failures[serial] == 0 or adb.Adb(serial, self._answer_seconds).is_back():
+                probe_seconds = min(self._answer_seconds, _PROBE_SECONDS)
+                if self._failures[serial] == 0 or adb.Adb(serial, probe_seconds).is_back():
                     return serial, lock
                 lock.close()
                 self.put_aside(serial, _LONGEST_BACKOFF_SECONDS)

@@ -36,7 +36,7 @@ class Runner:
             try:
                 status, text, _ = self._adb.run(script, config.max_seconds + config.answer_seconds)
             except PhoneGone:
-                self._end_process()
+                self.end_process()
                 raise
             self._log("benchmark_model.txt", f"$ {script}\n{text}\nexit status {status}\n")
             try:
@@ -80,7 +80,7 @@ class Runner:
             )
         return latencies[0]
 
-    def _end_process(self):
+    def end_process(self):
         """Ends a tool that went on when the link was lost or silent, if the phone can be reached."""
         script = (
             f'p=$(cat {PID_FILE} 2>/dev/null); [ -n "$p" ] && grep -q benchmark_model /proc/$p/cmdline 2>/dev/null '

@@ -91,7 +91,11 @@ def fetch(abi, version, sha256="", address=ADDRESS, progress=lambda done, total:
     known = json.loads(pins.read_text()) if pins.exists() else {}
     partial = folder / f"{version.replace('/', '_')}.part"
     _download(url, partial, progress)
-    tool = _check(partial, abi, version)
+    try:
+        tool = _check(partial, abi, version)
+    except UserError:
+        partial.unlink(missing_ok=True)  # a page of some gate-keeper, say: fetched anew next time
+        raise
     expected = sha256.lower() or known.get(url, tool.sha256)
     if tool.sha256 != expected:
         partial.unlink()
