@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import statistics
 
 from nas_tf.files import write_file
 from nas_tf.trial import Latency
@@ -131,7 +132,7 @@ def draw_scatter(path, table):
     found = table.facts["validation"]
     predicted = [network["predicted_ms"] for network in found["networks"]]
     timings = [sorted(network["measured_ms"]) for network in found["networks"]]
-    measured = [row[len(row) // 2] for row in timings]
+    measured = [statistics.median(row) for row in timings]
     figure = Figure(figsize=(6, 5.6), layout="constrained")
     axes = figure.add_subplot()
     low, high = 0.95 * min(*predicted, *measured), 1.05 * max(*predicted, *measured)
