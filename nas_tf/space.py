@@ -87,20 +87,23 @@ class SearchSpace(abc.ABC):
         Raises:
             UserError: the space has no latency table.
         """
-        raise UserError(f"Search space {self.name!r} has no building units: no latency table can be made for it")
+        raise self._no_units()
 
     def parts(self, architecture, scale):
         """tuple of the network's parts in any order, hashable and equal where they cost the same; the fewer and the
         cheaper to make, the faster a latency table answers."""
-        raise NotImplementedError(f"{self.name} has no parts")
+        raise self._no_units()
 
     def units(self, part, scale):
         """dict of `Unit` to how often it stands in a part: what a latency table has timed and adds up."""
-        raise NotImplementedError(f"{self.name} has no units")
+        raise self._no_units()
 
     def all_units(self, scale):
         """list[Unit]: every unit of which a network of the space can consist at `scale`, each once."""
-        raise NotImplementedError(f"{self.name} has no units")
+        raise self._no_units()
+
+    def _no_units(self):
+        return UserError(f"Search space {self.name!r} has no building units: no latency table can be made for it")
 
     @property
     def num_choices(self):
