@@ -139,7 +139,7 @@ def test_unreadable_images(folder, tmp_path, monkeypatch, zipped, split, when):
         else:
             assert_refused(words, make("image_folder", data_dir).train)
             stream = make("image_folder", data_dir, max_memory_mb=0).validation()
-            batches = stream.batches(stream.num_examples, False)
+            batches = stream.batches(stream.num_examples)
             assert_refused((place, name), lambda batches=batches: batches[0])
 
 

@@ -24,14 +24,41 @@ class Images:
     def num_examples(self):
         return len(self.labels)
 
+    def batches(self, batch_size, *, order=None, skip=0):
+        """As `Stream.batches`."""
+        return indexed_batches(lambda i: (self.images[i], self.labels[i]), self.num_examples, batch_size, order, skip)
+
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """A split too large for memory: `batches(batch_size, shuffle)` gives one pass that `keras.Model.fit` takes, of
-    uint8 [batch, size, size, 3] images and int32 [batch] labels."""
+    """A split too large for memory.
+
+    `batches(batch_size, *, order=None, skip=0)` gives one pass that `keras.Model.fit` takes, of uint8
+    [batch, size, size, 3] images and int32 [batch] labels: as they lie, or shuffled in a way that `order`, a tuple of
+    integers such as `(seed, epoch)`, decides whole; without its first `skip` batches.
+    """
 
     batches: typing.Callable
     num_examples: int
+
+
+def indexed_batches(read, num_examples, batch_size, order, skip, workers=1):
+    """A `keras.utils.PyDataset` of what `read(int [batch])` gives for the images' indices, in Keras's worker threads."""
+    import keras
+
+    indices = np.arange(num_examples) if order is None else np.random.default_rng(order).permutation(num_examples)
+    indices = indices[skip * batch_size :]
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return -(-len(indices) // batch_size)
+
+        def __getitem__(self, i):
+            if i >= len(self):
+                raise IndexError(i)
+            return read(indices[i * batch_size : (i + 1) * batch_size])
+
+    return Batches(workers=workers)
 
 
 def scaled_images(split, count):
@@ -40,7 +67,7 @@ def scaled_images(split, count):
     if isinstance(split, Images):
         images = split.images[:count]
     else:
-        batches, images = iter(split.batches(min(count, 32), False)), np.empty((0, 1, 1, 3))
+        batches, images = iter(split.batches(min(count, 32))), np.empty((0, 1, 1, 3))
         while len(images) < count and (batch := next(batches, None)) is not None:
             pixels = np.asarray(batch[0])
             images = pixels if len(images) == 0 else np.concatenate([images, pixels])

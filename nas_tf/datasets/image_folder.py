@@ -11,7 +11,16 @@ import typing
 
 import numpy as np
 
-from nas_tf.datasets import Dataset, Images, Stream, _image_files, check_fractions, check_request, partition
+from nas_tf.datasets import (
+    Dataset,
+    Images,
+    Stream,
+    _image_files,
+    check_fractions,
+    check_request,
+    indexed_batches,
+    partition,
+)
 from nas_tf.flags import knob
 from nas_tf.trial import UserError
 
@@ -112,33 +121,16 @@ class ImageFolder(Dataset):
             return Images(
                 _image_files.decode_all(self._files, names, self._image_size, self._config.fit, threads), labels
             )
-        return Stream(lambda batch_size, shuffle: self._batches(names, labels, batch_size, shuffle), len(names))
+        workers, image_size, fit = _image_files.num_threads(self._files, names), self._image_size, self._config.fit
 
-    def _batches(self, names, labels, batch_size, shuffle):
-        import keras
+        def read(indices):
+            chosen = [names[i] for i in indices]
+            return _image_files.decode_all(self._files, chosen, image_size, fit, threads=1), labels[indices]
 
-        files, image_size, fit = self._files, self._image_size, self._config.fit
-        rng = np.random.default_rng(self._seed)
+        def batches(batch_size, *, order=None, skip=0):
+            return indexed_batches(read, len(names), batch_size, order, skip, workers)
 
-        class Batches(keras.utils.PyDataset):
-            """Batches decoded by Keras's worker threads, in a new order every epoch where `shuffle` is asked for."""
-
-            def __init__(self):
-                super().__init__(workers=_image_files.num_threads(files, names))
-                self.on_epoch_end()
-
-            def __len__(self):
-                return -(-len(names) // batch_size)
-
-            def __getitem__(self, i):
-                chosen = self._order[i * batch_size : (i + 1) * batch_size]
-                images = _image_files.decode_all(files, [names[i] for i in chosen], image_size, fit, threads=1)
-                return images, labels[chosen]
-
-            def on_epoch_end(self):
-                self._order = rng.permutation(len(names)) if shuffle else np.arange(len(names))
-
-        return Batches()
+        return Stream(batches, len(names))
 
 
 def _split_folders(files):

@@ -176,19 +176,21 @@ class _Streamed(_TFDS):
         return self._builder.info.splits[self._ranges[part]].num_examples
 
     def _read(self, part):
-        def batches(batch_size, shuffle):
-            return self._batches(self._ranges[part], part == "train", batch_size, shuffle)
+        def batches(batch_size, *, order=None, skip=0):
+            return self._batches(self._ranges[part], part == "train", batch_size, order, skip)
 
         return Stream(batches, self._num_examples(part))
 
-    def _batches(self, split, is_train, batch_size, shuffle):
+    def _batches(self, split, is_train, batch_size, order, skip):
         """`tf.data.Dataset` of (uint8 [batch, size, size, 3], int32 [batch])."""
         import tensorflow as tf
 
-        records = _records(self._builder, split, _encoded_images(), self._seed if shuffle else None)
-        if shuffle:
-            records = records.shuffle(_SHUFFLE_BUFFER, self._seed)
-        seeds = tf.data.Dataset.random(self._seed, rerandomize_each_iteration=True).batch(2)
+        shuffle_seed = None if order is None else int(np.random.SeedSequence(order).generate_state(1)[0])
+        records = _records(self._builder, split, _encoded_images(), shuffle_seed)
+        if order is not None:
+            records = records.shuffle(_SHUFFLE_BUFFER, shuffle_seed)
+        seeds = tf.data.Dataset.random(shuffle_seed or self._seed).batch(2)
+        records, seeds = (each.skip(skip * batch_size) for each in (records, seeds))
 
         def prepare(record, seed):
             if self._builder.name != _IMAGENET:
