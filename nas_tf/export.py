@@ -10,15 +10,17 @@ from nas_tf.files import write_file
 from nas_tf.quiet import quiet
 from nas_tf.trial import InfeasibleArchitecture
 
-NUMBER_TYPES = ("float32", "float16", "int8")
+NUMBER_TYPES = ("float32", "float16", "dynamic", "int8")
 
 
 def to_tflite(model, path, batch_size=1, number_type="float32", calibration=None):
     """Writes `model` as a TFLite file with a fixed batch size and gives its size in bytes.
 
-    `float16` keeps float32 inputs and outputs and stores the weights in half; `int8` is full-integer, inputs and
-    outputs too, its ranges calibrated on `calibration`: float32 [n, height, width, 3] training images, scaled as the
-    model takes them. Variables are frozen to constants first: that converts several times faster than a SavedModel.
+    `float16` keeps float32 inputs and outputs and stores the weights in half; `dynamic` keeps them too, stores the
+    weights of large kernels in int8 and quantises activations while it runs, where the runtime has such a kernel
+    (dynamic range); `int8` is full-integer, inputs and outputs too, its ranges calibrated on `calibration`:
+    float32 [n, height, width, 3] training images, scaled as the model takes them. Variables are frozen to
+    constants first: that converts several times faster than a SavedModel.
 
     Raises:
         InfeasibleArchitecture: the converter refused the network.
@@ -56,6 +58,7 @@ def _choose_type(converter, number_type, batch_size, calibration):
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if number_type == "float16":
         converter.target_spec.supported_types = [tf.float16]
+    if number_type != "int8":
         return
     whole = len(calibration) // batch_size * batch_size or len(calibration)
     batches = [calibration[i : i + batch_size] for i in range(0, whole, batch_size)]
@@ -64,25 +67,117 @@ def _choose_type(converter, number_type, batch_size, calibration):
     converter.inference_input_type = converter.inference_output_type = tf.int8
 
 
-def to_saved_model(model, path):
-    """Writes `model` as a reusable SavedModel (TF2 form) that `hub.load` and `hub.KerasLayer` take: callable with
-    `inputs` and `training`, with `variables`, `trainable_variables` and `regularization_losses`.
+def to_saved_model(model, path, labels=(), card=""):
+    """Writes `model` as a reusable SavedModel (TF2 form) for `hub.load`, `hub.KerasLayer` and
+    `keras.layers.TFSMLayer`; Keras's own `model.export` writes one that cannot be called.
 
-    Keras's own `model.export` writes one that cannot be called.
+    The object that loading gives is called with `(inputs, training=False)`, takes float32 [batch, height, width,
+    3] RGB in [-1, 1] and gives probabilities; it has `variables`, `trainable_variables` and
+    `regularization_losses`. `serve` (the endpoint that TFSMLayer calls unless told otherwise) and the signature
+    `serving_default` are the same at inference. Where the network ends in a Dense layer, `feature_vector` is an
+    object of the same kind, on the same variables and of the same range: it gives float32 [batch, num_features],
+    the input of that layer without dropout.
+
+    The signatures `image_classification` and `image_feature_vector` are TF Hub's common ones
+    (tensorflow.org/hub/common_signatures/images): `images` are float32 in [0, 1] there, of the declared height
+    and width; `default` is the logits or the features, `probabilities` stand beside the logits. A network that
+    does not end in a Dense layer has `image_classification` alone, with `probabilities` alone.
+
+    Args:
+        labels: names of the classes; they become the asset `labels`, the file `assets/labels.txt`, one a line.
+        card: text of the `README.md` that is put into the folder.
     """
     import tensorflow as tf
 
+    with quiet(), _replacing(path) as folder, tempfile.TemporaryDirectory() as scratch:
+        reusable, signatures = _reusable(model), _signatures(model)
+        reusable.serve = tf.function(lambda inputs: model(inputs, training=False), jit_compile=False)
+        reusable.serve.get_concrete_function(_images_spec(model, "inputs"))
+        if "image_feature_vector" in signatures:
+            reusable.feature_vector = _reusable(_features_and_head(model)[0])
+        if labels:
+            file = pathlib.Path(scratch) / "labels.txt"
+            file.write_text("".join(f"{label}\n" for label in labels))
+            reusable.labels = tf.saved_model.Asset(str(file))
+        tf.saved_model.save(reusable, str(folder), signatures=signatures)
+        if card:
+            write_file(folder / "README.md", card)
+
+
+def _images_spec(model, name):
+    import tensorflow as tf
+
+    return tf.TensorSpec((None, *model.inputs[0].shape[1:]), model.inputs[0].dtype, name=name)
+
+
+def _reusable(model):
+    """An object with what TF Hub's reusable SavedModels promise (tensorflow.org/hub/reusable_saved_models)."""
+    import tensorflow as tf
+
     call = tf.function(lambda inputs, training=False: model(inputs, training=training), jit_compile=False)
-    spec = tf.TensorSpec((None, *model.inputs[0].shape[1:]), model.inputs[0].dtype, name="inputs")
+    for training in (True, False):
+        call.get_concrete_function(_images_spec(model, "inputs"), training=training)
     reusable = tf.train.Checkpoint()
     reusable.__call__ = call
     reusable.variables = [variable.value for variable in model.variables]
     reusable.trainable_variables = [variable.value for variable in model.trainable_variables]
-    reusable.regularization_losses = []
-    with quiet(), _replacing(path) as folder:
-        call.get_concrete_function(spec, training=True)
-        serve = call.get_concrete_function(spec, training=False)
-        tf.saved_model.save(reusable, folder, signatures={"serving_default": serve})
+    penalised = [variable for variable in model.trainable_variables if variable.regularizer]
+    reusable.regularization_losses = [_penalty(variable) for variable in penalised]
+    return reusable
+
+
+def _penalty(variable):
+    import tensorflow as tf
+
+    penalty = tf.function(lambda: variable.regularizer(variable.value))
+    penalty.get_concrete_function()
+    return penalty
+
+
+def _signatures(model):
+    """dict of name to traced function, of what a SavedModel of `model` can be asked for."""
+    import tensorflow as tf
+
+    split = _features_and_head(model)
+
+    def classification(images):
+        if split is None:
+            return {"probabilities": model(2 * images - 1, training=False)}
+        network, head = split
+        logits = tf.matmul(network(2 * images - 1, training=False), head.kernel)
+        logits = logits + head.bias if head.use_bias else logits
+        return {"default": logits, "probabilities": head.activation(logits)}
+
+    def trace(function, name):
+        return tf.function(function, jit_compile=False).get_concrete_function(_images_spec(model, name))
+
+    signatures = {
+        "serving_default": trace(lambda inputs: {"probabilities": model(inputs, training=False)}, "inputs"),
+        "image_classification": trace(classification, "images"),
+    }
+    if split:
+        signatures["image_feature_vector"] = trace(
+            lambda images: {"default": split[0](2 * images - 1, training=False)}, "images"
+        )
+    return signatures
+
+
+def _features_and_head(model):
+    """(keras.Model of float32 features, the last Dense layer), or None where the network does not end in such a
+    layer on a vector."""
+    import keras
+
+    def made_by(tensor):
+        operation, node, _ = tensor._keras_history
+        return operation, operation._inbound_nodes[node].input_tensors
+
+    head, tensors = made_by(model.outputs[0])
+    if not isinstance(head, keras.layers.Dense) or len(tensors[0].shape) != 2:
+        return None
+    features = tensors[0]
+    while isinstance(made_by(features)[0], keras.layers.Dropout):
+        features = made_by(features)[1][0]
+    return keras.Model(model.inputs, keras.ops.cast(features, "float32"), name="feature_vector"), head
 
 
 def to_keras(model, path):
@@ -100,8 +195,9 @@ def to_keras(model, path):
 def _replacing(path):
     """A folder to write into, which takes the place of `path` once the block has ended well."""
     path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)
+    folder = path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     try:
         yield folder
         shutil.rmtree(path, ignore_errors=True)

@@ -141,7 +141,7 @@ def test_an_int8_file_needs_images_and_a_type_has_to_be_known(model, images, tmp
     for calibration in (None, images[:0]):
         with pytest.raises(ValueError, match="Expected images to calibrate an int8 file on"):
             export.to_tflite(model, tmp_path / "x.tflite", number_type="int8", calibration=calibration)
-    with pytest.raises(ValueError, match="Expected number_type to be one of float32, float16, int8"):
+    with pytest.raises(ValueError, match="Expected number_type to be one of float32, float16, dynamic, int8"):
         export.to_tflite(model, tmp_path / "x.tflite", number_type="int4")
 
 
