@@ -142,7 +142,8 @@ def train_large(knobs, cell, seed):
     )
     scale = large_scale(knobs, cell["filters"], dataset.num_classes)
     recipe = Recipe(knobs.epochs, learning_rate=0.025)
-    model, outcome = train_network(SPACE, SPACE.decode(cell["tokens"]), scale, dataset, recipe, seed)
+    architecture = SPACE.decode(cell["tokens"])
+    model, outcome = train_network(lambda scale: SPACE.build(architecture, scale), scale, dataset, recipe, seed)
     return {"test": outcome["accuracy"]["test"], "validation": outcome["accuracy"]["validation"],
             "num_params": num_params(model)}  # fmt: skip
 

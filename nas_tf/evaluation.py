@@ -87,7 +87,7 @@ class Evaluator:
 
         keras = _fresh_keras(self._setup.seed)
         child = _build(self._space, self._space.decode(tokens), self._setup.proxy_scale)
-        trained = train(child, self._dataset, self._setup.recipe, max_steps=max_steps)
+        trained = train(child, self._dataset, self._setup.recipe, seed=self._setup.seed, max_steps=max_steps)
         del child
         keras.backend.clear_session()
         return trained

@@ -5,6 +5,7 @@ import json
 import pathlib
 
 from nas_tf.devices import Meter
+from nas_tf.distribution import Machine, synchronize
 from nas_tf.export import to_keras, to_saved_model, to_tflite
 from nas_tf.files import write_file
 from nas_tf.plugins import Part
@@ -36,56 +37,49 @@ def best_network(request, space, best, folder):
         "mult_adds": cost.mult_adds,
     }
     recipe = dataclasses.replace(setup.recipe, epochs=settings.final_epochs) if settings.final_epochs else None
-    model, outcome = train_network(space, architecture, setup.deploy_scale, dataset, recipe, settings.seed)
+    model, outcome = train_network(
+        lambda scale: space.build(architecture, scale), setup.deploy_scale, dataset, recipe, settings.seed
+    )
     outcome["accuracy"]["proxy"] = best.measurement.accuracy
     return write_network(folder, model, {**description, **outcome}, space, setup.number_type, setup.calibration())
 
 
-def train_network(space, architecture, scale, dataset, recipe, seed, train_scale=None):
-    """`(keras.Model, dict)`: the network after `recipe` (None: with its initial weights), and how it came to them.
+def train_network(
+    build, scale, dataset, recipe, seed, train_scale=None, *, machine=None, log=None, start=None, reads_test=True
+):
+    """`(keras.Model, dict)`: the network `build(scale)` after `recipe` (None: with its initial weights), and how it came
+    to them.
 
     Where a network is trained with what it ships without, such as an auxiliary head, `train_scale` has that: the
-    weights are then carried over, layer by layer, to the network at `scale`. Validation and test accuracy are read
-    once, after training.
+    weights are then carried over, layer by layer, to the network at `scale`. `machine` is what it is trained on, `log` a
+    `nas_tf.training.Log`; `start(model)` may put weights into it first, and says which. Validation and, unless
+    `reads_test` is False, test accuracy are read once, after training.
     """
     keras = import_keras()
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
-    model = space.build(architecture, train_scale or scale)
-    if recipe is None:
-        return model, {"weights": "untrained (initial weights)", "accuracy": {}}
-    trained = train(model, dataset, recipe, progress="training the network to ship")
-    if train_scale not in (None, scale):
-        source, model = model, space.build(architecture, scale)
+    machine, train_scale = machine or Machine(), train_scale or scale
+    with machine.scope() as num_devices:
+        model = build(train_scale)
+        begun = start(model) if start else "random weights"
+        if recipe is None:
+            return model, {"weights": f"untrained ({begun})", "accuracy": {}}
+        synchronize(model, num_devices > 1)
+        trained = train(model, dataset, recipe, seed=seed, progress="training the network to ship", log=log)
+    if train_scale != scale or machine != Machine():
+        source, model = model, build(scale)
         for layer in model.layers:
             layer.set_weights(source.get_layer(layer.name).get_weights())
-    accuracy = {"validation": trained.accuracy, "test": evaluate(model, dataset.test(), recipe.batch_size)}
-    weights = f"trained for {recipe.epochs} epochs at {scale.image_size} px"
-    return model, {"weights": weights, "recipe": dataclasses.asdict(recipe), "accuracy": accuracy}
-
-
-def train_and_write(settings, space_part, dataset_part, architecture, recipe, make_scales):
-    """The description written to `settings.out_dir` once its network is trained.
-
-    `settings` have `out_dir, data_dir, image_size, num_samples, seed`; `make_scales(num_classes)` gives the scale that
-    ships and the one to train at.
-
-    Raises:
-        UserError: `out_dir` is missing or holds a network, or something of the data is amiss.
-    """
-    if not settings.out_dir:
-        raise UserError("Expected --out_dir, the folder to write. Received: none")
-    if (pathlib.Path(settings.out_dir) / "architecture.json").exists():
-        raise UserError(f"--out_dir={settings.out_dir} holds a network already. Choose another, or remove it")
-    dataset = dataset_part.module.make(
-        dataset_part.config, data_dir=settings.data_dir or None, image_size=settings.image_size,
-        num_samples=settings.num_samples, seed=settings.seed,
-    )  # fmt: skip
-    space = space_part.space
-    scale, train_scale = make_scales(dataset.num_classes)
-    model, outcome = train_network(space, architecture, scale, dataset, recipe, settings.seed, train_scale)
-    description = {**describe(space_part, architecture, scale, dataset), **outcome}
-    return write_network(settings.out_dir, model, description, space)
+    accuracy = {"validation": trained.accuracy}
+    if reads_test:
+        accuracy["test"] = evaluate(model, dataset.test(), recipe.batch_size)
+    return model, {
+        "weights": f"trained for {recipe.epochs} epochs at {scale.image_size} px, from {begun}",
+        "recipe": dataclasses.asdict(recipe),
+        "machine": dataclasses.asdict(machine),
+        "accuracy": accuracy,
+        "history": list(trained.history),
+    }
 
 
 def export_network(network_dir, out_dir, batch_size, device_part):

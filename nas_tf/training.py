@@ -1,35 +1,56 @@
-"""Training one child, from random weights to an accuracy."""
+"""Training one network, from the weights it has to an accuracy."""
 
 import dataclasses
 import math
+import pathlib
 import time
 
-from nas_tf.datasets import Images
+from nas_tf import checkpoint
+from nas_tf.input_pipeline import with_input_pipeline
 from nas_tf.quiet import progress_bar
-from nas_tf.trial import InfeasibleArchitecture
+from nas_tf.trial import InfeasibleArchitecture, UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
     """`setup_seconds`: until the first step was done (tracing); `step_seconds`: the median of the steps after it;
-    `planned_steps`: those of the whole recipe."""
+    `planned_steps`: those of the whole recipe. `history` has for each epoch that a log was asked for its `epoch`, mean
+    `loss` and `accuracy` in training, `validation_accuracy`, and `seconds`."""
 
     accuracy: float
     train_seconds: float
     setup_seconds: float
     step_seconds: float
     planned_steps: int
+    history: tuple[dict, ...] = ()
 
 
-def train(child, dataset, recipe, *, max_steps=None, progress=None):
+@dataclasses.dataclass(frozen=True)
+class Log:
+    """Where a long training keeps its state, how often, and how it is named on its progress bar.
+
+    A training that finds the file goes on from there, and ends with the weights that it would have had without a stop.
+    `asked` is a JSON-ready dict of whatever must be the same then. Validation accuracy is read after every epoch.
+    `writes` is False in all but one of several processes.
+    """
+
+    path: pathlib.Path
+    minutes: float = 10.0
+    asked: dict = dataclasses.field(default_factory=dict)
+    writes: bool = True
+
+
+def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=None):
     """Trains `child` on `dataset.train()` in place and gives its accuracy on `dataset.validation()` as `Trained`.
 
     `child` maps float32 [batch, size, size, 3] in [-1, 1] to class probabilities; images are rescaled and augmented on
-    the way to it. A second output is an auxiliary head's, with a loss of its own, weighted by the recipe. `max_steps`
-    ends training early, for a rehearsal; `progress` names a progress bar.
+    the way to it. A second output is an auxiliary head's, with a loss of its own, weighted by the recipe. `seed` decides
+    the order of images; `max_steps` ends training early, for a rehearsal; `progress` names a progress bar; `log` is a
+    `Log`.
 
     Raises:
         InfeasibleArchitecture: the loss is no longer finite, or the child does not fit into memory.
+        UserError: the log's file is damaged, or of another training.
     """
     import keras
 
@@ -37,88 +58,89 @@ def train(child, dataset, recipe, *, max_steps=None, progress=None):
 
     begin = time.perf_counter()
     train_split, validation = dataset.train(), dataset.validation()
-    steps = recipe.epochs * math.ceil(train_split.num_examples / recipe.batch_size)
+    steps_per_epoch = math.ceil(train_split.num_examples / recipe.batch_size)
+    steps = recipe.epochs * steps_per_epoch
     set_total_steps(child, steps)
-    model = _with_input_pipeline(child, dataset.augmentation, recipe.cutout_fraction)
+    model = with_input_pipeline(child, dataset.augmentation, recipe)
     auxiliary_weights = [recipe.auxiliary_weight] * (len(child.outputs) - 1)
+    optimizer = recipe.make_optimizer(steps, _moving_statistics(model))
     model.compile(
-        optimizer=recipe.make_optimizer(steps),
+        optimizer=optimizer,
         loss=_loss(dataset.num_classes, auxiliary_weights, recipe.label_smoothing),
         metrics=[accuracy],
         jit_compile="auto" if _has_accelerator() else False,
     )
-    clock = _step_clock(max_steps, steps, progress)
-    callbacks = [keras.callbacks.TerminateOnNaN(), clock]
+    # Metrics and optimizer variables that come into being inside the first training step cost a second tracing.
+    model.optimizer.build(model.trainable_variables)
+    place = _restored(log, model)
+    clock = _step_clock(max_steps, steps_per_epoch, recipe.epochs, place, progress, log)
     try:
-        # Metrics and optimizer variables that come into being inside the first training step cost a second tracing.
-        model.optimizer.build(model.trainable_variables)
         _evaluate(model, validation, recipe.batch_size, steps=1)
-        if isinstance(train_split, Images):
-            history = model.fit(
-                train_split.images, train_split.labels, batch_size=recipe.batch_size, epochs=recipe.epochs,
-                shuffle=True, callbacks=callbacks, verbose=0,
+        for epoch in range(place["step"] // steps_per_epoch, recipe.epochs):
+            began_at = time.perf_counter()
+            model.fit(
+                train_split.batches(
+                    recipe.batch_size, order=(seed, epoch), skip=place["step"] - epoch * steps_per_epoch
+                ),
+                shuffle=False, callbacks=[keras.callbacks.TerminateOnNaN(), clock], verbose=0,
             )  # fmt: skip
-        else:
-            history = model.fit(
-                train_split.batches(recipe.batch_size, True), epochs=recipe.epochs,
-                shuffle=False, callbacks=callbacks, verbose=0,
-            )  # fmt: skip
+            loss = float(clock.logs["loss"])
+            if not math.isfinite(loss):
+                raise InfeasibleArchitecture(
+                    f"Training diverged: the loss was {loss} at step {place['step']} of {steps}"
+                )
+            if place["step"] == max_steps:
+                break
+            if log:
+                optimizer.swap_averages()
+                reached = _evaluate(model, validation, recipe.batch_size)
+                optimizer.swap_averages()
+                clock.epoch_done(epoch + 1, reached, time.perf_counter() - began_at)
     except Exception as error:
         if type(error).__name__ in ("ResourceExhaustedError", "MemoryError"):
             raise InfeasibleArchitecture("The child does not fit into memory while it is trained") from error
         raise
-    loss = history.history["loss"][-1]
-    if not math.isfinite(loss):
-        raise InfeasibleArchitecture(f"Training diverged: the loss was {loss} at step {clock.num_steps} of {steps}")
-    reached = _evaluate(model, validation, recipe.batch_size, steps=1 if max_steps else None)
-    return Trained(reached, time.perf_counter() - begin, clock.setup_seconds, clock.step_seconds, steps)
+    finally:
+        clock.close()
+    optimizer.swap_averages()
+    if log:
+        reached = place["history"][-1]["validation_accuracy"]
+    else:
+        reached = _evaluate(model, validation, recipe.batch_size, steps=1 if max_steps else None)
+    seconds = time.perf_counter() - begin
+    return Trained(reached, seconds, clock.setup_seconds, clock.step_seconds, steps, tuple(place["history"]))
 
 
 def evaluate(child, split, batch_size=64):
     """float in [0, 1]: the accuracy of `child` on `Images` or a `Stream`."""
-    model = _with_input_pipeline(child, "none")
+    model = with_input_pipeline(child, "none")
     model.compile(loss=_loss(child.outputs[0].shape[-1]), metrics=[accuracy], jit_compile=False)
     return _evaluate(model, split, batch_size)
 
 
 def _evaluate(model, split, batch_size, steps=None):
-    if isinstance(split, Images):
-        data = {"x": split.images, "y": split.labels, "batch_size": batch_size}
-    else:
-        data = {"x": split.batches(batch_size, False)}
-    return float(model.evaluate(**data, steps=steps, verbose=0, return_dict=True)["accuracy"])
+    results = model.evaluate(split.batches(batch_size), steps=steps, verbose=0, return_dict=True)
+    return float(results["accuracy"])
 
 
-def _with_input_pipeline(child, augmentation, cutout_fraction=0.0):
-    """uint8-valued images in, probabilities float32 [batch, heads, classes] out, heads the outputs of `child`: rescaled
-    to [-1, 1], augmented while training, then `child`."""
-    import keras
+def _restored(log, model):
+    """dict: the `step` that training goes on from and the `history` until there; the model's state is put to it."""
+    place = {"step": 0, "history": [], "asked": log.asked if log else {}}
+    if log and (found := checkpoint.read_place(log.path)):
+        for name in sorted(place["asked"].keys() | found["asked"].keys()):
+            asked, was = place["asked"].get(name), found["asked"].get(name)
+            if asked != was:
+                raise UserError(
+                    f"{log.path} is of a training with other settings: expected {name}={was}. Received: {asked}. Give "
+                    "those again, or remove it to begin anew"
+                )
+        checkpoint.restore(log.path, model)
+        place = found
+    return place
 
-    layers = {
-        "none": [],
-        "shift": [keras.layers.RandomTranslation(0.1, 0.1, fill_mode="nearest", name="shift")],
-        "shift_flip": [
-            keras.layers.RandomTranslation(0.125, 0.125, fill_mode="constant", name="shift"),
-            keras.layers.RandomFlip("horizontal", name="flip"),
-        ],
-        "crop_flip": [
-            keras.layers.RandomZoom((-0.5, 0.0), (-0.5, 0.0), fill_mode="nearest", name="zoom"),
-            keras.layers.RandomTranslation(0.2, 0.2, fill_mode="nearest", name="shift"),
-            keras.layers.RandomFlip("horizontal", name="flip"),
-        ],
-    }[augmentation]
-    if cutout_fraction:
-        area = (cutout_fraction**2,) * 2
-        layers = layers + [
-            keras.layers.RandomErasing((1.0, 1.0), area, fill_value=0.0, value_range=(-1.0, 1.0), name="cutout")
-        ]
-    inputs = keras.Input(child.inputs[0].shape[1:], name="pixels")
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(inputs)
-    for layer in layers:
-        x = layer(x)
-    outputs = child(x)
-    heads = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    return keras.Model(inputs, keras.ops.stack(heads, axis=1))
+
+def _moving_statistics(model):
+    return [each for each in model.non_trainable_variables if each.name in ("moving_mean", "moving_variance")]
 
 
 def _loss(num_classes, auxiliary_weights=(), label_smoothing=0.0):
@@ -150,38 +172,56 @@ def _has_accelerator():
     return bool(keras.distribution.list_devices("gpu"))
 
 
-def _step_clock(max_steps, planned_steps, progress):
+def _step_clock(max_steps, steps_per_epoch, epochs, place, progress, log):
     import keras
 
     class StepClock(keras.callbacks.Callback):
-        """Times steps, shows them, and ends training after `max_steps`."""
+        """Counts and times steps, shows them, keeps the log, and ends training after `max_steps`."""
 
         def __init__(self):
             super().__init__()
-            self.num_steps, self.setup_seconds, self._seconds = 0, 0.0, []
+            self.setup_seconds, self.logs, self._seconds = 0.0, {}, []
+            self._saved_at = time.monotonic()
             self._bar = progress_bar(
-                total=planned_steps, desc=progress, unit="step", disable=None if progress else True
-            )
+                total=epochs * steps_per_epoch, initial=place["step"], desc=progress, unit="step",
+                disable=None if progress else True,
+            )  # fmt: skip
 
-        def on_train_begin(self, logs=None):
+        def on_epoch_begin(self, epoch, logs=None):
             self._last = time.perf_counter()
 
         def on_train_batch_end(self, batch, logs=None):
             now = time.perf_counter()
-            if self.num_steps == 0:
+            if not self._seconds and not self.setup_seconds:
                 self.setup_seconds = now - self._last
             else:
                 self._seconds.append(now - self._last)
-            self._last, self.num_steps = now, self.num_steps + 1
+            self._last, self.logs = now, logs
+            place["step"] += 1
             self._bar.update()
-            if self.num_steps == max_steps:
+            if place["step"] == max_steps:
                 self.model.stop_training = True
+            ends_epoch = place["step"] % steps_per_epoch == 0  # saved once it is judged
+            if log and not ends_epoch and time.monotonic() - self._saved_at >= 60 * log.minutes:
+                self._save()
 
-        def on_epoch_end(self, epoch, logs=None):
-            self._bar.set_postfix({name: f"{value:.3f}" for name, value in (logs or {}).items()}, refresh=False)
+        def epoch_done(self, epoch, validation_accuracy, seconds):
+            """Notes an epoch that was trained and judged, and saves."""
+            figures = {name: float(value) for name, value in self.logs.items()}
+            row = {"epoch": epoch, **figures, "validation_accuracy": validation_accuracy, "seconds": seconds}
+            place["history"].append(row)
+            self._bar.set_postfix(
+                epoch=epoch, loss=f"{row['loss']:.3f}", validation=f"{validation_accuracy:.3f}", refresh=False
+            )
+            self._save()
 
-        def on_train_end(self, logs=None):
+        def close(self):
             self._bar.close()
+
+        def _save(self):
+            if log.writes:
+                checkpoint.save(log.path, self.model, place)
+            self._saved_at = time.monotonic()
 
         @property
         def step_seconds(self):

@@ -1,0 +1,126 @@
+"""On what a network is trained: TensorFlow's distribution strategies, and Keras's mixed precision."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import typing
+
+from nas_tf.flags import knob
+from nas_tf.quiet import quiet
+from nas_tf.trial import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """The knobs. A step's images are shared out among the devices; batch normalisation sees all of them together."""
+
+    distribution: typing.Literal["none", "mirrored", "multi_worker", "tpu"] = knob(
+        "none",
+        "mirrored: all GPUs of this machine; multi_worker: several machines, each told of all by TF_CONFIG; tpu: the "
+        "TPU of this host, or the one that TPU_NAME names.",
+    )
+    virtual_cpu_devices: int = knob(
+        0, "With --distribution=mirrored: share the work among so many virtual CPU devices, to try it without GPUs."
+    )
+    precision: typing.Literal["float32", "mixed_bfloat16", "mixed_float16"] = knob(
+        "float32", "Numbers that layers compute in while training; weights, and what ships, are float32."
+    )
+
+    def __post_init__(self):
+        if self.virtual_cpu_devices < 0 or (self.virtual_cpu_devices and self.distribution != "mirrored"):
+            raise UserError(
+                "Expected --virtual_cpu_devices of 0, or of 1 or more with --distribution=mirrored. Received: "
+                f"--virtual_cpu_devices={self.virtual_cpu_devices} --distribution={self.distribution}"
+            )
+
+    def start(self):
+        """Takes hold of the devices, which TensorFlow wants to be done before anything is computed.
+
+        Raises:
+            UserError: there are no such devices.
+        """
+        if self.distribution != "none":
+            _strategy(self)
+
+    @contextlib.contextmanager
+    def scope(self):
+        """Inside it, networks are built and trained on these devices, in this precision; gives the number of devices.
+
+        Raises:
+            UserError: there are no such devices.
+        """
+        import keras
+
+        earlier = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self.precision)
+        try:
+            if self.distribution == "none":
+                yield 1
+            else:
+                strategy = _strategy(self)
+                with strategy.scope():
+                    yield strategy.num_replicas_in_sync
+        finally:
+            keras.config.set_dtype_policy(earlier)
+
+    @property
+    def is_chief(self):
+        """bool: whether this process writes the files; one of several machines does."""
+        if self.distribution != "multi_worker":
+            return True
+        task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {})
+        return task.get("type", "worker") == "chief" or (task.get("index", 0) == 0 and "chief" not in _cluster())
+
+
+@functools.cache
+def _strategy(machine):
+    """The `tf.distribute.Strategy` of a `Machine`; there is one in a process."""
+    # Looked up without importing Keras, which would compute something with TensorFlow's default devices.
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        raise UserError(
+            f"--distribution={machine.distribution} needs Keras on TensorFlow. Received: KERAS_BACKEND={backend}"
+        )
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with quiet():
+        import tensorflow as tf
+    try:
+        if machine.distribution == "mirrored":
+            return tf.distribute.MirroredStrategy(_virtual_devices(machine.virtual_cpu_devices))
+        if machine.distribution == "multi_worker":
+            if "TF_CONFIG" not in os.environ:
+                raise ValueError("TF_CONFIG, which names all machines, is not set")
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(os.environ.get("TPU_NAME", "local"))
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    except (ValueError, RuntimeError, KeyError, ImportError, tf.errors.OpError) as error:
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"--distribution={machine.distribution} found no devices to use: {first_line}") from error
+
+
+def _virtual_devices(count):
+    """list of str: so many virtual CPU devices, made here; None, for all GPUs, where `count` is 0."""
+    import tensorflow as tf
+
+    if count == 0:
+        return None
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+    return [f"CPU:{i}" for i in range(count)]
+
+
+def synchronize(model, on):
+    """Lets the batch normalisations of `model` take their statistics over all devices, or each over its own."""
+    import keras
+
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = on
+
+
+def _cluster():
+    return json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {})
