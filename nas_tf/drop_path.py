@@ -49,7 +49,7 @@ class DropPath(keras.layers.Layer):
     """
 
     def __init__(self, keep, seed=None, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # under mixed precision, progress stays float32
         check_keep(keep)
         self.keep, self.seed = float(keep), seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -65,7 +65,7 @@ class DropPath(keras.layers.Layer):
 
     def compute_output_spec(self, inputs, training=False):
         path = inputs[0] if isinstance(inputs, (list, tuple)) else inputs
-        return keras.KerasTensor(path.shape, dtype=self.compute_dtype)
+        return keras.KerasTensor(path.shape, dtype=path.dtype)
 
     def get_config(self):
         return {**super().get_config(), "keep": self.keep, "seed": self.seed}

@@ -68,8 +68,11 @@ def train_network(
         trained = train(model, dataset, recipe, seed=seed, progress="training the network to ship", log=log)
     if train_scale != scale or machine != Machine():
         source, model = model, build(scale)
-        for layer in model.layers:
-            layer.set_weights(source.get_layer(layer.name).get_weights())
+        if train_scale == scale:
+            model.set_weights(source.get_weights())
+        for layer in model.layers if train_scale != scale else ():
+            if layer.weights:
+                layer.set_weights(source.get_layer(layer.name).get_weights())
     accuracy = {"validation": trained.accuracy}
     if reads_test:
         accuracy["test"] = evaluate(model, dataset.test(), recipe.batch_size)
