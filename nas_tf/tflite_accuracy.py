@@ -4,14 +4,14 @@ import os
 
 import numpy as np
 
-from nas_tf.quiet import progress_bar
+from nas_tf.quiet import progress_bar, quiet
 from nas_tf.trial import UserError
 
 _READ_AT_ONCE = 32  # images; the file keeps its own batch size
 
 
 def accuracy(path, split, progress=None):
-    """float in [0, 1]: how often the file's most probable class is the label, over all of an `Images` or a `Stream`.
+    """float in [0, 1]: how often the file's most probable class is the label, over an `Images` or a `Stream`.
 
     Images are scaled to [-1, 1] as everywhere here and quantised by the file's own scale and zero point where its
     input is of integers. LiteRT runs it in this process, on all cores; `progress` names a progress bar.
@@ -24,8 +24,9 @@ def accuracy(path, split, progress=None):
 
     if split.num_examples == 0:
         raise UserError(f"Expected images to run {os.fspath(path)} on. Received: an empty split")
-    interpreter = Interpreter(os.fspath(path), num_threads=os.cpu_count())
-    interpreter.allocate_tensors()
+    with quiet():
+        interpreter = Interpreter(os.fspath(path), num_threads=os.cpu_count())
+        interpreter.allocate_tensors()
     (given,), (wanted,) = interpreter.get_input_details(), interpreter.get_output_details()
     batch_size, num_right, num_seen = given["shape"][0], 0, 0
     bar = progress_bar(
@@ -51,7 +52,7 @@ def accuracy(path, split, progress=None):
 def _check(path, input_shape, output_shape, images, labels):
     if tuple(images.shape[1:]) != tuple(input_shape[1:]):
         raise UserError(
-            f"Expected images of {_size(input_shape)}, which {os.fspath(path)} takes. Received: {_size(images.shape)}"
+            f"Expected images of {_size(input_shape)}, as {os.fspath(path)} takes. Received: {_size(images.shape)}"
         )
     if labels.max() >= output_shape[-1]:
         raise UserError(

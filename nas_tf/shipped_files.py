@@ -1,0 +1,106 @@
+"""A trained network as the files that ship, each run on validation images and timed before it gets its name."""
+
+import pathlib
+
+from nas_tf import complexity, files_report, model_card
+from nas_tf._file_writer import MOST_LOST, TFLITE_FILES, FileWriter, network_id, read_json
+from nas_tf.devices import Meter
+from nas_tf.export import NUMBER_TYPES
+from nas_tf.files import check_writable, write_file
+from nas_tf.plugins import Part
+from nas_tf.trial import UserError
+
+__all__ = ["MOST_LOST", "NUMBER_TYPES", "TFLITE_FILES", "check_other_networks", "network_id", "write_files"]
+
+
+def write_files(
+    model, description, folder, *, dataset=None, device=None, number_types=NUMBER_TYPES, batch_size=1,
+    licence=model_card.LICENCE, say=print,
+):  # fmt: skip
+    """Writes what is missing of `model.keras`, the TFLite files (`TFLITE_FILES`), `saved_model/`, the model card
+    `README.md` (also inside the SavedModel), the picture `files.png` and `files.json`; list of records
+    (`nas_tf.files_report`), the Keras network's first, the SavedModel's last.
+
+    Every TFLite file has metadata and labels, is run on all validation images and timed on the device. One that
+    the converter or the device refuses, or that is more than `MOST_LOST` less accurate than the float32 file (than
+    Keras, where that is not asked for), has failed: its record says why, and what there is of it is named
+    `*.failed.tflite`. Records are kept in `files.json` as soon as they are whole: a second call makes only what it
+    lacks, or what was asked for otherwise.
+
+    Args:
+        model: the trained `keras.Model`: float32 [batch, size, size, 3] in [-1, 1] to class probabilities.
+        description: what `architecture.json` holds of it (`nas_tf.finish.describe`); may be `{}`.
+        dataset: `nas_tf.datasets.Dataset` of the network's size and classes; None: no accuracy, and no int8.
+        device: `nas_tf.plugins.Part` of `nas_tf.devices`, or None. Only a `Meter` times files.
+        number_types: of `NUMBER_TYPES`, the TFLite files to write, each fixed to `batch_size` images.
+        licence: text for the metadata and the card.
+        say: takes a line of text for each file made.
+
+    Raises:
+        UserError: the data set or the device does not fit, or there is nothing to calibrate an int8 file on.
+        EvaluationError: the device did not answer; the same call goes on from there.
+    """
+    _check_number_types(number_types, dataset)
+    folder = pathlib.Path(folder)
+    check_writable(folder)
+    description = {**_figures(model), **description}
+    meter = _make_meter(device, description)
+    try:
+        writer = FileWriter(model, description, folder, dataset, meter, batch_size, licence, say)
+        records = writer.write([name for name in NUMBER_TYPES if name in number_types])
+    finally:
+        if meter:
+            meter.close()
+    text = model_card.card(description, records, licence=licence, made_by=model_card.source())
+    for place in (folder, folder / "saved_model"):
+        write_file(place / "README.md", text)
+    files_report.draw_files(folder / "files.png", records, model_card.network_name(description))
+    return records
+
+
+def check_other_networks(folder, model, description):
+    """Raises `UserError` where `folder` holds files of another network than this one."""
+    folder = pathlib.Path(folder)
+    own, written = read_json(folder / "architecture.json"), read_json(folder / "files.json")
+    if own is not None and own == description:
+        return
+    names = ("model.keras", "saved_model", *TFLITE_FILES.values())
+    if own is None and written is None and not any((folder / name).exists() for name in names):
+        return
+    if own is not None or (written or {}).get("network") != network_id(model):
+        raise UserError(f"{folder} holds files of another network. Choose another --out_dir, or remove it")
+
+
+def _check_number_types(number_types, dataset):
+    if not number_types or set(number_types) - set(NUMBER_TYPES):
+        raise UserError(
+            f"Expected number types of {', '.join(NUMBER_TYPES)}. Received: {', '.join(number_types) or 'none'}"
+        )
+    if "int8" in number_types and dataset is None:
+        raise UserError(
+            "An int8 file is calibrated on training images. Expected a data set (--dataset), or no int8 among "
+            "--number_types. Received: no data set"
+        )
+
+
+def _make_meter(device_part, description):
+    """The `Meter` of a device's part, checked; None where there is no part, or it only estimates architectures."""
+    if device_part is None:
+        return None
+    space = scale = None
+    if "space" in description:
+        space_part = Part(**description["space"])
+        space, scale = space_part.space, space_part.module.Scale(**description["scale"])
+    device = device_part.module.make(device_part.config, space, scale)
+    if not isinstance(device, Meter):
+        return None
+    device.check()
+    return device
+
+
+def _figures(model):
+    try:
+        mult_adds = complexity.mult_adds(model)
+    except ValueError:
+        mult_adds = None  # of layers that are not counted
+    return {"num_params": complexity.num_params(model), "mult_adds": mult_adds}
