@@ -90,16 +90,17 @@ def to_saved_model(model, path, labels=(), card=""):
     import tensorflow as tf
 
     with quiet(), _replacing(path) as folder, tempfile.TemporaryDirectory() as scratch:
-        reusable, signatures = _reusable(model), _signatures(model)
-        reusable.serve = tf.function(lambda inputs: model(inputs, training=False), jit_compile=False)
+        reusable, head = _reusable(model), None
+        reusable.serve = tf.function(lambda inputs: reusable.__call__(inputs, training=False), jit_compile=False)
         reusable.serve.get_concrete_function(_images_spec(model, "inputs"))
-        if "image_feature_vector" in signatures:
-            reusable.feature_vector = _reusable(_features_and_head(model)[0])
+        if (split := _features_and_head(model)) is not None:
+            features, head = split
+            reusable.feature_vector = _reusable(features)
         if labels:
             file = pathlib.Path(scratch) / "labels.txt"
             file.write_text("".join(f"{label}\n" for label in labels))
             reusable.labels = tf.saved_model.Asset(str(file))
-        tf.saved_model.save(reusable, str(folder), signatures=signatures)
+        tf.saved_model.save(reusable, str(folder), signatures=_signatures(model, reusable, head))
         if card:
             write_file(folder / "README.md", card)
 
@@ -134,17 +135,21 @@ def _penalty(variable):
     return penalty
 
 
-def _signatures(model):
-    """dict of name to traced function, of what a SavedModel of `model` can be asked for."""
+def _signatures(model, reusable, head):
+    """dict of name to traced function, of what the SavedModel can be asked for; `head` is the last Dense layer, if
+    it has one."""
     import tensorflow as tf
 
-    split = _features_and_head(model)
+    def probabilities(inputs):
+        return reusable.__call__(inputs, training=False)
+
+    def features(images):
+        return reusable.feature_vector.__call__(2 * images - 1, training=False)
 
     def classification(images):
-        if split is None:
-            return {"probabilities": model(2 * images - 1, training=False)}
-        network, head = split
-        logits = tf.matmul(network(2 * images - 1, training=False), head.kernel)
+        if head is None:
+            return {"probabilities": probabilities(2 * images - 1)}
+        logits = tf.matmul(features(images), head.kernel)
         logits = logits + head.bias if head.use_bias else logits
         return {"default": logits, "probabilities": head.activation(logits)}
 
@@ -152,13 +157,11 @@ def _signatures(model):
         return tf.function(function, jit_compile=False).get_concrete_function(_images_spec(model, name))
 
     signatures = {
-        "serving_default": trace(lambda inputs: {"probabilities": model(inputs, training=False)}, "inputs"),
+        "serving_default": trace(lambda inputs: {"probabilities": probabilities(inputs)}, "inputs"),
         "image_classification": trace(classification, "images"),
     }
-    if split:
-        signatures["image_feature_vector"] = trace(
-            lambda images: {"default": split[0](2 * images - 1, training=False)}, "images"
-        )
+    if head is not None:
+        signatures["image_feature_vector"] = trace(lambda images: {"default": features(images)}, "images")
     return signatures
 
 
