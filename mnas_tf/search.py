@@ -8,6 +8,7 @@ same command on the same --run_dir goes on where it stopped.
 
 import dataclasses
 
+from mnas_tf.recipes import PLANS
 from nas_tf import command, run
 from nas_tf.flags import knob
 
@@ -36,6 +37,7 @@ FAMILY = command.Family(
     space_folder="mnas_tf.spaces",
     scales=scales,
     published="mnas_tf.published",
+    plans=PLANS,
     references=("mnasnet_a1", "mobilenet_v2", "nasnet_mobile"),
 )
 

@@ -3,7 +3,7 @@
 import dataclasses
 import typing
 
-from nas_tf import flags, run
+from nas_tf import flags, plugins, run
 from nas_tf.evaluation import Setup
 from nas_tf.plugins import Part
 from nas_tf.recipe import ProxyRecipe
@@ -16,8 +16,9 @@ class Family:
 
     `settings` extends `nas_tf.run.Settings` by the family's space and scales; `scales(settings, Scale, num_classes)`
     gives the proxy's and the deployment's. `published` is a module with `architecture(name)` and `build(name, scale)`,
-    `references` the networks of it that are measured beside a search. The values of `objective` and `proxy` are the
-    defaults of their flags.
+    `references` the networks of it that are measured beside a search. `plans` are recipes by name
+    (`nas_tf.recipe.Plan`), for networks that ship. The values of `objective` and `proxy` are the defaults of their
+    flags.
     """
 
     settings: type
@@ -25,6 +26,7 @@ class Family:
     scales: typing.Callable
     published: str
     references: tuple[str, ...]
+    plans: dict
     objective: Objective = dataclasses.field(default_factory=Objective)
     proxy: ProxyRecipe = dataclasses.field(default_factory=ProxyRecipe)
 
@@ -48,6 +50,11 @@ def search(family, settings, objective=None, limits=None, proxy=None, parts=None
         nas_tf.trial.UserError: something that the caller has to mend.
         nas_tf.trial.EvaluationError: the world broke in mid-run; the same call goes on from there.
     """
+    return run.run(make_request(family, settings, objective, limits, proxy, parts), say)
+
+
+def make_request(family, settings, objective=None, limits=None, proxy=None, parts=None):
+    """The `nas_tf.run.Request` of a search's settings. Arguments: `search`."""
     chosen = {
         folder: Part(folder, name, (parts or {}).get(name, {})) for folder, name in family.folders(settings).items()
     }
@@ -69,7 +76,34 @@ def search(family, settings, objective=None, limits=None, proxy=None, parts=None
     )
     references = tuple(dict.fromkeys((*family.references, objective.target_latency_of)))
     algorithm = chosen["nas_tf.algorithms"]
-    return run.run(run.Request(settings, objective, limits, proxy, setup, algorithm, references), say)
+    return run.Request(settings, objective, limits, proxy, setup, algorithm, references)
+
+
+def remade_request(family, values, **changes):
+    """The `nas_tf.run.Request` of a run whose `Request.flags()` were `values`, with other settings in `changes`.
+
+    Raises:
+        UserError: a part or a setting is none any more.
+    """
+    settings = _instance(family.settings, {**values, **changes})
+    parts = {name: _part_settings(folder, name, values) for folder, name in family.folders(settings).items()}
+    return make_request(
+        family, settings, _instance(Objective, values), _instance(Limits, values), _instance(ProxyRecipe, values), parts
+    )
+
+
+def _instance(config_type, values):
+    known = {field.name: values[field.name] for field in dataclasses.fields(config_type) if field.name in values}
+    return config_type(**known)
+
+
+def _part_settings(folder, name, values):
+    """dict: a part's settings, as `Part.flags` wrote them into a run's flags."""
+    module = plugins.load(folder, name)
+    fields = dataclasses.fields(getattr(module, "SPACE", None) or module.Config)
+    flag_of = {field.name: flags.flag_name(field, f"{name}_") for field in fields}
+    listed = {setting: values[flag] for setting, flag in flag_of.items() if flag in values}
+    return {setting: tuple(value) if isinstance(value, list) else value for setting, value in listed.items()}
 
 
 def cli(family, usage):

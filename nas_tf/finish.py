@@ -4,14 +4,12 @@ import dataclasses
 import json
 import pathlib
 
-from nas_tf.devices import Meter
 from nas_tf.distribution import Machine, synchronize
 from nas_tf.export import to_keras, to_saved_model, to_tflite
 from nas_tf.files import write_file
-from nas_tf.plugins import Part
 from nas_tf.quiet import import_keras, quiet
 from nas_tf.training import evaluate, train
-from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
+from nas_tf.trial import UserError
 
 INPUT = "float32 RGB in [-1, 1]: pixel / 127.5 - 1"
 
@@ -45,14 +43,15 @@ def best_network(request, space, best, folder):
 
 
 def train_network(
-    build, scale, dataset, recipe, seed, train_scale=None, *, machine=None, log=None, start=None, reads_test=True
-):
-    """`(keras.Model, dict)`: the network `build(scale)` after `recipe` (None: with its initial weights), and how it came
-    to them.
+    build, scale, dataset, recipe, seed, train_scale=None, *, machine=None, log=None, start=None, reads_test=True,
+    progress="training the network to ship",
+):  # fmt: skip
+    """`(keras.Model, dict)`: the network `build(scale)` after `recipe` (None: with its initial weights), and how it
+    came to them.
 
     Where a network is trained with what it ships without, such as an auxiliary head, `train_scale` has that: the
-    weights are then carried over, layer by layer, to the network at `scale`. `machine` is what it is trained on, `log` a
-    `nas_tf.training.Log`; `start(model)` may put weights into it first, and says which. Validation and, unless
+    weights are then carried over, layer by layer, to the network at `scale`. `machine` is what it is trained on, `log`
+    a `nas_tf.training.Log`; `start(model)` may put weights into it first, and says which. Validation and, unless
     `reads_test` is False, test accuracy are read once, after training.
     """
     keras = import_keras()
@@ -65,7 +64,7 @@ def train_network(
         if recipe is None:
             return model, {"weights": f"untrained ({begun})", "accuracy": {}}
         synchronize(model, num_devices > 1)
-        trained = train(model, dataset, recipe, seed=seed, progress="training the network to ship", log=log)
+        trained = train(model, dataset, recipe, seed=seed, progress=progress, log=log)
     if train_scale != scale or machine != Machine():
         source, model = model, build(scale)
         if train_scale == scale:
@@ -83,30 +82,6 @@ def train_network(
         "accuracy": accuracy,
         "history": list(trained.history),
     }
-
-
-def export_network(network_dir, out_dir, batch_size, device_part):
-    """`(pathlib.Path, float)`: the TFLite file made of a trained network's folder, beside a new SavedModel, and its
-    latency in milliseconds on the device.
-
-    Raises:
-        UserError: the folder is none, or the device cannot answer.
-        EvaluationError: the network was refused by the converter or the device.
-    """
-    model, description = read_network(network_dir)
-    space_part = Part(**description["space"])
-    scale = space_part.module.Scale(**description["scale"])
-    device = device_part.module.make(device_part.config, space_part.space, scale)
-    device.check()
-    path = pathlib.Path(out_dir or network_dir) / "model.tflite"
-    try:
-        to_tflite(model, path, batch_size)
-        to_saved_model(model, path.parent / "saved_model")
-        if isinstance(device, Meter):
-            return path, device.measure(path).latency_ms
-    except InfeasibleArchitecture as error:
-        raise EvaluationError(str(error)) from error
-    return path, device.estimate([space_part.space.architecture(description["architecture"])])[0]
 
 
 def read_description(path):
@@ -143,7 +118,7 @@ def write_network(folder, model, description, space, number_type="float32", cali
     (folder / "architecture.json").unlink(missing_ok=True)
     to_keras(model, folder / "model.keras")
     to_tflite(model, folder / "model.tflite", 1, number_type, calibration)
-    to_saved_model(model, folder / "saved_model")
+    to_saved_model(model, folder / "saved_model", description.get("class_names", ()))
     space.draw(space.architecture(description["architecture"]), folder)
     description = {**description, "tflite_number_type": number_type}
     write_file(folder / "architecture.json", json.dumps(description, indent=2) + "\n")
@@ -164,10 +139,19 @@ def read_network(folder):
         description = json.loads((folder / "architecture.json").read_text())
     except ValueError as error:
         raise UserError(f"{folder / 'architecture.json'} is damaged: {error}") from error
+    return read_keras(folder / "model.keras"), description
+
+
+def read_keras(path):
+    """The `keras.Model` in a `.keras` file.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
     keras = import_keras()
     try:
         with quiet():
-            return keras.saving.load_model(folder / "model.keras", compile=False), description
+            return keras.saving.load_model(path, compile=False)
     except Exception as error:  # h5py, zipfile and Keras each raise their own kinds
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"{folder / 'model.keras'} is damaged: {first_line}") from error
+        raise UserError(f"{path} is missing or damaged: {first_line}") from error

@@ -19,8 +19,8 @@ class Recipe:
     it: `cosine` falls to 0, `exponential` multiplies by `decay_rate` every `decay_epochs`, counted from the start.
 
     `weight_decay` is, by `weight_decay_form`, `decoupled` (Keras's: weights shrink by learning rate x weight_decay a
-    step) or `l2` (the gradient of weight_decay / 2 x weight^2 is added to the loss's, as in the papers' code). It spares
-    batch normalisation, and biases unless `decay_biases`. `gradient_clip_norm` bounds the norm of all gradients
+    step) or `l2` (the gradient of weight_decay / 2 x weight^2 is added to the loss's, as in the papers' code). Batch
+    normalisation is spared, and biases unless `decay_biases`. `gradient_clip_norm` bounds the norm of all gradients
     together; 0: none. `ema_decay` > 0 keeps moving averages of the weights and of the moving statistics
     (`nas_tf.optimizers`), which the network is judged by and ends with.
 
@@ -133,6 +133,15 @@ class Plan:
     recipe: Recipe
     scale: dict = dataclasses.field(default_factory=dict)
     train_scale: dict = dataclasses.field(default_factory=dict)
+
+    def scales(self, scale):
+        """A family's `Scale` with what belongs to this plan: for the network that ships, and for its training."""
+        fields = {field.name for field in dataclasses.fields(scale)}
+        ships = dataclasses.replace(scale, **{name: self.scale[name] for name in fields & self.scale.keys()})
+        training = {name: self.train_scale[name] for name in fields & self.train_scale.keys()}
+        if "auxiliary_head" in fields:
+            training["auxiliary_head"] = self.recipe.auxiliary_weight > 0
+        return ships, dataclasses.replace(ships, **training)
 
 
 # For data of one's own: neither is published. Few steps, so that batch normalisation has to forget fast.

@@ -147,11 +147,11 @@ class Records:
         details = [json.loads(row["details"]) for row in rows]
         return {each["network"]: _cost(each) for each in details}
 
-    def add_test_accuracy(self, architecture, accuracy, details):
-        """Records the one reading of the test split: the finally trained network's."""
-        details = {**details, "architecture": str(architecture), "split": "test"}
+    def add_full_accuracy(self, trial_id, architecture, split, accuracy, details):
+        """Records the accuracy on a split of a trial's network that was trained to ship."""
+        details = {**details, "architecture": str(architecture), "split": split}
         with self.transaction() as db:
-            self._measure(db, None, "accuracy", "full training", None, accuracy, details)
+            self._measure(db, trial_id, "accuracy", "full training", None, accuracy, details)
 
     def add_finished(self, trial, architecture, device_id):
         """Records a trial of another run with its measurement and its reward here."""
@@ -177,7 +177,7 @@ class Records:
 
     def trials(self):
         """list[nas_tf.trial.Trial] in order of id."""
-        accuracies = {row["trial_id"]: row for row in self._of_trials("kind = 'accuracy'")}
+        accuracies = {row["trial_id"]: row for row in self._of_trials("judge = 'proxy'")}
         costs = {row["trial_id"]: _cost(json.loads(row["details"])) for row in self._of_trials("kind != 'accuracy'")}
         trials = []
         for row in self._db.execute("SELECT * FROM trials ORDER BY id"):
@@ -196,7 +196,7 @@ class Records:
         known = {}
         query = (
             "SELECT m.* FROM measurements m JOIN trials t ON t.id = m.trial_id WHERE t.fingerprint = ? "
-            "ORDER BY m.trial_id"
+            "AND m.judge != 'full training' ORDER BY m.trial_id"
         )
         for row in self._db.execute(query, (fingerprint,)):
             details = json.loads(row["details"])

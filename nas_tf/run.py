@@ -294,7 +294,7 @@ def _results(request, records, space, folder, reward, references, device, say):
     network = finish.best_network(request, space, best, folder.best)
     test_accuracy = network["accuracy"].get("test")
     if test_accuracy is not None:
-        records.add_test_accuracy(space.decode(best.tokens), test_accuracy, {"trial": best.id})
+        records.add_full_accuracy(best.id, space.decode(best.tokens), "test", test_accuracy, {})
     say(f"{folder.best}: trial {best.id}, {network['weights']}"
         + (f", accuracy {test_accuracy:.4f} on the test split" if test_accuracy is not None else ""))  # fmt: skip
     return dataclasses.replace(result, test_accuracy=test_accuracy)

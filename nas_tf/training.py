@@ -44,9 +44,9 @@ def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=
     """Trains `child` on `dataset.train()` in place and gives its accuracy on `dataset.validation()` as `Trained`.
 
     `child` maps float32 [batch, size, size, 3] in [-1, 1] to class probabilities; images are rescaled and augmented on
-    the way to it. A second output is an auxiliary head's, with a loss of its own, weighted by the recipe. `seed` decides
-    the order of images; `max_steps` ends training early, for a rehearsal; `progress` names a progress bar; `log` is a
-    `Log`.
+    the way to it. A second output is an auxiliary head's, with a loss of its own, weighted by the recipe. `seed`
+    decides the order of images; `max_steps` ends training early, for a rehearsal; `progress` names a progress bar;
+    `log` is a `Log`.
 
     Raises:
         InfeasibleArchitecture: the loss is no longer finite, or the child does not fit into memory.

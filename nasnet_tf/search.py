@@ -14,6 +14,7 @@ from nas_tf import command, run
 from nas_tf.flags import knob
 from nas_tf.recipe import ProxyRecipe
 from nas_tf.rewards import Objective
+from nasnet_tf.recipes import PLANS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,7 @@ FAMILY = command.Family(
     space_folder="nasnet_tf.spaces",
     scales=scales,
     published="nasnet_tf.published",
+    plans=PLANS,
     references=("nasnet_a", "mobilenet_v2"),
     objective=Objective(reward="accuracy", target_latency_of="nasnet_a"),
     proxy=ProxyRecipe(proxy_learning_rate=0.025),

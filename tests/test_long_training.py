@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
@@ -26,7 +27,8 @@ class Pictures:
     def train(self):
         rng = np.random.default_rng(0)
         labels = rng.integers(0, 2, 40).astype(np.int32)
-        return Images((rng.integers(0, 128, (40, 8, 8, 3)) + 100 * labels[:, None, None, None]).astype(np.uint8), labels)
+        images = rng.integers(0, 128, (40, 8, 8, 3)) + 100 * labels[:, None, None, None]
+        return Images(images.astype(np.uint8), labels)
 
     validation = test = train
 
@@ -85,14 +87,14 @@ def test_a_training_that_was_stopped_ends_as_if_it_had_not(tmp_path, monkeypatch
 
 def test_checkpoints_that_are_no_help(tmp_path):
     log = Log(tmp_path / "checkpoint.npz", asked={"epochs": 3})
-    model, _ = trained(log)
+    trained(log)
     content = log.path.read_bytes()
     for damaged in (content[: len(content) // 2], b"", content[:2000] + b"\0" * 64 + content[2064:]):
         log.path.write_bytes(damaged)
-        with pytest.raises(UserError, match="no whole checkpoint.*Remove it to begin anew"):
+        with pytest.raises(UserError, match=r"no whole checkpoint.*Remove it to begin anew"):
             trained(log)
     log.path.write_bytes(content)
-    with pytest.raises(UserError, match="expected epochs=3. Received: 4"):
+    with pytest.raises(UserError, match=r"expected epochs=3\. Received: 4"):
         trained(Log(log.path, asked={"epochs": 4}))
     inputs = keras.Input((8, 8, 3))
     other = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(inputs)))
@@ -101,8 +103,8 @@ def test_checkpoints_that_are_no_help(tmp_path):
 
 
 def test_mixed_precision_trains_what_ships_in_float32():
-    model, outcome = train_network(network, None, Pictures(), RECIPE, 0, machine=Machine(precision="mixed_bfloat16"),
-                                   reads_test=False)  # fmt: skip
+    model, outcome = train_network(network, types.SimpleNamespace(image_size=8), Pictures(), RECIPE, 0,
+                                   machine=Machine(precision="mixed_bfloat16"), reads_test=False)  # fmt: skip
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
     assert outcome["accuracy"]["validation"] > 0.5 and "test" not in outcome["accuracy"]
     assert keras.config.dtype_policy().name == "float32"

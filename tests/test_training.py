@@ -8,8 +8,8 @@ import pytest
 
 from nas_tf.datasets import Images
 from nas_tf.finish import train_network
-from nas_tf.recipe import Recipe
 from nas_tf.input_pipeline import with_input_pipeline
+from nas_tf.recipe import Recipe
 from nas_tf.training import _loss, accuracy, train
 from nas_tf.trial import UserError
 from nasnet_tf.recipes import PLANS
@@ -96,7 +96,8 @@ def test_the_loss_of_two_heads():
 
 def test_cutout_greys_a_square_while_training():
     inputs = keras.Input((16, 16, 3))
-    model = with_input_pipeline(keras.Model(inputs, keras.layers.Identity()(inputs)), "none", Recipe(1, cutout_fraction=0.5))
+    identity = keras.Model(inputs, keras.layers.Identity()(inputs))
+    model = with_input_pipeline(identity, "none", Recipe(1, cutout_fraction=0.5))
     white = np.full((32, 16, 16, 3), 255, np.uint8)
     grey = np.asarray(model(white, training=True))[:, 0, ..., 0] == 0
     # Edges at fractions of a pixel: 8 of 16, give or take a row and a column.

@@ -43,7 +43,7 @@ class Stream:
 
 
 def indexed_batches(read, num_examples, batch_size, order, skip, workers=1):
-    """A `keras.utils.PyDataset` of what `read(int [batch])` gives for the images' indices, in Keras's worker threads."""
+    """A `keras.utils.PyDataset` of what `read(int [batch])` gives for images' indices, in Keras's worker threads."""
     import keras
 
     indices = np.arange(num_examples) if order is None else np.random.default_rng(order).permutation(num_examples)
