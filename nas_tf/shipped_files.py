@@ -10,7 +10,7 @@ from nas_tf.files import check_writable, write_file
 from nas_tf.plugins import Part
 from nas_tf.trial import UserError
 
-__all__ = ["MOST_LOST", "NUMBER_TYPES", "TFLITE_FILES", "check_other_networks", "network_id", "write_files"]
+__all__ = ["MOST_LOST", "TFLITE_FILES", "check_other_networks", "make_device", "write_files"]
 
 
 def write_files(
@@ -44,13 +44,14 @@ def write_files(
     folder = pathlib.Path(folder)
     check_writable(folder)
     description = {**_figures(model), **description}
-    meter = _make_meter(device, description)
+    timer = device and make_device(device, description)
+    meter = timer if isinstance(timer, Meter) else None
     try:
         writer = FileWriter(model, description, folder, dataset, meter, batch_size, licence, say)
         records = writer.write([name for name in NUMBER_TYPES if name in number_types])
     finally:
-        if meter:
-            meter.close()
+        if timer:
+            timer.close()
     text = model_card.card(description, records, licence=licence, made_by=model_card.source())
     for place in (folder, folder / "saved_model"):
         write_file(place / "README.md", text)
@@ -83,17 +84,13 @@ def _check_number_types(number_types, dataset):
         )
 
 
-def _make_meter(device_part, description):
-    """The `Meter` of a device's part, checked; None where there is no part, or it only estimates architectures."""
-    if device_part is None:
-        return None
+def make_device(device_part, description):
+    """The `nas_tf.devices.Device` of a part, checked, for the network that `description` describes."""
     space = scale = None
     if "space" in description:
         space_part = Part(**description["space"])
         space, scale = space_part.space, space_part.module.Scale(**description["scale"])
     device = device_part.module.make(device_part.config, space, scale)
-    if not isinstance(device, Meter):
-        return None
     device.check()
     return device
 
