@@ -92,7 +92,8 @@ def test_every_file_is_run_timed_and_recorded_once(model, make_data, device, tmp
         record for record in records if record["number_type"] != "float16"
     ]
     # What was asked for otherwise is made anew, and of other weights all.
-    shipped_files.write_files(model, description, folder, **{**arguments, "number_types": ["int8"], "batch_size": 2})
+    other = {**arguments, "number_types": ["int8"], "batch_size": 2}
+    shipped_files.write_files(model, description, folder, **other)
     assert len(timed(tmp_path)) == 6
     model.layers[-1].bias.assign_add([1e-7] * 3)
     shipped_files.write_files(model, description, folder, **{**arguments, "number_types": ["float32"]})
@@ -103,7 +104,7 @@ def test_every_file_is_run_timed_and_recorded_once(model, make_data, device, tmp
 
 def test_an_int8_file_that_lost_too_much_is_kept_apart(make_data, device, tmp_path):
     model, folder = shipping.quantises_badly(), tmp_path / "files"
-    records = shipped_files.write_files(model, {}, folder, dataset=make_data(), device=device(), say=lambda line: None)
+    records = shipped_files.write_files(model, {}, folder, dataset=make_data(), device=device(), say=[].append)
     assert names(folder) == ALL - {"model_int8.tflite"} | {"model_int8.failed.tflite"} | BESIDE
     (failed,) = [record for record in records if record["failure"]]
     assert failed["file"] == "model_int8.failed.tflite" and failed["latency_ms"] > 0
@@ -176,7 +177,8 @@ def test_accuracy_of_a_file(model, make_data, tmp_path):
     expected = evaluate(model, split)
     assert accuracy(tmp_path / "one.tflite", split) == pytest.approx(expected, abs=1e-6)
     assert accuracy(tmp_path / "four.tflite", split) == pytest.approx(expected, abs=1e-6)
-    assert accuracy(tmp_path / "one.tflite", make_data(streams=True).validation()) == pytest.approx(expected, abs=1e-6)
+    stream = make_data(streams=True).validation()
+    assert accuracy(tmp_path / "one.tflite", stream) == pytest.approx(expected, abs=1e-6)
     other = Images(np.zeros((2, 8, 8, 3), "uint8"), np.zeros(2, "int32"))
     with pytest.raises(UserError, match="Expected images of 12 x 12 x 3"):
         accuracy(tmp_path / "one.tflite", other)
