@@ -101,8 +101,8 @@ def trained(dataset):
 
 
 def quantises_badly():
-    """A network of 12 x 12 that tells the toy classes apart in channels beside which one of thousands of times their
-    size runs along: one int8 scale for all of them has no step left for what matters."""
+    """A network of 12 x 12 that tells the toy classes apart in channels beside which one of thousands of times
+    their size runs along: one int8 scale for all of them has no step left for what matters."""
     import keras
 
     inputs = keras.Input((12, 12, 3))
