@@ -120,7 +120,7 @@ def _draw(path, rows, device):
     axes.set_ylabel("validation accuracy (%)")
     axes.set_title(device, fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(fontsize=8, loc="best")
     FigureCanvasAgg(figure)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=130, bbox_inches="tight")

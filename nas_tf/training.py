@@ -61,17 +61,7 @@ def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=
     steps_per_epoch = math.ceil(train_split.num_examples / recipe.batch_size)
     steps = recipe.epochs * steps_per_epoch
     set_total_steps(child, steps)
-    model = with_input_pipeline(child, dataset.augmentation, recipe)
-    auxiliary_weights = [recipe.auxiliary_weight] * (len(child.outputs) - 1)
-    optimizer = recipe.make_optimizer(steps, _moving_statistics(model))
-    model.compile(
-        optimizer=optimizer,
-        loss=_loss(dataset.num_classes, auxiliary_weights, recipe.label_smoothing),
-        metrics=[accuracy],
-        jit_compile="auto" if _has_accelerator() else False,
-    )
-    # Metrics and optimizer variables that come into being inside the first training step cost a second tracing.
-    model.optimizer.build(model.trainable_variables)
+    model, optimizer = compiled(child, dataset.augmentation, dataset.num_classes, recipe, steps)
     place = _restored(log, model)
     clock = _step_clock(max_steps, steps_per_epoch, recipe.epochs, place, progress, log)
     try:
@@ -109,6 +99,23 @@ def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=
         reached = _evaluate(model, validation, recipe.batch_size, steps=1 if max_steps else None)
     seconds = time.perf_counter() - begin
     return Trained(reached, seconds, clock.setup_seconds, clock.step_seconds, steps, tuple(place["history"]))
+
+
+def compiled(child, augmentation, num_classes, recipe, steps):
+    """`(keras.Model, keras.optimizers.Optimizer)`: `child` behind its input pipeline, ready for `steps` steps of
+    `fit`, and the recipe's optimizer, which `model.optimizer` may hold inside another that scales the loss."""
+    model = with_input_pipeline(child, augmentation, recipe)
+    auxiliary_weights = [recipe.auxiliary_weight] * (len(child.outputs) - 1)
+    optimizer = recipe.make_optimizer(steps, _moving_statistics(model))
+    model.compile(
+        optimizer=optimizer,
+        loss=_loss(num_classes, auxiliary_weights, recipe.label_smoothing),
+        metrics=[accuracy],
+        jit_compile="auto" if _has_accelerator() else False,
+    )
+    # Metrics and optimizer variables that come into being inside the first training step cost a second tracing.
+    model.optimizer.build(model.trainable_variables)
+    return model, optimizer
 
 
 def evaluate(child, split, batch_size=64):
