@@ -42,7 +42,8 @@ def test_a_card_says_what_was_measured_where_and_when():
         "3.250 ms (median of 50 runs ± 0.125)",
         "android Pixel 9; tool 2.1; threads: 4; 2026-11-24T10:00:00+00:00",
         "**FAILED, do not ship**: `model_int8.failed.tflite`: 40 points lost", "pixel / 127.5 - 1",
-        'hub.load("saved_model")', "hub.KerasLayer", "TFSMLayer", 'Interpreter("model.tflite")', "## Licence\n\nCC0", "commit abc",
+        'hub.load("saved_model")', "hub.KerasLayer", "TFSMLayer", 'Interpreter("model.tflite")',
+        "## Licence\n\nCC0", "commit abc",
     ):  # fmt: skip
         assert words in text, words
     (line,) = [line for line in text.splitlines() if line.startswith("| `model.keras` | float32")]
