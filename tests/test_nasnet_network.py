@@ -147,12 +147,12 @@ def test_filters_double_and_the_stem_has_a_quarter_and_half():
 
 
 def test_factorized_reduction_reads_even_and_odd_pixels():
-    from nas_tf.blocks import BatchNorm
+    from nas_tf.blocks import Style
     from nasnet_tf.spaces._operations import State, factorized_reduction
 
     for size in (1, 2, 5, 6):
         inputs = keras.Input((size, size, 1))
-        model = keras.Model(inputs, factorized_reduction(State(inputs, "x"), 2, "halved", BatchNorm()))
+        model = keras.Model(inputs, factorized_reduction(State(inputs, "x", Style()), 2, "halved"))
         for number in (1, 2):
             model.get_layer(f"halved_{number}_conv").set_weights([np.ones((1, 1, 1, 1))])
         pixels = np.arange(1.0, size * size + 1, dtype="float32").reshape(1, size, size, 1)
@@ -165,12 +165,12 @@ def test_factorized_reduction_reads_even_and_odd_pixels():
 def test_a_dilated_convolution_with_a_stride_is_one_without_that_is_thinned():
     import tensorflow as tf
 
-    from nas_tf.blocks import BatchNorm
+    from nas_tf.blocks import Style
     from nasnet_tf.spaces._operations import State, apply
 
     for size in (7, 8):
         inputs = keras.Input((size, size, 3))
-        model = keras.Model(inputs, apply("dil_conv_3x3", State(inputs, "x"), 4, 2, "dil", BatchNorm()))
+        model = keras.Model(inputs, apply("dil_conv_3x3", State(inputs, "x", Style()), 4, 2, "dil"))
         pixels = np.abs(images(1, size))
         kernel = model.get_layer("dil_conv").get_weights()[0]
         full = tf.nn.conv2d(pixels, kernel, 1, "SAME", dilations=2)

@@ -20,10 +20,10 @@ def main():
     keras = import_keras()
     keras.utils.set_random_seed(0)
     inputs = keras.Input((96, 96, 3), name="image")
-    norm = nn.BatchNorm()
-    x = nn.conv_bn(inputs, 24, 3, "stem", norm, strides=2)
+    style = nn.Style()
+    x = nn.conv_bn(inputs, 24, 3, "stem", style, strides=2)
     for number in range(1, 5):
-        y = nn.mbconv(x, 24, 3 if number % 2 else 5, f"block{number}", norm, 1, 6, 6)
+        y = nn.mbconv(x, 24, 3 if number % 2 else 5, f"block{number}", style, 1, 6, 6)
         x = nn.identity_skip(y, x, f"block{number}")
     x = keras.layers.GlobalAveragePooling2D(name="mean")(x)
     size = to_tflite(keras.Model(inputs, keras.layers.Dense(10, activation="softmax", name="predictions")(x)), PATH)

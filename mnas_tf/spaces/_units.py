@@ -35,21 +35,21 @@ class NetworkUnit(Unit):
         from keras import layers
 
         inputs = x = keras.Input((self.size, self.size, self.inputs), name="input")
-        norm = nn.BatchNorm()
+        style = nn.Style()
         if self.kind in ("stem", "head"):
-            x = nn.conv_bn(x, self.filters, self.kernel_size, self.kind, norm, self.strides)
+            x = nn.conv_bn(x, self.filters, self.kernel_size, self.kind, style, self.strides)
         elif self.kind == "classifier":
             x = layers.GlobalAveragePooling2D()(x)
             x = layers.Dense(self.filters, activation="softmax")(x)
         elif self.kind == "conv":
-            x = nn.conv(x, self.filters, self.kernel_size, "conv", norm, self.strides, self.squeeze_filters)
+            x = nn.conv(x, self.filters, self.kernel_size, "conv", style, self.strides, self.squeeze_filters)
         elif self.kind in ("identity", "pool"):
             size = -(-self.size // self.strides)
             other = keras.Input((size, size, self.filters), name="other")
             skip = nn.pool_skip(other, x, "skip", self.strides) if self.kind == "pool" else layers.Add()([other, x])
             return keras.Model([inputs, other], skip)
         else:
-            x = nn.mbconv(x, self.filters, self.kernel_size, "layer", norm, self.strides, self.expansion_ratio,
+            x = nn.mbconv(x, self.filters, self.kernel_size, "layer", style, self.strides, self.expansion_ratio,
                           self.squeeze_filters)  # fmt: skip
         return keras.Model(inputs, x)
 
@@ -72,7 +72,8 @@ def unit_of_part(part, scale):
     kind, size, inputs, filters, kernel_size, strides, expansion_ratio, se_ratio = part
     built = scale.filters(inputs)
     return NetworkUnit(
-        kind, size, built, scale.filters(filters), kernel_size, strides, expansion_ratio, squeeze(se_ratio, built)
+        kind, size, built, scale.filters(filters), kernel_size, strides, expansion_ratio,
+        scale.squeeze_filters(se_ratio, built),
     )
 
 
@@ -86,8 +87,3 @@ def units_of_ends(stem_filters, last_filters, head_filters, size, scale):
         ),
         1,
     )
-
-
-def squeeze(se_ratio, built_inputs):
-    """int: channels of a layer's squeeze-and-excitation, 0 for none, of the channels it reads as built."""
-    return max(1, int(built_inputs * se_ratio)) if se_ratio else 0

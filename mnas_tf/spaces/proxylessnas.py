@@ -59,8 +59,8 @@ class PlacedUnit(Unit):
 
         block, scale = self.block, self.scale
         inputs = x = keras.Input((self.size, self.size, scale.filters(block.input_filters)), name="input")
-        norm = nn.BatchNorm()
-        x = nn.mbconv(x, scale.filters(block.filters), block.kernel_size, "layer", norm, block.strides,
+        style = nn.Style()
+        x = nn.mbconv(x, scale.filters(block.filters), block.kernel_size, "layer", style, block.strides,
                       block.expansion_ratio)  # fmt: skip
         return keras.Model(inputs, nn.identity_skip(x, inputs, "layer") if block.skip == "identity" else x)
 

@@ -1,6 +1,6 @@
 """From two cells and a scale to a Keras model."""
 
-from nas_tf.blocks import BatchNorm
+from nas_tf.blocks import Style
 from nasnet_tf.spaces import _operations as nn
 from nasnet_tf.spaces._cell import NUM_INPUTS
 
@@ -48,22 +48,26 @@ def classifier(x, scale, activation):
     x = layers.GlobalAveragePooling2D(name="mean")(x)
     if scale.dropout_rate:
         x = layers.Dropout(scale.dropout_rate, name="dropout")(x)
-    return layers.Dense(scale.num_classes, activation=activation, name="predictions")(x)
+    return layers.Dense(scale.num_classes, activation=activation, dtype="float32", name="predictions")(x)
 
 
 def auxiliary_head(x, scale):
     """Class scores float32 [batch, num_classes] at two thirds of the depth (NASNet's code, `_build_aux_head`)."""
     from keras import layers
 
-    norm = BatchNorm(scale.bn_momentum, scale.bn_epsilon)
+    style = _style(scale)
     window = min(5, *x.shape[1:3])
     x = layers.AveragePooling2D(window, strides=3, name="auxiliary_pool")(x)
-    x = nn.conv_bn(x, 128, 1, "auxiliary_1", norm)
-    x = layers.ReLU(name="auxiliary_1_relu")(x)
+    x = nn.conv_bn(x, 128, 1, "auxiliary_1", style)
+    x = style.relu(x, "auxiliary_1_relu")
     x = layers.Conv2D(768, x.shape[1:3], use_bias=False, kernel_initializer="he_normal", name="auxiliary_2_conv")(x)
-    x = layers.ReLU(name="auxiliary_2_relu")(norm(x, "auxiliary_2"))
+    x = style.relu(style.norm(x, "auxiliary_2"), "auxiliary_2_relu")
     x = layers.Flatten(name="auxiliary_flat")(x)
-    return layers.Dense(scale.num_classes, activation="softmax", name="auxiliary")(x)
+    return layers.Dense(scale.num_classes, activation="softmax", dtype="float32", name="auxiliary")(x)
+
+
+def _style(scale):
+    return Style(scale.bn_momentum, scale.bn_epsilon, scale.activation)
 
 
 class _Network:
@@ -73,7 +77,7 @@ class _Network:
         from keras import layers
 
         self._architecture, self._scale = architecture, scale
-        self._norm = BatchNorm(scale.bn_momentum, scale.bn_epsilon)
+        self._style = _style(scale)
         self._num_cells = 3 * scale.cells + (4 if scale.stem == "imagenet" else 2)
         self._cells_built = 0
         imagenet = scale.stem == "imagenet"
@@ -82,7 +86,7 @@ class _Network:
             strides=2 if imagenet else 1, padding="valid" if imagenet else "same", use_bias=False,
             kernel_initializer="he_normal", name="stem_conv",
         )(images)  # fmt: skip
-        self._outputs = [nn.State(self._norm(x, "stem"), "stem")]
+        self._outputs = [self._state(self._style.norm(x, "stem"), "stem")]
         self._skips_input = False
         self._progress = None
         if scale.drop_path_keep < 1 and scale.drop_path in ("v1", "v3"):
@@ -107,11 +111,11 @@ class _Network:
 
         self._cells_built += 1
         current = self.last
-        begin = nn.conv_bn(current.relu, filters, 1, f"{name}_begin", self._norm)
-        states = [nn.State(begin, f"{name}_begin"), self._previous(current, name, filters)]
+        begin = nn.conv_bn(current.relu, filters, 1, f"{name}_begin", self._style)
+        states = [self._state(begin, f"{name}_begin"), self._previous(current, name, filters)]
 
         def apply(operation, state, name):
-            return nn.apply(operation, states[state], filters, strides if state < NUM_INPUTS else 1, name, self._norm)
+            return nn.apply(operation, states[state], filters, strides if state < NUM_INPUTS else 1, name)
 
         for number, block in enumerate(cell.blocks, 1):
             each = f"{name}_block{number}"
@@ -122,13 +126,16 @@ class _Network:
             if block.combine == "add":
                 x = layers.Add(name=f"{each}_add")(results)
             else:
-                x = layers.ReLU(name=f"{each}_concat_relu")(layers.Concatenate(name=f"{each}_concat")(results))
-                x = nn.conv_bn(x, filters, 1, each, self._norm)
-            states.append(nn.State(x, each))
+                x = self._style.relu(layers.Concatenate(name=f"{each}_concat")(results), f"{each}_concat_relu")
+                x = nn.conv_bn(x, filters, 1, each, self._style)
+            states.append(self._state(x, each))
         gathered = [apply("identity", state, f"{name}_output{state}") for state in cell.output]
         if len(gathered) > 1:
             gathered = [layers.Concatenate(name=f"{name}_concat")(gathered)]
-        self._outputs.append(nn.State(gathered[0], name))
+        self._outputs.append(self._state(gathered[0], name))
+
+    def _state(self, tensor, name):
+        return nn.State(tensor, name, self._style)
 
     def _previous(self, current, name, filters):
         """State 1 of the next cell, which reads `current`."""
@@ -137,8 +144,8 @@ class _Network:
         previous = self._outputs[-3 if self._skips_input else -2]
         name = f"{name}_previous"
         if previous.tensor.shape[1:3] != current.tensor.shape[1:3]:
-            return nn.State(nn.factorized_reduction(previous, filters, name, self._norm), name)
-        return nn.State(nn.conv_bn(previous.relu, filters, 1, name, self._norm), name)
+            return self._state(nn.factorized_reduction(previous, filters, name), name)
+        return self._state(nn.conv_bn(previous.relu, filters, 1, name, self._style), name)
 
     def _drop(self, x, name):
         """`x` behind its drop path; the depth decides how often it is dropped in versions 2 and 3."""

@@ -9,16 +9,15 @@ from functools import partial
 
 
 class State:
-    """A tensor that several operations read, and what they share of it, which is made when first asked for."""
+    """A tensor that several operations read, and what they share of it, which is made when first asked for; `style` is
+    the network's `nas_tf.blocks.Style`."""
 
-    def __init__(self, tensor, name):
-        self.tensor, self.name, self._made = tensor, name, {}
+    def __init__(self, tensor, name, style):
+        self.tensor, self.name, self.style, self._made = tensor, name, style, {}
 
     @property
     def relu(self):
-        from keras import layers
-
-        return self._once("relu", lambda name: layers.ReLU(name=name)(self.tensor))
+        return self._once("relu", lambda name: self.style.relu(self.tensor, name))
 
     def zero_padded(self, kernel_size):
         """The tensor with the zeros around it that a window of `kernel_size` with stride 2 reads."""
@@ -30,11 +29,13 @@ class State:
             pads.append((total // 2, total - total // 2))
         return self._once(f"pad{kernel_size}", lambda name: layers.ZeroPadding2D(tuple(pads), name=name)(self.tensor))
 
-    def fitted(self, filters, norm):
+    def fitted(self, filters):
         """The tensor with `filters` channels: as it is, or projected by a 1 x 1 convolution."""
         if self.tensor.shape[-1] == filters:
             return self
-        return self._once(f"fit{filters}", lambda name: State(conv_bn(self.relu, filters, 1, name, norm), name))
+        return self._once(
+            f"fit{filters}", lambda name: State(conv_bn(self.relu, filters, 1, name, self.style), name, self.style)
+        )
 
     def _once(self, what, make):
         if what not in self._made:
@@ -42,7 +43,7 @@ class State:
         return self._made[what]
 
 
-def conv_bn(x, filters, kernel_size, name, norm, strides=1, dilation=1):
+def conv_bn(x, filters, kernel_size, name, style, strides=1, dilation=1):
     """Convolution without bias and batch normalisation of an `x` that has its ReLU."""
     from keras import layers
 
@@ -50,7 +51,7 @@ def conv_bn(x, filters, kernel_size, name, norm, strides=1, dilation=1):
         filters, kernel_size, strides=strides, dilation_rate=dilation, padding="same", use_bias=False,
         kernel_initializer="he_normal", name=f"{name}_conv",
     )(x)  # fmt: skip
-    return norm(x, name)
+    return style.norm(x, name)
 
 
 def every_second(x, name):
@@ -61,7 +62,7 @@ def every_second(x, name):
     return layers.AveragePooling2D(1, strides=2, name=f"{name}_keep")(x)
 
 
-def factorized_reduction(state, filters, name, norm):
+def factorized_reduction(state, filters, name):
     """Halves the size: 1 x 1 convolutions of every second pixel, side by side, the second of them a pixel further down
     and right (`factorized_reduction` in NASNet's code; `filters` >= 2)."""
     from keras import layers
@@ -74,62 +75,60 @@ def factorized_reduction(state, filters, name, norm):
             count, 1, use_bias=False, kernel_initializer="he_normal", name=f"{name}_{number}_conv"
         )  # fmt: skip
         halves.append(conv(every_second(x, f"{name}_{number}")))
-    return norm(layers.Concatenate(name=f"{name}_concat")(halves), name)
+    return state.style.norm(layers.Concatenate(name=f"{name}_concat")(halves), name)
 
 
-def apply(operation, state, filters, strides, name, norm):
+def apply(operation, state, filters, strides, name):
     """The tensor, `filters` channels wide, that `operation`, one of `_cell.OPERATIONS`, makes of `state`."""
-    return _OPERATIONS[operation](state, filters, strides, name, norm)
+    return _OPERATIONS[operation](state, filters, strides, name)
 
 
-def _identity(state, filters, strides, name, norm):
+def _identity(state, filters, strides, name):
     if strides == 1:
-        return state.fitted(filters, norm).tensor
-    return factorized_reduction(state, filters, name, norm)
+        return state.fitted(filters).tensor
+    return factorized_reduction(state, filters, name)
 
 
-def _conv(state, filters, strides, name, norm, *, kernels):
+def _conv(state, filters, strides, name, *, kernels):
     """One convolution, or one along each axis in turn, with the stride of its own axis."""
-    from keras import layers
-
     x = state.relu
     if strides > 1 and kernels == ((1, 1),):
         x, strides = every_second(x, name), 1
     for number, (height, width) in enumerate(kernels, 1):
         if number > 1:
-            x = layers.ReLU(name=f"{name}_{number}_relu")(x)
+            x = state.style.relu(x, f"{name}_{number}_relu")
         along = strides if len(kernels) == 1 else (strides if height > 1 else 1, strides if width > 1 else 1)
-        x = conv_bn(x, filters, (height, width), f"{name}_{number}", norm, along)
+        x = conv_bn(x, filters, (height, width), f"{name}_{number}", state.style, along)
     return x
 
 
-def _dilated_conv(state, filters, strides, name, norm):
+def _dilated_conv(state, filters, strides, name):
     """3 x 3 with dilation 2. At stride 2 its taps all fall on pixels that a stride of 2 keeps, so that a plain
     convolution of those pixels is the same."""
     if strides == 1:
-        return conv_bn(state.relu, filters, 3, name, norm, dilation=2)
-    return conv_bn(every_second(state.relu, name), filters, 3, name, norm)
+        return conv_bn(state.relu, filters, 3, name, state.style, dilation=2)
+    return conv_bn(every_second(state.relu, name), filters, 3, name, state.style)
 
 
-def _separable_conv(state, filters, strides, name, norm, *, kernel_size):
+def _separable_conv(state, filters, strides, name, *, kernel_size):
     from keras import layers
 
     x = state.relu
     for number, each in enumerate((strides, 1), 1):
         if number > 1:
-            x = layers.ReLU(name=f"{name}_{number}_relu")(x)
+            x = state.style.relu(x, f"{name}_{number}_relu")
         x = layers.SeparableConv2D(
             filters, kernel_size, strides=each, padding="same", use_bias=False, depthwise_initializer="he_normal",
             pointwise_initializer="he_normal", name=f"{name}_{number}_conv",
         )(x)  # fmt: skip
-        x = norm(x, f"{name}_{number}")
+        x = state.style.norm(x, f"{name}_{number}")
     return x
 
 
-def _pool(state, filters, strides, name, norm, *, layer, size):
+def _pool(state, filters, strides, name, *, layer, size):
     from keras import layers
 
-    state, pooling = state.fitted(filters, norm), getattr(layers, layer)
+    state, pooling = state.fitted(filters), getattr(layers, layer)
     if strides == 1:
         return pooling(size, strides=1, padding="same", name=f"{name}_pool")(state.tensor)
     # As keras.applications has it, and the weights that it carries: zeros around the map, which averages count.

@@ -9,7 +9,7 @@ A part is `(cell, what, how)`, and stands for all cells of the stack at once, so
 import collections
 import dataclasses
 
-from nas_tf.blocks import BatchNorm
+from nas_tf.blocks import Style
 from nas_tf.space import Unit
 from nasnet_tf.spaces import _operations as nn
 from nasnet_tf.spaces._cell import COMBINERS, NUM_INPUTS
@@ -45,29 +45,29 @@ class CellUnit(Unit):
             inputs = [keras.Input((self.size, self.size, self.filters), name=f"input{i}") for i in range(count)]
         else:
             inputs = [keras.Input((self.size, self.size, self.inputs), name="input")]
-        x, norm = inputs[0], BatchNorm()
+        x, style = inputs[0], Style()
         if self.kind == "add":
             x = layers.Add()(inputs)
         elif self.kind == "concat":
             x = layers.Concatenate()(inputs)
         elif self.kind == "combine":
             x = layers.ReLU()(layers.Concatenate()(inputs))
-            x = nn.conv_bn(x, self.filters, 1, "combine", norm)
+            x = nn.conv_bn(x, self.filters, 1, "combine", style)
         elif self.kind == "relu":
             x = layers.ReLU()(x)
         elif self.kind == "project":
-            x = nn.conv_bn(x, self.filters, 1, "project", norm)
+            x = nn.conv_bn(x, self.filters, 1, "project", style)
         elif self.kind == "reduce":
-            x = nn.factorized_reduction(_Rectified(x, "input"), self.filters, "reduce", norm)
+            x = nn.factorized_reduction(_Rectified(x, "input", style), self.filters, "reduce")
         elif self.kind == "stem":
             x = layers.Conv2D(self.filters, 3, strides=self.strides, padding="valid" if self.strides == 2 else "same",
                               use_bias=False)(x)  # fmt: skip
-            x = norm(x, "stem")
+            x = style.norm(x, "stem")
         elif self.kind == "classifier":
             x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
             x = layers.Dense(self.filters, activation="softmax")(x)
         else:
-            x = nn.apply(self.kind, _Rectified(x, "input"), self.filters, self.strides, "op", norm)
+            x = nn.apply(self.kind, _Rectified(x, "input", style), self.filters, self.strides, "op")
         return keras.Model(inputs, x)
 
 

@@ -45,6 +45,7 @@ class Scale:
     `drop_path_keep` is the probability of the last step in the last cell; `drop_path` says how others come to it: `v3`
     falls from 1 over training and with depth (the default; NASNet's code), `v1` over training only, `v2` with depth
     only, `constant` not at all. `auxiliary_head` adds a second output, the class scores at two thirds of the depth.
+    `activation` "relu6" ends every ReLU at 6, which loses less at int8; latency tables have no such networks.
 
     Raises:
         UserError: a value is none that a network can be built from.
@@ -63,13 +64,18 @@ class Scale:
     dropout_rate: float = 0.0
     bn_momentum: float = 0.9997
     bn_epsilon: float = 1e-3
+    activation: typing.Literal["relu", "relu6"] = "relu"
 
     def __post_init__(self):
         for name, least in (("image_size", 1), ("num_classes", 1), ("cells", 1), ("filters", 1), ("stem_filters", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise UserError(f"Expected {name} to be a whole number from {least} up. Received: {name}={value!r}")
-        for name, allowed in (("stem", ("cifar", "imagenet")), ("drop_path", ("v1", "v2", "v3", "constant"))):
+        for name, allowed in (
+            ("stem", ("cifar", "imagenet")),
+            ("drop_path", ("v1", "v2", "v3", "constant")),
+            ("activation", ("relu", "relu6")),
+        ):
             if getattr(self, name) not in allowed:
                 raise UserError(f"Expected {name} to be one of {', '.join(allowed)}. Received: {getattr(self, name)!r}")
         for name, expected, fits in (
@@ -162,6 +168,11 @@ class NASNetSpace(SearchSpace):
         return NASNet.from_json(json_value)
 
     def latency_scale(self, scale):
+        if scale.activation != "relu":
+            raise UserError(
+                f"A latency table is of networks with ReLU. Received: activation={scale.activation}. Have files timed "
+                "by --device=android or --device=host"
+            )
         names = ("image_size", "num_classes", "cells", "filters", "stem", "stem_filters", "skip_reduction_input")
         return {name: getattr(scale, name) for name in names}
 
