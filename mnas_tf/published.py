@@ -1,7 +1,8 @@
 """The published MnasNets as `keras.applications`-style functions, and the networks that are timed beside a search.
 
 Block strings, stems and dropout: tensorflow/tpu, `models/official/mnasnet/mnasnet_models.py`. Google's code scales stem
-and blocks by `alpha`, to multiples of 8, and keeps the head at 1280; so does this. There are no published weights.
+and blocks by `alpha`, to multiples of 8, and keeps the head at 1280; so does this. Google published no weights; timm's,
+in PyTorch's layout, can be loaded.
 """
 
 import os
@@ -23,6 +24,11 @@ ARCHITECTURES = {
     # Google's string begins with i16 behind a stem of 8: its code compares the 16 with o8 and adds no identity.
     "mnasnet_small": MnasNet.parse(
         "r1_k3_s11_e1_i8_o8_noskip r1_k3_s22_e3_i8_o16 r2_k3_s22_e6_i16_o16 r4_k5_s22_e6_i16_o32_se0.25 "
+        "r3_k3_s11_e6_i32_o32_se0.25 r3_k5_s22_e6_i32_o88_se0.25 r1_k3_s11_e6_i88_o144"
+    ),
+    # timm's adds it, and its weights were trained so.
+    "mnasnet_small_timm": MnasNet.parse(
+        "r1_k3_s11_e1_i8_o8 r1_k3_s22_e3_i8_o16 r2_k3_s22_e6_i16_o16 r4_k5_s22_e6_i16_o32_se0.25 "
         "r3_k3_s11_e6_i32_o32_se0.25 r3_k5_s22_e6_i32_o88_se0.25 r1_k3_s11_e6_i88_o144"
     ),
     "mnasnet_d1": MnasNet.parse(
@@ -94,7 +100,9 @@ def MnasNetA1(
     """MnasNet-A1, with squeeze-and-excitation in three blocks: 3,887,038 parameters, 312 M multiply-adds at 224 px.
 
     Takes float32 [batch, height, width, 3] in [-1, 1]. `alpha` scales the filters; `weights` is None or the path of a
-    `.weights.h5` or `.keras` file of this very network; the others are as in `keras.applications`.
+    `.weights.h5` or `.keras` file of this very network, or of a `.safetensors` file of timm's counterpart
+    (`semnasnet_100`; for B1 `mnasnet_100`, for small `mnasnet_small`): then the network is built as PyTorch's are
+    (`mnas_tf._pytorch_weights.scale_for`). The others are as in `keras.applications`.
 
     Raises:
         ValueError: `weights` is no such file, or `pooling` is none of None, "avg" and "max".
@@ -134,7 +142,8 @@ def MnasNetSmall(
     classifier_activation="softmax",
     name="mnasnet_small",
 ):
-    """MnasNet-small, without dropout: 2,030,264 parameters, 68 M multiply-adds at 224 px. Arguments: `MnasNetA1`."""
+    """MnasNet-small, without dropout: 2,030,264 parameters, 68 M multiply-adds at 224 px. Arguments: `MnasNetA1`; with
+    timm's weights the first layer has timm's identity, which Google's has not."""
     scale = Scale(num_classes=classes, width_multiplier=alpha, dropout_rate=0.0)
     return _model(
         "mnasnet_small", scale, input_shape, include_top, weights, input_tensor, pooling, classifier_activation, name
@@ -189,6 +198,12 @@ def _model(key, scale, input_shape, include_top, weights, input_tensor, pooling,
         inputs = x = keras.Input(input_shape or ((224, 224, 3) if include_top else (None, None, 3)), name="image")
     else:
         (inputs,), x = keras.utils.get_source_inputs(input_tensor), input_tensor
+    is_pytorch = weights is not None and os.fspath(weights).endswith(".safetensors")
+    if is_pytorch:
+        from mnas_tf import _pytorch_weights
+
+        scale = _pytorch_weights.scale_for(scale)
+        key = {"mnasnet_small": "mnasnet_small_timm"}.get(key, key)
     x = features(x, ARCHITECTURES[key], scale)
     if include_top:
         x = classifier(x, scale, classifier_activation)
@@ -197,15 +212,25 @@ def _model(key, scale, input_shape, include_top, weights, input_tensor, pooling,
     elif pooling == "max":
         x = keras.layers.GlobalMaxPooling2D(name="max")(x)
     model = keras.Model(inputs, x, name=name)
-    if weights is not None:
-        model.load_weights(weights)
+    if is_pytorch:
+        _pytorch_weights.load(model, weights, include_top)
+    elif weights is not None:
+        from nas_tf import weights as house
+
+        if include_top and input_tensor is None:
+            house.load(model, weights, head="same")
+        else:
+            values = house.read(weights)
+            if not include_top:
+                values.pop("predictions", None)
+            house.put(model, values, os.fspath(weights), head="same")
     return model
 
 
 def _check_weights(weights):
     path = os.fspath(weights)
-    if not (path.endswith((".weights.h5", ".keras")) and os.path.isfile(path)):
+    if not (path.endswith((".weights.h5", ".keras", ".safetensors")) and os.path.isfile(path)):
         raise ValueError(
             "There are no published weights of MnasNet: expected weights to be None or the path of a .weights.h5 or "
-            f".keras file of this network. Received: weights={path!r}"
+            f".keras file of this network, or of timm's .safetensors. Received: weights={path!r}"
         )

@@ -1,10 +1,13 @@
 """The weights of `keras.applications.NASNet*`, carried over layer by layer to the same networks as built here."""
 
-import json
 import os
 import re
-import warnings
-import zipfile
+
+from nas_tf import weights as house
+from nas_tf.trial import UserError
+
+# Normal cells a stage, which tell the two networks apart.
+_CELLS = {4: "NASNetMobile", 6: "NASNetLarge"}
 
 
 def load(model, weights, key, include_top, classes):
@@ -15,73 +18,91 @@ def load(model, weights, key, include_top, classes):
         ValueError: there is no such file, or it holds another network.
     """
     path = os.fspath(weights)
-    if path == "imagenet" and key and not (include_top and classes != 1000):
-        try:
-            counterpart = _counterpart(model, key, include_top, classes, "imagenet")
-        except Exception as error:  # a download's, or Keras's own about the input's size
-            raise ValueError(f"Keras gives no ImageNet weights for {model.name}: {_first_line(error)}") from error
-        return carry_over(counterpart, model)
-    if not (path.endswith((".h5", ".keras")) and os.path.isfile(path)):
+    has_imagenet = key and not (include_top and classes != 1000)
+    if not (path == "imagenet" and has_imagenet) and not (path.endswith((".h5", ".keras")) and os.path.isfile(path)):
         known = "None, 'imagenet' (with 1000 classes, or without the top)" if key else "None"
         raise ValueError(
             f"Expected weights to be {known}, or the path of a .h5, .weights.h5 or .keras file of this network"
             f"{' or of its counterpart in keras.applications' if key else ''}. Received: weights={path!r}"
         )
+    values = _imagenet(model) if path == "imagenet" else None
     try:
-        names = _layer_names(path)
-        if key and "stem_conv1" in names:
-            counterpart = _counterpart(model, key, include_top, classes, None)
-            _load_all(counterpart, path)
-            return carry_over(counterpart, model)
-        if "stem_conv" not in names:
-            raise ValueError("it has no layer called stem_conv")
-        return _load_all(model, path)
-    except Exception as error:  # Keras, h5py and zipfile raise their own kinds
-        raise ValueError(
-            f"{path!r} holds the weights of another network than {model.name}: {_first_line(error)}"
-        ) from error
+        values = values or read(model, path)
+        if not include_top:
+            values.pop("predictions", None)
+        house.put(model, values, path, head="same")
+    except UserError as error:
+        raise ValueError(f"{path!r} holds the weights of another network than {model.name}: {error}") from error
 
 
-def _load_all(model, path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # Keras only warns where a file has no weights for a layer
-        model.load_weights(path)
+def read(model, path):
+    """dict of layer name to list[np.ndarray], as `get_weights()` of the layers of `model`, a NASNet-A, has them; the
+    head's have the number of classes that they were trained for.
 
+    `path` is `"imagenet"` for the weights that Keras downloads, or a file of a NASNet-A from here or from
+    `keras.applications`.
 
-def _layer_names(path):
-    """The names of the layers whose weights a file of Keras holds."""
-    if path.endswith(".keras"):
-        with zipfile.ZipFile(path) as archive:
-            return {layer.get("name") for layer in json.loads(archive.read("config.json"))["config"]["layers"]}
-    import h5py
-
-    names = set()
-    with h5py.File(path) as file:
-        file.visititems(lambda group, item: names.update((*group.split("/"), item.attrs.get("name", ""))))
-    return names
+    Raises:
+        UserError: there are no such weights, or they are of another network.
+    """
+    path = os.fspath(path)
+    if path == "imagenet":
+        return _imagenet(model)
+    if not path.endswith((".h5", ".keras")):
+        raise UserError(
+            "Expected weights: 'imagenet', the folder of a trained network, or a .keras, .weights.h5 or .h5 file. "
+            f"Received: {path!r}"
+        )
+    values = house.read(path)
+    return _renamed(values, model, path) if "stem_conv1" in values else values
 
 
 def carry_over(source, target):
     """Copies the weights of a `keras.applications` NASNet into `target`, the same network as built here.
 
     Raises:
-        ValueError: they are two networks.
+        UserError: they are two networks.
     """
-    copied = 0
-    for layer in target.layers:
-        if layer.weights:
-            values = source.get_layer(their_name(layer.name, target)).get_weights()
-            layer.set_weights(values)
-            copied += len(values)
-    if copied != len(source.weights):
-        raise ValueError(f"Expected {copied} weights, as {target.name} has. Received: {len(source.weights)}")
+    house.put(target, _renamed(_values(source), target, source.name), source.name, head="same")
 
 
-def _counterpart(model, key, include_top, classes, weights):
+def _imagenet(model):
     from keras import applications
 
-    make = {"nasnet_a_mobile": applications.NASNetMobile, "nasnet_a_large": applications.NASNetLarge}[key]
-    return make(input_shape=tuple(model.inputs[0].shape[1:]), include_top=include_top, weights=weights, classes=classes)
+    name = _CELLS.get(_num_cells(model))
+    if name is None:
+        raise UserError(
+            f"Expected a NASNet-A of 4 or 6 cells a stage, which Keras has weights for. Received: {_num_cells(model)} "
+            f"cells a stage in {model.name}"
+        )
+    try:
+        source = getattr(applications, name)(weights="imagenet")
+    except Exception as error:  # a download's
+        raise UserError(f"Keras gives no ImageNet weights for {model.name}: {_first_line(error)}") from error
+    return _renamed(_values(source), model, "imagenet")
+
+
+def _values(model):
+    return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+
+
+def _renamed(values, model, source):
+    """`values` of a `keras.applications` NASNet-A under the names of `model`'s layers."""
+    values = {name: arrays for name, arrays in values.items() if arrays}
+    found = {}
+    for layer in model.layers:
+        if layer.weights and not layer.name.startswith("auxiliary") and layer.name != "training_progress":
+            theirs = their_name(layer.name, model)
+            if theirs in values:
+                found[layer.name] = values.pop(theirs)
+    if "predictions" not in found and "predictions" in values:
+        found["predictions"] = values.pop("predictions")
+    if values:
+        raise UserError(
+            f"Expected the weights of this network. Received: {source}, of another: {len(values)} of its layers have "
+            f"no place here, {next(iter(values))} among them"
+        )
+    return found
 
 
 def _first_line(error):
@@ -89,22 +110,33 @@ def _first_line(error):
 
 
 def their_name(name, target):
-    """What `keras.applications` calls the layer `name` of `target`."""
+    """What `keras.applications` calls the layer `name` of `target`; None where it has none."""
     if name in ("stem_conv", "stem_bn", "predictions"):
         return {"stem_conv": "stem_conv1", "stem_bn": "stem_bn1", "predictions": "predictions"}[name]
-    cell, inside = re.fullmatch(r"(stem\d|reduction\d|stage\d_cell\d+)_(.*)", name).groups()
-    cells = max(int(m[1]) for m in (re.match(r"stage1_cell(\d+)_", layer.name) for layer in target.layers) if m)
+    place = re.fullmatch(r"(stem\d|reduction\d|stage\d_cell\d+)_(.*)", name)
+    if not place:
+        return None
+    cell, inside = place.groups()
     kind = "normal" if cell.startswith("stage") else "reduction"
-    cell = _their_cell(cell, cells)
+    cell = _their_cell(cell, _num_cells(target))
     if inside.startswith("previous"):
         what = {"previous_conv": "conv_projection", "previous_1_conv": "conv_1", "previous_2_conv": "conv_2"}
         return f"adjust_{what.get(inside, 'bn')}_{cell}"
     if inside.startswith("begin"):
         return f"{kind}_{inside.removeprefix('begin_')}_1_{cell}"
-    block, side, number, what = re.fullmatch(r"block(\d)_(left|right)_(\d)_(conv|bn)", inside).groups()
+    operation = re.fullmatch(r"block(\d)_(left|right)_(\d)_(conv|bn)", inside)
+    if not operation:
+        return None
+    block, side, number, what = operation.groups()
     if kind == "reduction" and (block, side) == ("5", "left"):
         block = "4"  # so it is named there
     return f"separable_conv_{number}{'_bn' if what == 'bn' else ''}_{kind}_{side}{block}_{cell}"
+
+
+def _num_cells(model):
+    """int: Normal cells a stage, 0 where the network is no stack of cells."""
+    found = (re.match(r"stage1_cell(\d+)_", layer.name) for layer in model.layers)
+    return max((int(match[1]) for match in found if match), default=0)
 
 
 def _their_cell(cell, cells):

@@ -34,6 +34,7 @@ ROWS = [
     (
         "nas_tf.training",
         "nas_tf.export",
+        "nas_tf.weights",
         "nas_tf.tflite_metadata",
         "nas_tf.tflite_accuracy",
         "nas_tf.model_card",
@@ -54,6 +55,7 @@ ROWS = [
         "nas_tf.families",
         "mnas_tf.published",
         "nasnet_tf.published",
+        "mnas_tf._pytorch_weights",
         "nasnet_tf._keras_weights",
     ),
     ("nas_tf.apps", "mnas_tf", "nasnet_tf", "benchmarks"),
@@ -67,6 +69,7 @@ OWNERS = {
     "adbutils": ("nas_tf.devices._android.adb",),
     "tensorflow": ("nas_tf.export", "nas_tf.datasets.tfds", "nas_tf.training"),
     "flatbuffers": ("nas_tf._flatbuffer",),
+    "safetensors": ("mnas_tf._pytorch_weights",),
     "tensorflow_datasets": ("nas_tf.datasets.tfds",),
     "multiprocessing": ("nas_tf.workers", "nas_tf.table_builder"),
 }

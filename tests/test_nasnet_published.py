@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from test_nasnet_network import images, shake
 
+from nas_tf import weights as house
 from nas_tf.complexity import mult_adds, num_params
 from nas_tf.trial import UserError
 from nasnet_tf import _keras_weights, published
@@ -65,6 +66,26 @@ def test_weights_of_keras_applications_are_read_from_a_file(reference, name, tmp
     model = published.NASNetAMobile((32, 32, 3), classes=3, weights=tmp_path / name)
     pictures = images(2, 32)
     np.testing.assert_allclose(model(pictures), reference(pictures, training=False), atol=1e-5)
+
+
+def test_weights_of_keras_applications_for_another_head(reference, tmp_path):
+    reference.save_weights(tmp_path / "nasnet.weights.h5")
+    (tmp_path / "nasnet.weights.h5").rename(tmp_path / "nasnet.h5")
+    model = published.NASNetAMobile((32, 32, 3), classes=4)
+    told = house.load(model, tmp_path / "nasnet.h5", reader=_keras_weights.read)
+    assert told.endswith("nasnet.h5 (head trained anew: the weights have 3 classes, the data 4)")
+    for name in ("stem_conv", "stage3_cell4_block1_left_1_conv"):
+        theirs = reference.get_layer(_keras_weights.their_name(name, model))
+        for pair in zip(model.get_layer(name).get_weights(), theirs.get_weights()):
+            np.testing.assert_array_equal(*pair)
+    other = published.NASNetACifar((8, 8, 3), cells=1, penultimate_filters=48)
+    for path, words in (
+        (tmp_path / "nasnet.h5", r"nasnet.h5, of another: \d+ of its layers have no place here"),
+        ("imagenet", r"a NASNet-A of 4 or 6 cells a stage.* Received: 1 cells a stage"),
+        ("x.ckpt", r"Expected weights: 'imagenet', the folder .*Received: 'x.ckpt'"),
+    ):
+        with pytest.raises(UserError, match=words):
+            house.load(other, path, reader=_keras_weights.read)
 
 
 def test_weights_of_our_own_are_read_from_a_file(tmp_path):
