@@ -2,36 +2,37 @@
 
 mnas-train --architecture=runs/first/best/architecture.json --dataset=image_folder --data_dir=flowers/ --out_dir=net
 mnas-train --architecture=mnasnet_a1 --image_size=96 --epochs=20 --out_dir=a1
+mnas-train --architecture=mnasnet_a1 --dataset=tfds --tfds_name=imagenet2012 --recipe=imagenet --out_dir=a1_imagenet
+mnas-train --architecture=mnasnet_b1 --initial_weights=mnasnet_100.safetensors --dataset=image_folder \\
+    --data_dir=flowers/ --recipe=cosine --out_dir=flowers_b1
+
+The same command on the same --out_dir goes on where it stopped, and ends as if it had not.
 """
 
 import dataclasses
+import typing
 
-from nas_tf import finish, flags
+from mnas_tf import _pytorch_weights
+from mnas_tf.recipes import PLANS
+from nas_tf import finish, train_command
 from nas_tf.flags import knob
-from nas_tf.plugins import Part
-from nas_tf.recipe import Recipe
 from nas_tf.trial import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(train_command.Settings):
     architecture: str = knob(
         "mnasnet_a1", "An architecture.json; block strings, separated by blanks or commas; or a published name."
     )
     search_space: str = knob("mnasnet", "Search space whose builder makes the network.", folder="mnas_tf.spaces")
-    dataset: str = knob("digits", "Images.", folder="nas_tf.datasets")
-    data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.")
-    out_dir: str = knob("", "Folder to write.")
-    image_size: int = knob(224, "Height and width of the images in pixels.")
+    recipe: typing.Literal["quick", "cosine", "adamw", "imagenet"] = knob(
+        "quick",
+        "quick: SGD, one cosine, 10 epochs; cosine: the same with label smoothing, 30; adamw: with RandAugment and "
+        "averaged weights, 50; imagenet: the paper's, with RMSProp, warm-up, averaged weights, 350.",
+    )
     width_multiplier: float = knob(1.0, "Factor on the filters.")
-    num_samples: int = knob(0, "Training images, drawn by class; 0: all.")
-    epochs: int = knob(10, "Epochs.")
-    batch_size: int = knob(32, "Images in a step.")
-    learning_rate: float = knob(0.02, "Peak of the cosine schedule.")
-    weight_decay: float = knob(1e-4, "Weight decay of the kernels.")
-    label_smoothing: float = knob(0.0, "Probability that labels give away evenly.")
-    bn_momentum: float = knob(0.9, "Momentum of batch normalisation; 0.99 suits thousands of steps.")
-    seed: int = knob(0, "Decides splits, initial weights and the order of images.")
+    activation: typing.Literal["relu", "relu6"] = knob("relu", "relu6 loses less when it is quantised to int8.")
+    squeeze_excite: bool = knob(True, "Keep squeeze-and-excitation, which loses when it is quantised to int8.")
 
 
 def read_architecture(text, space):
@@ -56,37 +57,36 @@ def read_architecture(text, space):
     return MnasNet.parse(text)
 
 
-def train(settings, parts=None):
-    """Trains as `settings` say and gives the description that it wrote to `architecture.json`."""
-    parts = parts or {}
-    space = Part("mnas_tf.spaces", settings.search_space, parts.get(settings.search_space, {}))
-    dataset = Part("nas_tf.datasets", settings.dataset, parts.get(settings.dataset, {}))
-    architecture = read_architecture(settings.architecture, space.space)
-    names = ("epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing")
-    recipe = Recipe(**{name: getattr(settings, name) for name in names})
-
-    def scales(num_classes):
-        scale = space.module.Scale(
-            settings.image_size, num_classes, settings.width_multiplier, bn_momentum=settings.bn_momentum
-        )
-        return scale, scale
-
-    return finish.train_and_write(settings, space, dataset, architecture, recipe, scales)
+def scales(settings, scale, num_classes, plan, recipe):
+    both = scale(
+        settings.image_size, num_classes, settings.width_multiplier, activation=settings.activation,
+        squeeze_excite=settings.squeeze_excite, **train_command.scale_settings(settings, plan),
+    )  # fmt: skip
+    return both, both
 
 
-def main():
-    settings = flags.read(Settings)
-    parts = {settings.dataset: flags.read_part("nas_tf.datasets", settings.dataset).settings,
-             settings.search_space: flags.read_part("mnas_tf.spaces", settings.search_space).settings}  # fmt: skip
-    accuracy = train(settings, parts)["accuracy"]
-    print(f"{settings.out_dir}: validation accuracy {accuracy['validation']:.4f}, test accuracy {accuracy['test']:.4f}")
+def scale_for(path, scale):
+    return _pytorch_weights.scale_for(scale) if path.endswith(".safetensors") else scale
+
+
+TRAINER = train_command.Trainer(
+    settings=Settings,
+    space_folder="mnas_tf.spaces",
+    read_architecture=read_architecture,
+    scales=scales,
+    plans=PLANS,
+    reader=_pytorch_weights.read,
+    scale_for=scale_for,
+)
+
+
+def train(settings, machine=None, parts=None):
+    """`nas_tf.train_command.train` of this family."""
+    return train_command.train(TRAINER, settings, machine, parts)
 
 
 def cli():
-    flags.define(Settings)
-    for folder in ("mnas_tf.spaces", "nas_tf.datasets"):
-        flags.define_parts(folder)
-    flags.run(main, __doc__)
+    train_command.cli(TRAINER, __doc__)
 
 
 if __name__ == "__main__":

@@ -180,7 +180,7 @@ def calibration_images(dataset):
             "Add images, or leave int8 out of the number types"
         )
     count = min(_CALIBRATION_IMAGES, split.num_examples)
-    images, labels = next(iter(split.batches(count, order=(0, 0))))[:2]
+    images, labels = next(iter(split.batches(count, seed=0)))[:2]
     return scaled_images(Images(np.asarray(images), np.asarray(labels)), count)
 
 

@@ -53,7 +53,7 @@ class AsPublished:
             average.assign(decay * average + (1.0 - decay) * variable)
 
     def finalize_variable_values(self, var_list):
-        """Nothing: Keras calls it at the end of every `fit`, which is an epoch here."""
+        """Nothing: `swap_averages` is called where it is wanted."""
 
     def swap_averages(self):
         """Exchanges the network's values and their averages, where averages are kept; a second call puts them back."""

@@ -1,6 +1,7 @@
 """Training one network, from the weights it has to an accuracy."""
 
 import dataclasses
+import itertools
 import math
 import pathlib
 import time
@@ -63,35 +64,26 @@ def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=
     set_total_steps(child, steps)
     model, optimizer = compiled(child, dataset.augmentation, dataset.num_classes, recipe, steps)
     place = _restored(log, model)
-    clock = _step_clock(max_steps, steps_per_epoch, recipe.epochs, place, progress, log)
+    clock = _step_clock(max_steps, steps_per_epoch, recipe, place, progress, log, optimizer, validation)
     try:
         _evaluate(model, validation, recipe.batch_size, steps=1)
-        for epoch in range(place["step"] // steps_per_epoch, recipe.epochs):
-            began_at = time.perf_counter()
+        if place["step"] < steps:
             model.fit(
                 train_split.batches(
-                    recipe.batch_size, order=(seed, epoch), skip=place["step"] - epoch * steps_per_epoch
+                    recipe.batch_size, seed=seed, epochs=recipe.epochs, first_step=place["step"]
                 ),
                 shuffle=False, callbacks=[keras.callbacks.TerminateOnNaN(), clock], verbose=0,
             )  # fmt: skip
-            loss = float(clock.logs["loss"])
-            if not math.isfinite(loss):
-                raise InfeasibleArchitecture(
-                    f"Training diverged: the loss was {loss} at step {place['step']} of {steps}"
-                )
-            if place["step"] == max_steps:
-                break
-            if log:
-                optimizer.swap_averages()
-                reached = _evaluate(model, validation, recipe.batch_size)
-                optimizer.swap_averages()
-                clock.epoch_done(epoch + 1, reached, time.perf_counter() - began_at)
     except Exception as error:
         if type(error).__name__ in ("ResourceExhaustedError", "MemoryError"):
             raise InfeasibleArchitecture("The child does not fit into memory while it is trained") from error
         raise
     finally:
         clock.close()
+    if not math.isfinite(clock.loss):
+        raise InfeasibleArchitecture(
+            f"Training diverged: the loss was {clock.loss} at step {place['step']} of {steps}"
+        )
     optimizer.swap_averages()
     if log:
         reached = place["history"][-1]["validation_accuracy"]
@@ -126,8 +118,16 @@ def evaluate(child, split, batch_size=64):
 
 
 def _evaluate(model, split, batch_size, steps=None):
-    results = model.evaluate(split.batches(batch_size), steps=steps, verbose=0, return_dict=True)
-    return float(results["accuracy"])
+    """float: accuracy on the images of a split, or of its first `steps` batches."""
+    batches = split.batches(batch_size)
+    if getattr(getattr(model, "distribute_strategy", None), "num_replicas_in_sync", 1) == 1:
+        return float(model.evaluate(batches, steps=steps, verbose=0, return_dict=True)["accuracy"])
+    # `evaluate` would trace anew each time; here every device judges every image, with the same result.
+    model.reset_metrics()
+    numbered = (batches[i] for i in range(len(batches))) if hasattr(batches, "num_batches") else batches
+    for images, labels in itertools.islice(numbered, steps):
+        logs = model.test_on_batch(images, labels, return_dict=True)
+    return float(logs["accuracy"])
 
 
 def _restored(log, model):
@@ -179,51 +179,62 @@ def _has_accelerator():
     return bool(keras.distribution.list_devices("gpu"))
 
 
-def _step_clock(max_steps, steps_per_epoch, epochs, place, progress, log):
+def _step_clock(max_steps, steps_per_epoch, recipe, place, progress, log, optimizer, validation):
     import keras
 
     class StepClock(keras.callbacks.Callback):
-        """Counts and times steps, shows them, keeps the log, and ends training after `max_steps`."""
+        """Counts and times steps, shows them, judges and logs epochs, and ends training after `max_steps`."""
 
         def __init__(self):
             super().__init__()
-            self.setup_seconds, self.logs, self._seconds = 0.0, {}, []
+            self.setup_seconds, self.loss, self._seconds = 0.0, 0.0, []
             self._saved_at = time.monotonic()
             self._bar = progress_bar(
-                total=epochs * steps_per_epoch, initial=place["step"], desc=progress, unit="step",
+                total=recipe.epochs * steps_per_epoch, initial=place["step"], desc=progress, unit="step",
                 disable=None if progress else True,
             )  # fmt: skip
 
-        def on_epoch_begin(self, epoch, logs=None):
-            self._last = time.perf_counter()
+        def on_train_begin(self, logs=None):
+            self._last = self._epoch_began_at = time.perf_counter()
 
         def on_train_batch_end(self, batch, logs=None):
             now = time.perf_counter()
-            if not self._seconds and not self.setup_seconds:
-                self.setup_seconds = now - self._last
-            else:
+            if self.setup_seconds:
                 self._seconds.append(now - self._last)
-            self._last, self.logs = now, logs
+            else:
+                self.setup_seconds = now - self._last
             place["step"] += 1
             self._bar.update()
+            ends_epoch = place["step"] % steps_per_epoch == 0
+            if ends_epoch or place["step"] == max_steps or self.model.stop_training:
+                self.loss = float(logs["loss"])
             if place["step"] == max_steps:
                 self.model.stop_training = True
-            ends_epoch = place["step"] % steps_per_epoch == 0  # saved once it is judged
-            if log and not ends_epoch and time.monotonic() - self._saved_at >= 60 * log.minutes:
+            elif ends_epoch and math.isfinite(self.loss):
+                self._end_epoch({name: float(value) for name, value in logs.items()})
+            elif log and time.monotonic() - self._saved_at >= 60 * log.minutes:
                 self._save()
-
-        def epoch_done(self, epoch, validation_accuracy, seconds):
-            """Notes an epoch that was trained and judged, and saves."""
-            figures = {name: float(value) for name, value in self.logs.items()}
-            row = {"epoch": epoch, **figures, "validation_accuracy": validation_accuracy, "seconds": seconds}
-            place["history"].append(row)
-            self._bar.set_postfix(
-                epoch=epoch, loss=f"{row['loss']:.3f}", validation=f"{validation_accuracy:.3f}", refresh=False
-            )
-            self._save()
+            self._last = time.perf_counter()
 
         def close(self):
             self._bar.close()
+
+        def _end_epoch(self, figures):
+            if log:
+                optimizer.swap_averages()
+                reached = _evaluate(self.model, validation, recipe.batch_size)
+                optimizer.swap_averages()
+                row = {
+                    "epoch": place["step"] // steps_per_epoch, **figures, "validation_accuracy": reached,
+                    "seconds": time.perf_counter() - self._epoch_began_at,
+                }  # fmt: skip
+                place["history"].append(row)
+                self._bar.set_postfix(
+                    epoch=row["epoch"], loss=f"{row['loss']:.3f}", validation=f"{reached:.3f}", refresh=False
+                )
+                self._save()
+            self.model.reset_metrics()
+            self._epoch_began_at = time.perf_counter()
 
         def _save(self):
             if log.writes:

@@ -21,7 +21,11 @@ ROWS = [
     (
         "nas_tf.blocks",
         "nas_tf.drop_path",
-        "nas_tf.recipe",
+        "nas_tf.optimizers",
+        "nas_tf.distribution",
+        "nas_tf.checkpoint",
+        "nas_tf.input_pipeline",
+        "nas_tf.width_match",
         "nas_tf.complexity",
         "nas_tf.records",
         "nas_tf.run_folder",
@@ -30,9 +34,11 @@ ROWS = [
         "nas_tf.composition",
         "nas_tf._flatbuffer",
     ),
-    ("nas_tf.algorithms", "nas_tf.datasets", "nas_tf.devices"),
+    ("nas_tf.algorithms", "nas_tf.datasets", "nas_tf.devices", "nas_tf.recipe"),
     (
         "nas_tf.training",
+        "nas_tf.training_report",
+        "nas_tf.comparison",
         "nas_tf.export",
         "nas_tf.weights",
         "nas_tf.tflite_metadata",
@@ -51,7 +57,9 @@ ROWS = [
     (
         "nas_tf.run",
         "nas_tf.command",
+        "nas_tf.train_command",
         "nas_tf.export_command",
+        "nas_tf.shipping",
         "nas_tf.families",
         "mnas_tf.published",
         "nasnet_tf.published",
@@ -67,14 +75,14 @@ OWNERS = {
     "absl": ("nas_tf.flags",),
     "ray": ("nas_tf.workers",),
     "adbutils": ("nas_tf.devices._android.adb",),
-    "tensorflow": ("nas_tf.export", "nas_tf.datasets.tfds", "nas_tf.training"),
+    "tensorflow": ("nas_tf.export", "nas_tf.datasets.tfds", "nas_tf.distribution"),
     "flatbuffers": ("nas_tf._flatbuffer",),
     "safetensors": ("mnas_tf._pytorch_weights",),
     "tensorflow_datasets": ("nas_tf.datasets.tfds",),
     "multiprocessing": ("nas_tf.workers", "nas_tf.table_builder"),
 }
 # Layer classes, which a .keras file needs to find; imported where a network is built or trained.
-KERAS_AT_TOP = ("nas_tf.drop_path",)
+KERAS_AT_TOP = ("nas_tf.drop_path", "nas_tf.optimizers")
 HEAVY = ("keras", "tensorflow", "tensorflow_datasets", "sklearn", "matplotlib", "tensorboard")
 
 

@@ -6,6 +6,7 @@ where the user gave none."""
 
 import abc
 import dataclasses
+import functools
 import typing
 
 import numpy as np
@@ -24,39 +25,67 @@ class Images:
     def num_examples(self):
         return len(self.labels)
 
-    def batches(self, batch_size, *, order=None, skip=0):
+    def batches(self, batch_size, *, seed=None, epochs=1, first_step=0):
         """As `Stream.batches`."""
-        return indexed_batches(lambda i: (self.images[i], self.labels[i]), self.num_examples, batch_size, order, skip)
+        steps = Steps(self.num_examples, batch_size, seed, epochs, first_step)
+        return indexed_batches(lambda i: (self.images[i], self.labels[i]), steps)
 
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
     """A split too large for memory.
 
-    `batches(batch_size, *, order=None, skip=0)` gives one pass that `keras.Model.fit` takes, of uint8
-    [batch, size, size, 3] images and int32 [batch] labels: as they lie, or shuffled in a way that `order`, a tuple of
-    integers such as `(seed, epoch)`, decides whole; without its first `skip` batches.
+    `batches(batch_size, *, seed=None, epochs=1, first_step=0)` gives one pass over that many epochs that
+    `keras.Model.fit` takes, of uint8 [batch, size, size, 3] images and int32 [batch] labels. Images come as they lie,
+    or in an order that `seed` decides, another in each epoch. An epoch's last batch may be smaller. The first steps may be
+    left out: what follows is the same.
     """
 
     batches: typing.Callable
     num_examples: int
 
 
-def indexed_batches(read, num_examples, batch_size, order, skip, workers=1):
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """The batches of several epochs, by number; arguments as `Stream.batches` has them."""
+
+    num_examples: int
+    batch_size: int
+    seed: int | None
+    epochs: int
+    first_step: int
+
+    @property
+    def per_epoch(self):
+        return -(-self.num_examples // self.batch_size)
+
+    def __len__(self):
+        return self.epochs * self.per_epoch - self.first_step
+
+    def indices(self, i):
+        """int [batch]: which images are in batch `i` of those that are left."""
+        epoch, batch = divmod(self.first_step + i, self.per_epoch)
+        return self._order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+    @functools.lru_cache(maxsize=4)  # noqa: B019  a few epochs' orders, for threads that read across their border
+    def _order(self, epoch):
+        if self.seed is None:
+            return np.arange(self.num_examples)
+        return np.random.default_rng((self.seed, epoch)).permutation(self.num_examples)
+
+
+def indexed_batches(read, steps, workers=1):
     """A `keras.utils.PyDataset` of what `read(int [batch])` gives for images' indices, in Keras's worker threads."""
     import keras
 
-    indices = np.arange(num_examples) if order is None else np.random.default_rng(order).permutation(num_examples)
-    indices = indices[skip * batch_size :]
-
     class Batches(keras.utils.PyDataset):
         def __len__(self):
-            return -(-len(indices) // batch_size)
+            return len(steps)
 
         def __getitem__(self, i):
-            if i >= len(self):
+            if i >= len(steps):
                 raise IndexError(i)
-            return read(indices[i * batch_size : (i + 1) * batch_size])
+            return read(steps.indices(i))
 
     return Batches(workers=workers)
 

@@ -14,6 +14,7 @@ import numpy as np
 from nas_tf.datasets import (
     Dataset,
     Images,
+    Steps,
     Stream,
     _image_files,
     check_fractions,
@@ -127,8 +128,8 @@ class ImageFolder(Dataset):
             chosen = [names[i] for i in indices]
             return _image_files.decode_all(self._files, chosen, image_size, fit, threads=1), labels[indices]
 
-        def batches(batch_size, *, order=None, skip=0):
-            return indexed_batches(read, len(names), batch_size, order, skip, workers)
+        def batches(batch_size, *, seed=None, epochs=1, first_step=0):
+            return indexed_batches(read, Steps(len(names), batch_size, seed, epochs, first_step), workers)
 
         return Stream(batches, len(names))
 

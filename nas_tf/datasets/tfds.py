@@ -18,6 +18,7 @@ import numpy as np
 from nas_tf.datasets import (
     Dataset,
     Images,
+    Steps,
     Stream,
     _tfds_choice,
     check_classes,
@@ -176,13 +177,32 @@ class _Streamed(_TFDS):
         return self._builder.info.splits[self._ranges[part]].num_examples
 
     def _read(self, part):
-        def batches(batch_size, *, order=None, skip=0):
-            return self._batches(self._ranges[part], part == "train", batch_size, order, skip)
+        def batches(batch_size, *, seed=None, epochs=1, first_step=0):
+            return self._all_epochs(part, Steps(self._num_examples(part), batch_size, seed, epochs, first_step))
 
         return Stream(batches, self._num_examples(part))
 
-    def _batches(self, split, is_train, batch_size, order, skip):
+    def _all_epochs(self, part, steps):
         """`tf.data.Dataset` of (uint8 [batch, size, size, 3], int32 [batch])."""
+        import tensorflow as tf
+
+        def epoch(number, skip):
+            order = None if steps.seed is None else (steps.seed, number)
+            return self._epoch(self._ranges[part], part == "train", steps.batch_size, order, skip)
+
+        first_epoch, skip = divmod(steps.first_step, steps.per_epoch)
+        if steps.epochs == first_epoch + 1:
+            return epoch(first_epoch, skip)
+
+        def chain():
+            for number in range(first_epoch, steps.epochs):
+                yield from epoch(number, skip if number == first_epoch else 0)
+
+        batches = tf.data.Dataset.from_generator(chain, output_signature=epoch(first_epoch, 0).element_spec)
+        return batches.apply(tf.data.experimental.assert_cardinality(len(steps))).prefetch(2)
+
+    def _epoch(self, split, is_train, batch_size, order, skip):
+        """`tf.data.Dataset` of the batches of one epoch, but the first `skip`; `order`: integers that decide it."""
         import tensorflow as tf
 
         shuffle_seed = None if order is None else int(np.random.SeedSequence(order).generate_state(1)[0])

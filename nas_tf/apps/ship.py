@@ -1,0 +1,31 @@
+"""Trains a search's best networks in full, chooses one, and writes what ships: Keras, SavedModel for TF Hub, TFLite in
+float and int8, each file's accuracy and latency measured, a model card; published networks of equal latency beside it.
+
+nas-ship runs/flowers --top_k=5
+nas-ship runs/flowers --recipe=adamw --epochs=100 --device=android --quantization_friendly
+
+The same command goes on where it stopped. Everything is in runs/flowers/ship/.
+"""
+
+from nas_tf import flags, shipping
+from nas_tf.distribution import Machine
+from nas_tf.trial import UserError
+
+
+def main(words):
+    if len(words) != 1:
+        raise UserError(f"Expected one run folder, as in nas-ship runs/flowers. Received: {' '.join(words) or 'none'}")
+    settings = flags.read(shipping.Settings)
+    device = flags.read_part("nas_tf.devices", settings.device).settings if settings.device else {}
+    shipping.ship(words[0], settings, flags.read(Machine), device)
+
+
+def cli():
+    flags.define(shipping.Settings)
+    flags.define(Machine)
+    flags.define_parts("nas_tf.devices")
+    flags.run(main, __doc__, takes_words=True)
+
+
+if __name__ == "__main__":
+    cli()
