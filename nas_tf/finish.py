@@ -60,9 +60,9 @@ def train_network(
     machine, train_scale = machine or Machine(), train_scale or scale
     with machine.scope() as num_devices:
         model = build(train_scale)
-        begun = start(model) if start else "random weights"
+        begun = f", from {start(model)}" if start else ""
         if recipe is None:
-            return model, {"weights": f"untrained ({begun})", "accuracy": {}}
+            return model, {"weights": "untrained (initial weights)", "accuracy": {}}
         synchronize(model, num_devices > 1)
         trained = train(model, dataset, recipe, seed=seed, progress=progress, log=log)
     if train_scale != scale or machine != Machine():
@@ -76,7 +76,7 @@ def train_network(
     if reads_test:
         accuracy["test"] = evaluate(model, dataset.test(), recipe.batch_size)
     return model, {
-        "weights": f"trained for {recipe.epochs} epochs at {scale.image_size} px, from {begun}",
+        "weights": f"trained for {recipe.epochs} epochs at {scale.image_size} px{begun}",
         "recipe": dataclasses.asdict(recipe),
         "machine": dataclasses.asdict(machine),
         "accuracy": accuracy,

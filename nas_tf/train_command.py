@@ -100,8 +100,6 @@ def train(trainer, settings, machine=None, parts=None, say=print):
         return space.build(architecture, scale)
 
     def start(model, head="any"):
-        if not settings.initial_weights:
-            return "random weights"
         return weights.load(model, settings.initial_weights, reader=trainer.reader, head=head)
 
     if settings.evaluate_only:
@@ -117,8 +115,9 @@ def train(trainer, settings, machine=None, parts=None, say=print):
     }))  # fmt: skip
     log = Log(folder / "checkpoint.npz", settings.checkpoint_minutes, asked, machine.is_chief)
     model, outcome = finish.train_network(
-        build, scale, dataset, recipe, settings.seed, train_scale, machine=machine, log=log, start=start
-    )
+        build, scale, dataset, recipe, settings.seed, train_scale, machine=machine, log=log,
+        start=start if settings.initial_weights else None,
+    )  # fmt: skip
     description = {
         **finish.describe(space_part, architecture, scale, dataset), **outcome,
         "data": {"part": dataset_part.to_json(), "data_dir": settings.data_dir, "num_samples": settings.num_samples,

@@ -1,5 +1,7 @@
 """Bringing an earlier run's trials into a new one, judged by the new one's reward."""
 
+import dataclasses
+
 from nas_tf.records import Records
 from nas_tf.run_folder import RunFolder
 from nas_tf.search import WARM_START
@@ -12,7 +14,8 @@ def warm_start(request, folder, records, reward, device_id, say):
         return
     old_folder = RunFolder(request.settings.warm_start)
     old, new = old_folder.read(), folder.read()
-    for name, ours, theirs in (("the search space, or a scale,", new["space"], old["space"]),
+    theirs = _with_later_fields(old["space"], request.setup.deploy_scale)
+    for name, ours, theirs in (("the search space, or a scale,", new["space"], theirs),
                                ("the device", new["device"], old["device"])):  # fmt: skip
         if ours != theirs:
             raise UserError(f"--warm_start={request.settings.warm_start}: {name} is not this run's, so that its "
@@ -43,3 +46,14 @@ def warm_start(request, folder, records, reward, device_id, say):
             mine = Trial(number, trial.tokens, note, trial.measurement, judged, violation)
             records.add_finished(mine, space.decode(trial.tokens), device_id)
     say(f"{len(trials)} trials of {request.settings.warm_start} judged anew")
+
+
+def _with_later_fields(space, scale):
+    """What a run's folder says of its space, its scales completed by fields of `scale`'s type that are newer than it."""
+    defaults = {
+        field.name: field.default for field in dataclasses.fields(scale) if field.default is not dataclasses.MISSING
+    }
+    return {
+        name: {**defaults, **value} if name in ("proxy_scale", "deploy_scale") else value
+        for name, value in space.items()
+    }

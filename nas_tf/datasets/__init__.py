@@ -37,8 +37,8 @@ class Stream:
 
     `batches(batch_size, *, seed=None, epochs=1, first_step=0)` gives one pass over that many epochs that
     `keras.Model.fit` takes, of uint8 [batch, size, size, 3] images and int32 [batch] labels. Images come as they lie,
-    or in an order that `seed` decides, another in each epoch. An epoch's last batch may be smaller. The first steps may be
-    left out: what follows is the same.
+    or in an order that `seed` decides, another in each epoch. An epoch's last batch may be smaller. The first steps
+    may be left out: what follows is the same.
     """
 
     batches: typing.Callable
