@@ -14,8 +14,8 @@ def warm_start(request, folder, records, reward, device_id, say):
         return
     old_folder = RunFolder(request.settings.warm_start)
     old, new = old_folder.read(), folder.read()
-    theirs = _with_later_fields(old["space"], request.setup.deploy_scale)
-    for name, ours, theirs in (("the search space, or a scale,", new["space"], theirs),
+    old_space = _with_later_fields(old["space"], request.setup.deploy_scale)
+    for name, ours, theirs in (("the search space, or a scale,", new["space"], old_space),
                                ("the device", new["device"], old["device"])):  # fmt: skip
         if ours != theirs:
             raise UserError(f"--warm_start={request.settings.warm_start}: {name} is not this run's, so that its "
@@ -49,7 +49,8 @@ def warm_start(request, folder, records, reward, device_id, say):
 
 
 def _with_later_fields(space, scale):
-    """What a run's folder says of its space, its scales completed by fields of `scale`'s type that are newer than it."""
+    """What a run's folder says of its space, its scales completed by fields that are newer than it, at their
+    defaults."""
     defaults = {
         field.name: field.default for field in dataclasses.fields(scale) if field.default is not dataclasses.MISSING
     }
