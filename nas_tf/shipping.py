@@ -36,8 +36,10 @@ class Settings:
     learning_rate: float | None = knob(None, "Peak of the schedule; default: the recipe's.")
     num_samples: int = knob(0, "Training images, drawn by class; 0: all.")
     data_dir: str = knob("", "Where the run's images are now; empty: where they were.")
-    device: str = knob("", "Device that times the files; empty: the run's, or this machine if that times none.",
-                       folder="nas_tf.devices")  # fmt: skip
+    device: str = knob(
+        "", "Device that times the files, with its own flags; empty: the run's as it was, or this machine if that "
+        "times none.", folder="nas_tf.devices",
+    )  # fmt: skip
     number_types: tuple[str, ...] = knob(NUMBER_TYPES, "Types of the TFLite files.")
     baselines: tuple[str, ...] = knob(
         ("mnasnet_a1", "mobilenet_v2"), "Published networks trained the same way, at the width of equal latency."

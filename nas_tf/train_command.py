@@ -83,14 +83,20 @@ def train(trainer, settings, machine=None, parts=None, say=print):
     parts = parts or {}
     space_part = Part(trainer.space_folder, settings.search_space, parts.get(settings.search_space, {}))
     dataset_part = Part("nas_tf.datasets", settings.dataset, parts.get(settings.dataset, {}))
+    import_keras()
+
+    def make_dataset(image_size):
+        return dataset_part.module.make(
+            dataset_part.config, data_dir=settings.data_dir or None, image_size=image_size,
+            num_samples=settings.num_samples, seed=settings.seed,
+        )  # fmt: skip
+
+    if settings.evaluate_only and _holds_a_network(settings.initial_weights):
+        return _evaluate(*_read_network(settings.initial_weights, make_dataset))
     space, plan = space_part.space, trainer.plans[settings.recipe]
     architecture = trainer.read_architecture(settings.architecture, space)
     recipe = _changed(plan.recipe, settings)
-    import_keras()
-    dataset = dataset_part.module.make(
-        dataset_part.config, data_dir=settings.data_dir or None, image_size=settings.image_size,
-        num_samples=settings.num_samples, seed=settings.seed,
-    )  # fmt: skip
+    dataset = make_dataset(settings.image_size)
     scale, train_scale = (
         _scale_for(trainer, settings.initial_weights, each)
         for each in trainer.scales(settings, space_part.module.Scale, dataset.num_classes, plan, recipe)
@@ -105,7 +111,7 @@ def train(trainer, settings, machine=None, parts=None, say=print):
     if settings.evaluate_only:
         model = build(scale)
         start(model, head="same")
-        return {name: evaluate(model, getattr(dataset, name)()) for name in ("validation", "test")}
+        return _evaluate(model, dataset)
     folder = pathlib.Path(settings.out_dir)
     _check_free(folder, settings)
     check_writable(folder)
@@ -129,6 +135,34 @@ def train(trainer, settings, machine=None, parts=None, say=print):
         description = finish.write_network(folder, model, description, space)
         log.path.unlink(missing_ok=True)
     return description
+
+
+def _holds_a_network(path):
+    return pathlib.Path(path).is_dir() or path.endswith(".keras")
+
+
+def _read_network(path, make_dataset):
+    """`(keras.Model, Dataset)`: the network in a trained network's folder or a `.keras` file, and images of its size.
+
+    Raises:
+        UserError: the network is missing or damaged, or its head has other classes than the images.
+    """
+    if pathlib.Path(path).is_dir():
+        model, description = finish.read_network(path)
+    else:
+        model, description = finish.read_keras(path), {}
+    dataset = make_dataset(model.inputs[0].shape[1])
+    num_classes, known = model.outputs[0].shape[-1], description.get("class_names")
+    if num_classes != dataset.num_classes:
+        raise UserError(f"Expected images of {num_classes} classes, as {path} has. Received: {dataset.num_classes}")
+    for one, other in zip(known or (), dataset.class_names):
+        if one != other:
+            raise UserError(f"Expected images of class {one!r}, as {path} has. Received: {other!r} in its place")
+    return model, dataset
+
+
+def _evaluate(model, dataset):
+    return {name: evaluate(model, getattr(dataset, name)()) for name in ("validation", "test")}
 
 
 def _scale_for(trainer, path, scale):

@@ -80,6 +80,12 @@ def test_a_warm_start_judges_anew_and_trains_nothing_again(plain_space, tmp_path
     old = search(
         small(plain_space, tmp_path / "old"), Objective(target_latency_ms=1.0), Limits(), ProxyRecipe(1), algorithm
     )
+    # Runs of earlier versions know nothing of newer settings of a scale.
+    path = tmp_path / "old" / "config.json"
+    config = json.loads(path.read_text())
+    for scale in ("proxy_scale", "deploy_scale"):
+        del config["space"][scale]["padding"]
+    path.write_text(json.dumps(config))
     settings = small(plain_space, tmp_path / "new", warm_start=str(tmp_path / "old"), num_trials=4, seed=0)
     new = search(settings, Objective(target_latency_ms=0.51, reward="hard"), Limits(), ProxyRecipe(1), algorithm)
     assert len(new.trials) == 3 + 4

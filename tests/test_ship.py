@@ -1,0 +1,146 @@
+"""nas-ship: a small search on disk, its best networks trained, chosen, exported and held against a published one."""
+
+import json
+import sqlite3
+
+import numpy as np
+import pytest
+from conftest import assert_one_line, script
+
+from mnas_tf.search import Settings as SearchSettings
+from mnas_tf.search import search
+from nas_tf import finish, shipping, width_match
+from nas_tf.datasets.image_folder import ImageFolder
+from nas_tf.recipe import ProxyRecipe
+from nas_tf.rewards import Objective
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def run(plain_space, tmp_path_factory):
+    """The folder of a search with three trials, in which a simulated device gave latencies."""
+    folder = tmp_path_factory.mktemp("ship")
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(("dark", "light")):
+        (folder / "images" / name).mkdir(parents=True)
+        for i in range(30):
+            pixels = rng.integers(0, 128, (32, 32, 3)) + 100 * number
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / name / f"{i}.png")
+    settings = SearchSettings(
+        run_dir=str(folder / "run"), search_space=str(plain_space), dataset="image_folder",
+        data_dir=str(folder / "images"), algorithm="random_search", device="simulated", num_trials=3, workers="inline",
+        proxy_image_size=8, deploy_image_size=32, final_epochs=0,
+    )  # fmt: skip
+    search(settings, Objective(target_latency_ms=1.0), proxy=ProxyRecipe(1), parts={"random_search": {"batch_size": 3}},
+           say=lambda line: None)  # fmt: skip
+    return folder / "run"
+
+
+def settings(**changes):
+    chosen = {"top_k": 2, "recipe": "quick", "epochs": 4, "batch_size": 8, "learning_rate": 0.02,
+              "number_types": ("float32", "int8"), "baselines": ("mobilenet",), "device": "host"}  # fmt: skip
+    return shipping.Settings(**{**chosen, **changes})
+
+
+FAST_HOST = {"warmup_seconds": 0.01, "min_seconds": 0.02, "max_seconds": 0.05}
+
+
+class Killed(Exception):
+    pass
+
+
+def test_the_whole_chain_with_a_kill_at_every_step(run, monkeypatch):
+    """Killed after each step in turn, the chain does none of them twice, and the test images are read once for each of
+    the two networks that are compared."""
+    trained, tested = [], []
+    train_network, save, read_test = finish.train_network, shipping._Chain._save, ImageFolder.test
+
+    def counted(build, scale, *arguments, progress, **more):
+        trained.append(progress)
+        assert more["reads_test"] is False
+        return train_network(build, scale, *arguments, progress=progress, **more)
+
+    def save_and_die(chain, folder, network):
+        saved = save(chain, folder, network)
+        if "recorded" in network or "width" in network:
+            raise Killed
+        return saved
+
+    monkeypatch.setattr(finish, "train_network", counted)
+    monkeypatch.setattr(ImageFolder, "test", lambda self: tested.append(self) or read_test(self))
+    monkeypatch.setattr(shipping._Chain, "_save", save_and_die)
+    for step in range(3):
+        with pytest.raises(Killed):
+            shipping.ship(run, settings(), device_settings=FAST_HOST, say=lambda line: None)
+        assert len(trained) == step + 1 and not tested
+    monkeypatch.setattr(shipping._Chain, "_save", save)
+    said = []
+    rows = shipping.ship(run, settings(), device_settings=FAST_HOST, say=said.append)
+    assert len(trained) == len(set(trained)) == 3 and len(tested) == 2
+    assert [row.role for row in rows] == ["ships", "baseline", "candidate"]
+    ships, published, candidate = rows
+    assert ships.network["reward"] >= candidate.network["reward"] and candidate.test is None
+    # The published network's width is the one whose latency, of those that were measured, is nearest.
+    widths = json.loads((run / "ship" / "baselines" / "mobilenet" / "widths.json").read_text())
+    assert widths["target_ms"] == pytest.approx(ships.latency_ms)
+    nearest = min(widths["latency_ms"], key=lambda width: abs(widths["latency_ms"][width] - widths["target_ms"]))
+    assert published.network["width"] == float(nearest)
+    files = {record["file"] for record in ships.files}
+    assert {"model.keras", "model.tflite", "model_int8.tflite", "saved_model"} <= files | {
+        name.replace(".failed", "") for name in files
+    }
+    for name in ("network/README.md", "network/files.png", "README.md", "comparison.csv", "comparison.png",
+                 "network/saved_model/saved_model.pb", "baselines/mobilenet/model.tflite"):  # fmt: skip
+        assert (run / "ship" / name).stat().st_size > 0, name
+    assert "dark" in (run / "ship" / "network" / "saved_model" / "assets" / "labels.txt").read_text()
+    text = "\n".join(said)
+    assert "ships: of the highest reward" in text and "model_int8" in text
+    # Anyone can ask the run's database what full training said.
+    db = sqlite3.connect(run / "trials.sqlite")
+    judged = db.execute("SELECT trial_id, value, details FROM measurements WHERE judge = 'full training'").fetchall()
+    db.close()
+    splits = [(trial, json.loads(details)["split"]) for trial, _, details in judged]
+    assert len(splits) == len(set(splits)) == 3
+    assert sorted(split for _, split in splits) == ["test", "validation", "validation"]
+    # Said again, nothing is done again; another number of files is no other chain.
+    again = shipping.ship(run, settings(number_types=("float32",)), device_settings=FAST_HOST, say=lambda line: None)
+    assert len(trained) == 3 and len(tested) == 2 and again[0].test == ships.test
+    with pytest.raises(UserError, match=r"was begun with --epochs=4\. Received: 5"):
+        shipping.ship(run, settings(epochs=5), device_settings=FAST_HOST, say=lambda line: None)
+
+
+def test_mistakes(run, tmp_path):
+    assert_one_line(script("nas-ship"), 2, "Expected one run folder", "Received: none")
+    assert_one_line(script("nas-ship", tmp_path), 2, "Expected the folder of a run", "config.json")
+    assert_one_line(script("nas-ship", run, "--recipe=cifar"), 2, "Expected --recipe, one of", "Received: 'cifar'")
+    assert_one_line(script("nas-ship", run, "--number_types=int4"), 2, "Received: int4")
+    assert_one_line(script("nas-ship", run, "--top_k=0"), 2, "Expected --top_k of at least 1")
+    process = script("nas-ship", run, "--baselines=resnet", f"--out_dir={tmp_path / 'ship'}")
+    assert_one_line(process, 2, "Expected a published network", "'resnet'")
+
+
+def test_widths_are_halved_in_on():
+    """Latency 2 ms at width 0.1 and 20 x wider after that: 7 ms is that of width 0.35."""
+    asked = []
+
+    def measure(width):
+        asked.append(width)
+        return 20 * width
+
+    width, latency_ms = width_match.match(7.1, measure)
+    assert (width, latency_ms) == (0.35, 7.0) and len(asked) <= 8
+    # What is known is not measured again, and each new width is told.
+    known, told = {each: 20 * each for each in asked}, []
+    assert width_match.match(7.1, None, known, lambda *new: told.append(new)) == (0.35, 7.0) and told == []
+    # The ends.
+    assert width_match.match(0.1, measure)[0] == 0.1 and width_match.match(1e3, measure)[0] == 2.0
+
+    def too_wide(width):
+        raise InfeasibleArchitecture("does not fit")
+
+    with pytest.raises(EvaluationError, match="ran no width"):
+        width_match.match(1.0, too_wide)
