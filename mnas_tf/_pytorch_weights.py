@@ -51,6 +51,11 @@ def read(model, path):
     Raises:
         UserError: there is no such file, it is damaged or of another network, or `model` is built otherwise.
     """
+    if not os.fspath(path).endswith(".safetensors"):
+        raise UserError(
+            "Expected weights: the folder of a trained network, a .keras or .weights.h5 file, or a .safetensors file "
+            f"of timm's. Received: {os.fspath(path)!r}"
+        )
     _check_built(model)
     tensors = _tensors(path)
     found = {}

@@ -41,6 +41,7 @@ ARCHITECTURES = {
     ),
     "proxylessnas_mobile": PROXYLESSNAS_MOBILE,
 }
+ONE_WIDTH = ("nasnet_mobile",)
 KERAS_APPLICATIONS = ("mobilenet", "mobilenet_v2", "nasnet_mobile")
 # What an estimator judges in place of Keras's MobileNetV2: the same layers, ReLU6 apart (arXiv 1801.04381, table 2).
 MOBILENET_V2 = MnasNet.parse(

@@ -58,9 +58,12 @@ def read_architecture(text, space):
 
 
 def scales(settings, scale, num_classes, plan, recipe):
+    chosen = train_command.scale_settings(settings, plan)
+    if settings.architecture.startswith("mnasnet_small") and settings.dropout_rate is None:
+        chosen["dropout_rate"] = 0.0  # as published
     both = scale(
         settings.image_size, num_classes, settings.width_multiplier, activation=settings.activation,
-        squeeze_excite=settings.squeeze_excite, **train_command.scale_settings(settings, plan),
+        squeeze_excite=settings.squeeze_excite, **chosen,
     )  # fmt: skip
     return both, both
 

@@ -119,9 +119,10 @@ class FileWriter:
         """Why a file of this accuracy has failed, or None."""
         if reached is None:
             return None
-        float32 = self._records.get(TFLITE_FILES["float32"]) if number_type != "float32" else None
-        if float32 and float32["validation_accuracy"] is None:
-            float32 = None  # refused, or made without data
+        name = TFLITE_FILES["float32"]
+        float32 = self._records.get(name) if number_type != "float32" else None
+        if float32 and (float32["validation_accuracy"] is None or float32["asked"] != self._key(name)):
+            float32 = None  # refused, or run on other images or none
         reference = (float32 or self._records["model.keras"])["validation_accuracy"]
         if reference - reached <= MOST_LOST:
             return None

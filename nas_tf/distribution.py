@@ -14,11 +14,13 @@ from nas_tf.trial import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """The knobs. A step's images are shared out among the devices; batch normalisation sees all of them together."""
+    """The knobs. A step's images are shared out among the devices; batch normalisation sees all of them together. Where
+    the devices do not divide a batch, images in its smaller shares count a little more than the others."""
 
     distribution: typing.Literal["none", "mirrored", "multi_worker", "tpu"] = knob(
         "none",
-        "mirrored: all GPUs of this machine; multi_worker: several machines, each told of all by TF_CONFIG; tpu: the "
+        "mirrored: all GPUs of this machine; multi_worker: several machines, each told of all by TF_CONFIG "
+        "and with one shared --out_dir; tpu: the "
         "TPU of this host, or the one that TPU_NAME names.",
     )
     virtual_cpu_devices: int = knob(
@@ -111,6 +113,64 @@ def _virtual_devices(count):
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
     return [f"CPU:{i}" for i in range(count)]
+
+
+def model_type():
+    """`keras.Model`, or within the scope of several devices one that Keras 3.15 can train there."""
+    import keras
+
+    strategy = _current_strategy()
+    if strategy is None:
+        return keras.Model
+    several_machines = "Worker" in type(strategy).__name__
+
+    def reducible(logs):
+        """Keras joins the logs of several machines along an axis that scalars lack."""
+        return {name: keras.ops.reshape(each, (1,)) for name, each in logs.items()} if several_machines else logs
+
+    class Replicated(keras.Model):
+        def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+            # Keras would average the shares of a batch, which fails on several machines and where they are uneven.
+            if iterator is None:
+                super()._maybe_symbolic_build(None, data_batch)
+
+        def train_step(self, data):
+            return reducible(super().train_step(data))
+
+        def test_step(self, data):
+            return reducible(super().test_step(data))
+
+    return Replicated
+
+
+def summed_over_devices(gradients):
+    """`(list of gradients, number of devices)`: in a training step, the sums of what each device has found; elsewhere
+    what was given, and 1."""
+    strategy = _current_strategy()
+    if strategy is None:
+        return gradients, 1
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients)), strategy.num_replicas_in_sync
+
+
+def num_devices():
+    """int: devices among which a step's images are shared out here."""
+    strategy = _current_strategy()
+    return strategy.num_replicas_in_sync if strategy else 1
+
+
+def _current_strategy():
+    """The `tf.distribute.Strategy` of more than one device whose scope this is, or None."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    strategy = tf.distribute.get_strategy()
+    return strategy if strategy.num_replicas_in_sync > 1 else None
 
 
 def synchronize(model, on):

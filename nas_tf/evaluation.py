@@ -46,6 +46,11 @@ class Setup:
             self.dataset.config, data_dir=self.data_dir, image_size=image_size, num_samples=num_samples, seed=self.seed
         )
 
+    def data(self, num_samples):
+        """JSON-ready dict from which the same images, in the same splits, can be had again."""
+        part = self.dataset.to_json()
+        return {"part": part, "data_dir": self.data_dir, "num_samples": num_samples, "seed": self.seed}
+
     def calibration(self):
         """float32 [n, size, size, 3] in [-1, 1]: training images at the deployment size, None where none are needed."""
         if self.number_type != "int8":

@@ -30,6 +30,7 @@ def best_network(request, space, best, folder):
     description = {
         **describe(setup.space, architecture, setup.deploy_scale, dataset),
         "asked": asked,
+        "data": setup.data(settings.final_samples),
         "latency": cost.latency and cost.latency.to_json(),
         "num_params": cost.num_params,
         "mult_adds": cost.mult_adds,
@@ -84,8 +85,8 @@ def train_network(
     }
 
 
-def read_description(path):
-    """The JSON value of an `architecture.json`.
+def read_description(path, flag="architecture"):
+    """The JSON value of an `architecture.json` that a flag names.
 
     Raises:
         UserError: there is no such file, or it is no JSON.
@@ -93,7 +94,7 @@ def read_description(path):
     try:
         return json.loads(pathlib.Path(path).read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"Expected --architecture to be a JSON file. Received: {str(path)!r}: {error}") from error
+        raise UserError(f"Expected --{flag} to name a JSON file. Received: {str(path)!r}: {error}") from error
 
 
 def describe(space_part, architecture, scale, dataset):

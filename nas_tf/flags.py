@@ -9,7 +9,7 @@ import typing
 from absl import flags as absl_flags
 
 from nas_tf import plugins
-from nas_tf.trial import EvaluationError, UserError
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
 
 def knob(default, help, **metadata):
@@ -107,7 +107,7 @@ def run(main, usage, takes_words=False):
         sys.exit(main(rest[1:]) if takes_words else main())
     except UserError as error:
         _fail(error, 2)
-    except EvaluationError as error:
+    except (EvaluationError, InfeasibleArchitecture) as error:
         _fail(error, 1)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):

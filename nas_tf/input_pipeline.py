@@ -1,9 +1,10 @@
 """What happens to images on their way into a network while it is trained or judged, as Keras layers in front of it."""
 
 
-def with_input_pipeline(child, augmentation, recipe=None):
+def with_input_pipeline(child, augmentation, recipe=None, model_type=None):
     """uint8-valued images in, probabilities float32 [batch, heads, classes] out, heads the outputs of `child`: rescaled
-    to [-1, 1], augmented while training as the data set allows and the `recipe` asks, then `child`."""
+    to [-1, 1], augmented while training as the data set allows and the `recipe` asks, then `child`; of `model_type`,
+    `keras.Model` where None."""
     import keras
 
     inputs = x = keras.Input(child.inputs[0].shape[1:], name="pixels")
@@ -20,7 +21,8 @@ def with_input_pipeline(child, augmentation, recipe=None):
         )(x)
     outputs = child(x)
     heads = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    return keras.Model(inputs, keras.ops.stack([keras.ops.cast(head, "float32") for head in heads], axis=1))
+    stacked = keras.ops.stack([keras.ops.cast(head, "float32") for head in heads], axis=1)
+    return (model_type or keras.Model)(inputs, stacked)
 
 
 _AUGMENTATIONS = {

@@ -8,6 +8,8 @@ Sources: tensorflow/tpu, `models/official/mnasnet/mnasnet_main.py` (loss, `Expon
 
 import keras
 
+from nas_tf.distribution import num_devices, summed_over_devices
+
 
 class AsPublished:
     """What is put in front of a Keras optimizer.
@@ -38,13 +40,20 @@ class AsPublished:
     def apply(self, grads, trainable_variables=None):
         if self.l2:
             variables = self._trainable_variables if trainable_variables is None else trainable_variables
-            # Keras divides the loss by the replicas, and sums their gradients later on.
-            share = self.l2 / _num_replicas(self)
+            # Keras divides the loss by the devices, and sums their gradients later on.
+            share = self.l2 / num_devices()
             grads = [
                 grad + share * keras.ops.convert_to_tensor(variable) if self._use_weight_decay(variable) else grad
                 for grad, variable in zip(grads, variables)
             ]
         return super().apply(grads, trainable_variables)
+
+    def _clip_gradients(self, grads):
+        if self.global_clipnorm is None:
+            return super()._clip_gradients(grads)
+        # Keras clips what each device has found, and sums that: the bound is for the sum.
+        summed, devices = summed_over_devices(grads)
+        return [each / devices for each in super()._clip_gradients(summed)]
 
     def _update_model_variables_moving_average(self, trainable_variables):
         update = keras.ops.cast(self.iterations, "float32") + 1.0
@@ -102,8 +111,3 @@ class WarmExponential(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self):
         return dict(vars(self))
-
-
-def _num_replicas(optimizer):
-    strategy = getattr(optimizer, "_distribution_strategy", None)
-    return strategy.num_replicas_in_sync if strategy is not None else 1

@@ -76,6 +76,14 @@ class Recipe:
         if not 0 < self.randaugment_factor <= 1:
             raise UserError(f"Expected randaugment_factor in (0, 1]. Received: {self.randaugment_factor}")
 
+    def with_settings(self, settings, *names):
+        """This recipe with those of a command's settings, called `names`, that are not None; a learning rate that is
+        given does not grow with the batch."""
+        asked = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
+        if "learning_rate" in asked:
+            asked["learning_rate_batch"] = 0
+        return dataclasses.replace(self, **asked)
+
     @property
     def peak_learning_rate(self):
         """float: the learning rate behind the warm-up, at this batch size."""
@@ -90,7 +98,7 @@ class Recipe:
         decay = "l2" if self.weight_decay_form == "l2" else "weight_decay"
         shared = {
             "learning_rate": self._schedule(steps),
-            decay: self.weight_decay or (0.0 if decay == "l2" else None),
+            decay: self.weight_decay or (None if decay == "weight_decay" and self.optimizer != "adamw" else 0.0),
             "global_clipnorm": self.gradient_clip_norm or None,
             "use_ema": self.ema_decay > 0,
             "ema_momentum": self.ema_decay or 0.99,
@@ -99,7 +107,7 @@ class Recipe:
         if self.optimizer == "sgd":
             optimizer = optimizers.SGD(momentum=self.momentum, nesterov=True, **shared)
         elif self.optimizer == "adamw":
-            optimizer = optimizers.AdamW(**{"weight_decay": 0.0, **shared})
+            optimizer = optimizers.AdamW(**{"weight_decay": 0.0, **shared})  # Keras's default is another
         else:
             optimizer = optimizers.RMSprop(momentum=self.momentum, rho=self.rho, epsilon=self.epsilon, **shared)
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", *([] if self.decay_biases else ["bias"])])

@@ -18,9 +18,9 @@ from nas_tf.plugins import Part
 from nas_tf.quiet import import_keras
 from nas_tf.records import Records
 from nas_tf.run_folder import RunFolder
-from nas_tf.shipped_files import write_files
+from nas_tf.shipped_files import read_json, write_files
 from nas_tf.training import Log, evaluate
-from nas_tf.trial import EvaluationError, InfeasibleArchitecture, Latency, UserError
+from nas_tf.trial import DivergedTraining, EvaluationError, Latency, UserError
 
 _FRIENDLY = {"activation": "relu6", "squeeze_excite": False}
 
@@ -89,15 +89,22 @@ class _Chain:
         self._family = families.family_of(name)
         if settings.recipe not in self._family.plans:
             raise UserError(f"Expected --recipe, one of {', '.join(self._family.plans)}. Received: {settings.recipe!r}")
+        if machine.distribution == "multi_worker":
+            raise UserError("nas-ship runs on one machine. Expected another --distribution than multi_worker")
         changes = {"data_dir": settings.data_dir} if settings.data_dir else {}
         request = command.remade_request(self._family, config["flags"], run_dir=str(run_dir), **changes)
         self._setup, self._objective = request.setup, request.objective
         self._space = self._setup.space.space
-        self._records = Records(self._run.records, read_only=not self._run.records.exists())
-        self._plan = _changed(self._family.plans[settings.recipe], settings)
-        self._device_part, self._is_runs_device = self._choose_device(settings, device_settings)
+        plan = self._family.plans[settings.recipe]
+        self._plan = dataclasses.replace(
+            plan, recipe=plan.recipe.with_settings(settings, "epochs", "batch_size", "learning_rate")
+        )
         self._folder = pathlib.Path(settings.out_dir or self._run.path / "ship")
-        self._device = self._device_part.module.make(self._device_part.config, self._space, self._setup.deploy_scale)
+        self._device_part, self._device = self._choose_device(settings, device_settings)
+        ours, theirs = ({key: value for key, value in each.items() if key != "settings"}
+                        for each in (json.loads(json.dumps(self._device.describe())), config["device"]))  # fmt: skip
+        self._is_runs_device = ours == theirs
+        self._records = Records(self._run.records, read_only=not self._run.records.exists())
 
     def close(self):
         self._device.close()
@@ -109,9 +116,12 @@ class _Chain:
         if not trials:
             raise UserError(f"{self._run.path} holds no finished trial: there is nothing to ship")
         check_writable(self._folder)
-        self._check_settings()
         self._device.check()
+        self._check_settings([trial.id for trial in trials])
         import_keras()
+        for name in settings.baselines:  # what cannot be built is better known now than after hours
+            build, scale_of = self._baseline_builder(name)
+            build(scale_of(1.0))
         self._dataset = self._setup.make_dataset(self._setup.deploy_scale.image_size, settings.num_samples)
         candidates = []
         for number, trial in enumerate(trials, 1):
@@ -119,7 +129,7 @@ class _Chain:
             candidates.append(self._candidate(trial))
         best = self._choose(trials, candidates)
         say(f"trial {trials[best].id} ships: of the highest reward with its validation accuracy after full training")
-        target_ms = self._timed(candidates[best])["latency_ms"]
+        target_ms = Latency(**candidates[best]["latency"]).latency_ms
         rows, failures = [], []
         for name in settings.baselines:
             folder, network = self._baseline(name, target_ms)
@@ -127,6 +137,10 @@ class _Chain:
         rows.insert(0, (f"trial {trials[best].id}", self._folder / "network", candidates[best], "ships"))
         table = []
         for name, folder, network, role in rows:
+            if "failure" in network:
+                table.append(comparison.Row(name, role, network))
+                continue
+            say(f"files of {name}:")
             source = folder if role == "baseline" else self._candidate_folder(trials[best])
             test = self._test_accuracy(source, trials[best] if role == "ships" else None)
             files = self._write_files(source, folder, network, test)
@@ -141,32 +155,36 @@ class _Chain:
         say(comparison.text(table, name))
         say(f"\n{self._folder / 'network'}\n{self._folder / 'README.md'}\n{self._folder / 'comparison.png'}")
         if failures:
-            raise EvaluationError(f"{len(failures)} files failed, all others are kept: {'; '.join(failures)}")
+            raise EvaluationError(f"{len(failures)} file(s) failed, all others are kept: {'; '.join(failures)}")
         return table
 
     def _choose_device(self, settings, device_settings):
+        """`(Part, Meter)`: what times files here."""
         own = self._setup.device
-        if settings.device:
-            return Part("nas_tf.devices", settings.device, device_settings), False
-        if own is not None:
-            device = own.module.make(own.config, self._space, self._setup.deploy_scale)
-            device.close()
+        parts = [Part("nas_tf.devices", settings.device, device_settings)] if settings.device else [own] if own else []
+        for part in parts:
+            device = part.module.make(part.config, self._space, self._setup.deploy_scale)
             if isinstance(device, Meter):
-                return own, True
-        return Part("nas_tf.devices", "host"), False
+                return part, device
+            device.close()
+        if settings.device:
+            raise UserError(f"Expected a --device that times files, such as host, android. Received: {settings.device}")
+        part = Part("nas_tf.devices", "host")
+        return part, part.module.make(part.config, self._space, self._setup.deploy_scale)
 
-    def _check_settings(self):
-        """Refuses settings that differ from those that the folder was begun with."""
+    def _check_settings(self, trials):
+        """Refuses settings, trials or a device that differ from those that the folder was begun with."""
         path = self._folder / "settings.json"
-        free = ("data_dir", "checkpoint_minutes", "out_dir", "number_types", "licence")
+        free = ("data_dir", "checkpoint_minutes", "out_dir", "number_types", "licence", "device")
         asked = {name: value for name, value in dataclasses.asdict(self._settings).items() if name not in free}
-        asked = json.loads(json.dumps({**asked, **dataclasses.asdict(self._machine)}))
-        found = _read(path)
+        asked |= {**dataclasses.asdict(self._machine), "the trials": trials, "the device": self._device.describe()}
+        asked = json.loads(json.dumps(asked))
+        found = read_json(path)
         for name in sorted(asked.keys() | (found or asked).keys()):
             if found and asked.get(name) != found.get(name):
                 raise UserError(
-                    f"{self._folder} was begun with --{name}={found.get(name)}. Received: {asked.get(name)}. Give that "
-                    "again, or choose another --out_dir"
+                    f"{self._folder} was begun with {name}: {json.dumps(found.get(name))}. Received: "
+                    f"{json.dumps(asked.get(name))}. Give that again, or choose another --out_dir"
                 )
         write_file(path, json.dumps(asked, indent=2) + "\n")
 
@@ -193,10 +211,16 @@ class _Chain:
             self._save(self._candidate_folder(trial), {**network, "recorded": True})
         return network
 
-    def _baseline(self, name, target_ms):
-        """`(pathlib.Path, dict)`: folder and description of a published network at the width of that latency."""
+    def _baseline_builder(self, name):
+        """`(build, scale_of)`: the network `build(scale_of(width multiplier))` of a published name.
+
+        Raises:
+            UserError: no published network has that name, or it has but one width.
+        """
         module = families.published(name)
         fields = {field.name for field in dataclasses.fields(module.Scale)}
+        if "width_multiplier" not in fields or name in module.ONE_WIDTH:
+            raise UserError(f"Expected --baselines that can be made wider and narrower. Received: {name}")
         deploy = self._setup.deploy_scale
         settings = {key: value for key, value in self._plan.scale.items() if key in fields}
         if self._settings.quantization_friendly:
@@ -214,8 +238,13 @@ class _Chain:
                     layer.momentum = settings["bn_momentum"]
             return model
 
+        return build, scale_of
+
+    def _baseline(self, name, target_ms):
+        """`(pathlib.Path, dict)`: folder and description of a published network at the width of that latency."""
+        build, scale_of = self._baseline_builder(name)
         path = self._folder / "baselines" / name / "widths.json"
-        known = _read(path) or {"target_ms": target_ms, "latency_ms": {}}
+        known = read_json(path) or {"target_ms": target_ms, "latency_ms": {}}
 
         def found(width, latency_ms):
             self._say(f"{name} at width {width:g}: {latency_ms:.3f} ms")
@@ -237,42 +266,44 @@ class _Chain:
 
     def _network(self, folder, build, scale, train_scale, description):
         """dict: the description of a network that was trained and timed, unless it was before."""
-        found = _read(folder / "network.json")
+        found = read_json(folder / "network.json")
         if found is not None:
             return found
-        log = Log(folder / "checkpoint.npz", self._settings.checkpoint_minutes, writes=self._machine.is_chief)
+        asked = {"num_examples": self._dataset.describe()["num_examples"]}
+        log = Log(folder / "checkpoint.npz", self._settings.checkpoint_minutes, asked)
         try:
             model, outcome = finish.train_network(
                 build, scale, self._dataset, self._plan.recipe, self._setup.seed, train_scale,
                 machine=self._machine, log=log, reads_test=False, progress=f"training {folder.name}",
             )  # fmt: skip
-        except InfeasibleArchitecture as error:
+        except DivergedTraining as error:
             self._say(f"{folder.name} is left out: {error}")
             return self._save(folder, {**description, "failure": str(error)})
-        figures = {"num_params": complexity.num_params(model), "mult_adds": complexity.mult_adds(model),
-                   "latency": self._latency(model).to_json()}  # fmt: skip
+        figures = {
+            "num_params": complexity.num_params(model), "mult_adds": complexity.mult_adds(model),
+            "latency": self._latency(model).to_json(), "data": self._setup.data(self._settings.num_samples),
+        }  # fmt: skip
+        if self._setup.number_type != "float32" and "trial" in description:
+            calibration = self._setup.calibration()
+            figures["latency_judged"] = self._latency(model, self._setup.number_type, calibration).to_json()
         training_report.write_csv(folder / "training.csv", outcome["history"])
         training_report.draw(folder / "training.png", outcome["history"], description["text"])
         to_keras(model, folder / "model.keras")
         network = self._save(folder, {**description, **outcome, **figures})
         log.path.unlink(missing_ok=True)
         self._say(f"{folder.name}: validation accuracy {network['accuracy']['validation']:.4f}, "
-                  f"{self._timed(network)['latency_ms']:.3f} ms")  # fmt: skip
+                  f"{Latency(**network['latency']).latency_ms:.3f} ms")  # fmt: skip
         return network
 
     def _save(self, folder, network):
         write_file(folder / "network.json", json.dumps(network, indent=2) + "\n")
         return json.loads(json.dumps(network))
 
-    def _timed(self, network):
-        latency = Latency(**network["latency"])
-        return {"latency": latency, "latency_ms": latency.latency_ms}
-
-    def _latency(self, model):
-        """`nas_tf.trial.Latency` of the network as a float32 file."""
+    def _latency(self, model, number_type="float32", calibration=None):
+        """`nas_tf.trial.Latency` of the network as a file of that type."""
         with tempfile.TemporaryDirectory(prefix="nas_tf_") as folder:
             path = os.path.join(folder, "network.tflite")
-            to_tflite(model, path)
+            to_tflite(model, path, 1, number_type, calibration)
             return self._device.measure(path)
 
     def _choose(self, trials, candidates):
@@ -282,9 +313,12 @@ class _Chain:
         for i, (trial, network) in enumerate(zip(trials, candidates)):
             if "failure" in network:
                 continue
-            cost = trial.measurement.cost
+            cost = dataclasses.replace(
+                trial.measurement.cost, num_params=network["num_params"], mult_adds=network["mult_adds"]
+            )
             if self._is_runs_device:
-                cost = dataclasses.replace(cost, latency=self._timed(network)["latency"])
+                latency = Latency(**network.get("latency_judged", network["latency"]))
+                cost = dataclasses.replace(cost, latency=latency)
             accuracy = network["accuracy"]["validation"]
             measurement = dataclasses.replace(trial.measurement, accuracy=accuracy, cost=cost)
             rewards[i] = network["reward"] = reward(measurement)
@@ -295,7 +329,7 @@ class _Chain:
 
     def _test_accuracy(self, folder, trial):
         """float: accuracy on the test images, which are read once for each network that is compared."""
-        found = _read(folder / "test.json")
+        found = read_json(folder / "test.json")
         if found is None:
             model = finish.read_keras(folder / "model.keras")
             found = {"test": evaluate(model, self._dataset.test())}
@@ -317,27 +351,9 @@ class _Chain:
         return records
 
 
-def _changed(plan, settings):
-    asked = {name: getattr(settings, name) for name in ("epochs", "batch_size", "learning_rate")}
-    asked = {name: value for name, value in asked.items() if value is not None}
-    if "learning_rate" in asked:
-        asked["learning_rate_batch"] = 0
-    return dataclasses.replace(plan, recipe=dataclasses.replace(plan.recipe, **asked))
-
-
 def _distinct(trials, space):
     """The first trial of each architecture."""
     first = {}
     for trial in trials:
         first.setdefault(space.decode(trial.tokens).fingerprint, trial)
     return list(first.values())
-
-
-def _read(path):
-    """The JSON value of a file that this chain wrote; None where there is none."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}. Remove it to have its step done again") from error

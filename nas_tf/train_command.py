@@ -71,7 +71,7 @@ class Trainer:
     scale_for: typing.Callable
 
 
-def train(trainer, settings, machine=None, parts=None, say=print):
+def train(trainer, settings, machine=None, parts=None):
     """Trains as `settings` say, and gives the description that it wrote to `architecture.json`; with `evaluate_only`
     gives the accuracies alone.
 
@@ -92,10 +92,12 @@ def train(trainer, settings, machine=None, parts=None, say=print):
         )  # fmt: skip
 
     if settings.evaluate_only and _holds_a_network(settings.initial_weights):
-        return _evaluate(*_read_network(settings.initial_weights, make_dataset))
+        return _evaluate(*_read_network(settings.initial_weights, settings.image_size, make_dataset))
     space, plan = space_part.space, trainer.plans[settings.recipe]
     architecture = trainer.read_architecture(settings.architecture, space)
-    recipe = _changed(plan.recipe, settings)
+    recipe = plan.recipe.with_settings(
+        settings, "epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing"
+    )
     dataset = make_dataset(settings.image_size)
     scale, train_scale = (
         _scale_for(trainer, settings.initial_weights, each)
@@ -118,6 +120,7 @@ def train(trainer, settings, machine=None, parts=None, say=print):
     asked = json.loads(json.dumps({
         **{name: value for name, value in dataclasses.asdict(settings).items() if name not in _MAY_CHANGE},
         **dataclasses.asdict(machine), "architecture": architecture.fingerprint, "parts": parts,
+        "num_examples": dataset.describe()["num_examples"],
     }))  # fmt: skip
     log = Log(folder / "checkpoint.npz", settings.checkpoint_minutes, asked, machine.is_chief)
     model, outcome = finish.train_network(
@@ -141,8 +144,9 @@ def _holds_a_network(path):
     return pathlib.Path(path).is_dir() or path.endswith(".keras")
 
 
-def _read_network(path, make_dataset):
-    """`(keras.Model, Dataset)`: the network in a trained network's folder or a `.keras` file, and images of its size.
+def _read_network(path, image_size, make_dataset):
+    """`(keras.Model, Dataset)`: the network in a trained network's folder or a `.keras` file, and images of its size,
+    or of `image_size` where it takes any.
 
     Raises:
         UserError: the network is missing or damaged, or its head has other classes than the images.
@@ -151,7 +155,7 @@ def _read_network(path, make_dataset):
         model, description = finish.read_network(path)
     else:
         model, description = finish.read_keras(path), {}
-    dataset = make_dataset(model.inputs[0].shape[1])
+    dataset = make_dataset(model.inputs[0].shape[1] or image_size)
     num_classes, known = model.outputs[0].shape[-1], description.get("class_names")
     if num_classes != dataset.num_classes:
         raise UserError(f"Expected images of {num_classes} classes, as {path} has. Received: {dataset.num_classes}")
@@ -170,7 +174,7 @@ def _scale_for(trainer, path, scale):
     built = pathlib.Path(path) / "architecture.json"
     if not path or not built.is_file():
         return trainer.scale_for(path, scale)
-    theirs = finish.read_description(built).get("scale", {})
+    theirs = finish.read_description(built, "initial_weights").get("scale", {})
     kept = ("padding", "input_normalization", "bn_epsilon")
     return dataclasses.replace(
         scale, **{name: theirs[name] for name in kept if name in theirs and hasattr(scale, name)}
@@ -183,15 +187,6 @@ _MAY_CHANGE = ("out_dir", "checkpoint_minutes", "data_dir", "evaluate_only")
 def _check_free(folder, settings):
     if (folder / "architecture.json").exists():
         raise UserError(f"--out_dir={settings.out_dir} holds a network already. Choose another, or remove it")
-
-
-def _changed(recipe, settings):
-    names = ("epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing")
-    asked = {name: getattr(settings, name) for name in names}
-    asked = {name: value for name, value in asked.items() if value is not None}
-    if "learning_rate" in asked:
-        asked["learning_rate_batch"] = 0
-    return dataclasses.replace(recipe, **asked)
 
 
 def scale_settings(settings, plan):

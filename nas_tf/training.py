@@ -7,9 +7,10 @@ import pathlib
 import time
 
 from nas_tf import checkpoint
+from nas_tf.distribution import model_type
 from nas_tf.input_pipeline import with_input_pipeline
 from nas_tf.quiet import progress_bar
-from nas_tf.trial import InfeasibleArchitecture, UserError
+from nas_tf.trial import DivergedTraining, InfeasibleArchitecture, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +64,10 @@ def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=
     steps = recipe.epochs * steps_per_epoch
     set_total_steps(child, steps)
     model, optimizer = compiled(child, dataset.augmentation, dataset.num_classes, recipe, steps)
+    _evaluate(model, validation, recipe.batch_size, steps=1)  # makes the metrics, see `compiled`
     place = _restored(log, model)
     clock = _step_clock(max_steps, steps_per_epoch, recipe, place, progress, log, optimizer, validation)
     try:
-        _evaluate(model, validation, recipe.batch_size, steps=1)
         if place["step"] < steps:
             model.fit(
                 train_split.batches(
@@ -81,7 +82,7 @@ def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=
     finally:
         clock.close()
     if not math.isfinite(clock.loss):
-        raise InfeasibleArchitecture(
+        raise DivergedTraining(
             f"Training diverged: the loss was {clock.loss} at step {place['step']} of {steps}"
         )
     optimizer.swap_averages()
@@ -96,7 +97,7 @@ def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=
 def compiled(child, augmentation, num_classes, recipe, steps):
     """`(keras.Model, keras.optimizers.Optimizer)`: `child` behind its input pipeline, ready for `steps` steps of
     `fit`, and the recipe's optimizer, which `model.optimizer` may hold inside another that scales the loss."""
-    model = with_input_pipeline(child, augmentation, recipe)
+    model = with_input_pipeline(child, augmentation, recipe, model_type())
     auxiliary_weights = [recipe.auxiliary_weight] * (len(child.outputs) - 1)
     optimizer = recipe.make_optimizer(steps, _moving_statistics(model))
     model.compile(
@@ -131,8 +132,9 @@ def _evaluate(model, split, batch_size, steps=None):
 
 
 def _restored(log, model):
-    """dict: the `step` that training goes on from and the `history` until there; the model's state is put to it."""
-    place = {"step": 0, "history": [], "asked": log.asked if log else {}}
+    """dict: the `step` that training goes on from, the `history` until there and the `metrics` of an epoch that has
+    begun; the model's state is put to it."""
+    place = {"step": 0, "history": [], "metrics": [], "asked": log.asked if log else {}}
     if log and (found := checkpoint.read_place(log.path)):
         for name in sorted(place["asked"].keys() | found["asked"].keys()):
             asked, was = place["asked"].get(name), found["asked"].get(name)
@@ -194,7 +196,9 @@ def _step_clock(max_steps, steps_per_epoch, recipe, place, progress, log, optimi
                 disable=None if progress else True,
             )  # fmt: skip
 
-        def on_train_begin(self, logs=None):
+        def on_epoch_begin(self, epoch, logs=None):
+            for variable, value in zip(self.model.metrics_variables, place["metrics"]):
+                variable.assign(value)
             self._last = self._epoch_began_at = time.perf_counter()
 
         def on_train_batch_end(self, batch, logs=None):
@@ -237,6 +241,8 @@ def _step_clock(max_steps, steps_per_epoch, recipe, place, progress, log, optimi
             self._epoch_began_at = time.perf_counter()
 
         def _save(self):
+            in_mid_epoch = place["step"] % steps_per_epoch != 0
+            place["metrics"] = [float(each) for each in self.model.metrics_variables] if in_mid_epoch else []
             if log.writes:
                 checkpoint.save(log.path, self.model, place)
             self._saved_at = time.monotonic()

@@ -12,6 +12,10 @@ class InfeasibleArchitecture(Exception):
     """The architecture's own fault (diverged, cannot be converted, does not fit): reward 0, the algorithm learns."""
 
 
+class DivergedTraining(InfeasibleArchitecture):
+    """The loss of the architecture is no longer finite."""
+
+
 class EvaluationError(Exception):
     """The world's fault (worker lost, device gone): tried again, then recorded, never shown to the algorithm."""
 

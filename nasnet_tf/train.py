@@ -70,6 +70,14 @@ def scales(settings, scale, num_classes, plan, recipe):
     return ships, dataclasses.replace(ships, **training)
 
 
+def scale_for(path, scale):
+    """NASNet-A large, 6 cells of 168 filters, has a wider stem and another input to some cells in Keras's weights."""
+    if path.endswith(".weights.h5") or not (path == "imagenet" or path.endswith(".h5")):
+        return scale
+    large = {"stem_filters": 96, "skip_reduction_input": True} if (scale.cells, scale.filters) == (6, 168) else {}
+    return dataclasses.replace(scale, bn_epsilon=1e-3, **large)
+
+
 TRAINER = train_command.Trainer(
     settings=Settings,
     space_folder="nasnet_tf.spaces",
@@ -77,7 +85,7 @@ TRAINER = train_command.Trainer(
     scales=scales,
     plans=PLANS,
     reader=_keras_weights.read,
-    scale_for=lambda path, scale: scale,
+    scale_for=scale_for,
 )
 
 

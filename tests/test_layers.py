@@ -17,12 +17,12 @@ ROWS = [
         "nas_tf.plugins",
         "nas_tf.files",
         "nas_tf.quiet",
+        "nas_tf.distribution",
     ),
     (
         "nas_tf.blocks",
         "nas_tf.drop_path",
         "nas_tf.optimizers",
-        "nas_tf.distribution",
         "nas_tf.checkpoint",
         "nas_tf.input_pipeline",
         "nas_tf.width_match",

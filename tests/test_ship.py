@@ -109,7 +109,7 @@ def test_the_whole_chain_with_a_kill_at_every_step(run, monkeypatch):
     # Said again, nothing is done again; another number of files is no other chain.
     again = shipping.ship(run, settings(number_types=("float32",)), device_settings=FAST_HOST, say=lambda line: None)
     assert len(trained) == 3 and len(tested) == 2 and again[0].test == ships.test
-    with pytest.raises(UserError, match=r"was begun with --epochs=4\. Received: 5"):
+    with pytest.raises(UserError, match=r"was begun with epochs: 4\. Received: 5"):
         shipping.ship(run, settings(epochs=5), device_settings=FAST_HOST, say=lambda line: None)
 
 
