@@ -122,7 +122,9 @@ def model_type():
     strategy = _current_strategy()
     if strategy is None:
         return keras.Model
-    several_machines = "Worker" in type(strategy).__name__
+    import tensorflow as tf
+
+    several_machines = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
     def reducible(logs):
         """Keras joins the logs of several machines along an axis that scalars lack."""

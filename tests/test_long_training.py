@@ -1,6 +1,8 @@
 """Training with a log: interrupted and resumed it gives the weights of an uninterrupted run; damaged files; devices."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
 import types
@@ -8,6 +10,7 @@ import types
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from nas_tf import checkpoint
 from nas_tf.datasets import Images
@@ -134,39 +137,67 @@ def test_one_of_several_machines_writes(monkeypatch):
 
 
 @pytest.mark.real
-def test_two_devices_train_as_one(tmp_path):
-    """`mnas-train --distribution=mirrored` on two virtual devices: the losses of one device, for 20 steps."""
+def test_several_devices_train_as_one(tmp_path):
+    """`mnas-train --distribution` on two virtual devices, and on two machines that are processes here: the losses of
+    one device, for 20 steps."""
     rng = np.random.default_rng(0)
     for label in range(2):
-        from PIL import Image
-
         folder = tmp_path / "images" / str(label)
         folder.mkdir(parents=True)
         for i in range(20):
             Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(folder / f"{i}.png")
-    process = subprocess.run([sys.executable, "-c", TWO_DEVICES, str(tmp_path)], capture_output=True, text=True,
-                             timeout=300)  # fmt: skip
-    assert process.returncode == 0, process.stderr[-3000:]
-    losses = json.loads(process.stdout.splitlines()[-1])
-    assert len(losses["one"]) == len(losses["two"]) == 20
+    alone = start(tmp_path, "one", "two")
+    cluster = {"worker": [f"localhost:{free_port()}" for _ in range(2)]}
+    tasks = [{"cluster": cluster, "task": {"type": "worker", "index": index}} for index in range(2)]
+    workers = [start(tmp_path, "worker", TF_CONFIG=json.dumps(task)) for task in tasks]
+    losses = losses_of(alone)
+    assert len(losses["one"]) == 20 and losses["one"][-1] < losses["one"][0]  # it learned
     np.testing.assert_allclose(losses["two"], losses["one"], atol=1e-4)
-    assert losses["one"][-1] < losses["one"][0]  # it learned
+    for worker in workers:
+        np.testing.assert_allclose(losses_of(worker)["worker"], losses["one"], atol=1e-4)
+    assert (tmp_path / "worker" / "architecture.json").exists()  # one of them wrote it
 
 
-# All 32 training images are one step, so that the epochs' losses are those of 20 steps.
-TWO_DEVICES = """
-import json, sys
+def start(folder, *names, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-c", TRAIN, str(folder), *names], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def losses_of(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err[-3000:]
+    return json.loads(out.splitlines()[-1])
+
+
+def free_port():
+    with socket.socket() as listening:
+        listening.bind(("localhost", 0))
+        return listening.getsockname()[1]
+
+
+# All 32 training images are one step, so that the epochs' losses are those of 20 steps. Devices come first: TensorFlow
+# makes them before it computes anything.
+TRAIN = """
+import dataclasses, json, sys
 from mnas_tf import train
 from nas_tf.distribution import Machine
 
+# What must not depend on the devices: the clipped norm, L2, averages.
+recipe = dataclasses.replace(
+    train.PLANS["quick"].recipe, gradient_clip_norm=0.3, weight_decay=1e-3, weight_decay_form="l2", ema_decay=0.9
+)
+train.PLANS["quick"] = dataclasses.replace(train.PLANS["quick"], recipe=recipe)
+machines = {"two": Machine("mirrored", 2), "one": Machine(), "worker": Machine("multi_worker")}
 folder, losses = sys.argv[1], {}
-for name, machine in (("two", Machine("mirrored", 2)), ("one", Machine())):
+for name in sorted(sys.argv[2:], reverse=True):
     settings = train.Settings(
         architecture="r1_k3_s22_e1_i32_o8_noskip r1_k3_s22_e3_i8_o16_se0.25", dataset="image_folder",
         data_dir=f"{folder}/images", out_dir=f"{folder}/{name}", image_size=16, width_multiplier=0.5, epochs=20,
         batch_size=32, dropout_rate=0.0, learning_rate=0.05,
     )
-    description = train.train(settings, machine, {"image_folder": {"augmentation": "none"}})
+    description = train.train(settings, machines[name], {"image_folder": {"augmentation": "none"}})
     losses[name] = [row["loss"] for row in description["history"]]
 print(json.dumps(losses))
 """
