@@ -101,9 +101,7 @@ class _Chain:
         )
         self._folder = pathlib.Path(settings.out_dir or self._run.path / "ship")
         self._device_part, self._device = self._choose_device(settings, device_settings)
-        ours, theirs = ({key: value for key, value in each.items() if key != "settings"}
-                        for each in (json.loads(json.dumps(self._device.describe())), config["device"]))  # fmt: skip
-        self._is_runs_device = ours == theirs
+        self._runs_device = config["device"]
         self._records = Records(self._run.records, read_only=not self._run.records.exists())
 
     def close(self):
@@ -117,6 +115,11 @@ class _Chain:
             raise UserError(f"{self._run.path} holds no finished trial: there is nothing to ship")
         check_writable(self._folder)
         self._device.check()
+        description = json.loads(json.dumps(self._device.describe()))
+        ours, theirs = ({key: value for key, value in each.items() if key != "settings"}
+                        for each in (description, self._runs_device))  # fmt: skip
+        self._is_runs_device = ours == theirs
+        say(f"files are timed on {report.device_name(description)}")
         self._check_settings([trial.id for trial in trials])
         import_keras()
         for name in settings.baselines:  # what cannot be built is better known now than after hours
