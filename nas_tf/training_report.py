@@ -2,6 +2,7 @@
 
 import csv
 import io
+import textwrap
 
 from nas_tf.files import write_file
 
@@ -36,7 +37,7 @@ def draw(path, history, title):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(textwrap.fill(title, 120), fontsize=8)
     FigureCanvasAgg(figure)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=130)
