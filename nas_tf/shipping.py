@@ -8,7 +8,18 @@ import os
 import pathlib
 import tempfile
 
-from nas_tf import command, comparison, complexity, families, finish, model_card, report, training_report, width_match
+from nas_tf import (
+    baselines,
+    command,
+    comparison,
+    complexity,
+    families,
+    finish,
+    model_card,
+    report,
+    training_report,
+    width_match,
+)
 from nas_tf.devices import Meter
 from nas_tf.distribution import Machine
 from nas_tf.export import NUMBER_TYPES, to_keras, to_tflite
@@ -99,6 +110,7 @@ class _Chain:
         self._plan = dataclasses.replace(
             plan, recipe=plan.recipe.with_settings(settings, "epochs", "batch_size", "learning_rate")
         )
+        self._friendly = _FRIENDLY if settings.quantization_friendly else {}
         self._folder = pathlib.Path(settings.out_dir or self._run.path / "ship")
         self._device_part, self._device = self._choose_device(settings, device_settings)
         self._runs_device = config["device"]
@@ -123,7 +135,7 @@ class _Chain:
         self._check_settings([trial.id for trial in trials])
         import_keras()
         for name in settings.baselines:  # what cannot be built is better known now than after hours
-            build, scale_of = self._baseline_builder(name)
+            build, scale_of = self._builder(name)
             build(scale_of(1.0))
         self._dataset = self._setup.make_dataset(self._setup.deploy_scale.image_size, settings.num_samples)
         candidates = []
@@ -193,10 +205,9 @@ class _Chain:
 
     def _scales(self, scale):
         """The scales to ship and to train at."""
-        if self._settings.quantization_friendly:
-            fields = {field.name for field in dataclasses.fields(scale)}
-            scale = dataclasses.replace(scale, **{k: v for k, v in _FRIENDLY.items() if k in fields})
-        return self._plan.scales(scale)
+        fields = {field.name for field in dataclasses.fields(scale)}
+        asked = {name: value for name, value in self._friendly.items() if name in fields}
+        return self._plan.scales(dataclasses.replace(scale, **asked))
 
     def _candidate_folder(self, trial):
         return self._folder / "candidates" / f"trial_{trial.id:05d}"
@@ -214,38 +225,12 @@ class _Chain:
             self._save(self._candidate_folder(trial), {**network, "recorded": True})
         return network
 
-    def _baseline_builder(self, name):
-        """`(build, scale_of)`: the network `build(scale_of(width multiplier))` of a published name.
-
-        Raises:
-            UserError: no published network has that name, or it has but one width.
-        """
-        module = families.published(name)
-        fields = {field.name for field in dataclasses.fields(module.Scale)}
-        if "width_multiplier" not in fields or name in module.ONE_WIDTH:
-            raise UserError(f"Expected --baselines that can be made wider and narrower. Received: {name}")
-        deploy = self._setup.deploy_scale
-        settings = {key: value for key, value in self._plan.scale.items() if key in fields}
-        if self._settings.quantization_friendly:
-            settings |= {key: value for key, value in _FRIENDLY.items() if key in fields}
-
-        def scale_of(width):
-            return module.Scale(deploy.image_size, deploy.num_classes, width_multiplier=width, **settings)
-
-        def build(scale):
-            import keras
-
-            model = module.build(name, scale)
-            for layer in model.layers:
-                if isinstance(layer, keras.layers.BatchNormalization) and "bn_momentum" in settings:
-                    layer.momentum = settings["bn_momentum"]
-            return model
-
-        return build, scale_of
+    def _builder(self, name):
+        return baselines.builder(name, self._setup.deploy_scale, {**self._plan.scale, **self._friendly})
 
     def _baseline(self, name, target_ms):
         """`(pathlib.Path, dict)`: folder and description of a published network at the width of that latency."""
-        build, scale_of = self._baseline_builder(name)
+        build, scale_of = self._builder(name)
         path = self._folder / "baselines" / name / "widths.json"
         known = read_json(path) or {"target_ms": target_ms, "latency_ms": {}}
 

@@ -60,6 +60,7 @@ ROWS = [
         "nas_tf.train_command",
         "nas_tf.export_command",
         "nas_tf.shipping",
+        "nas_tf.baselines",
         "nas_tf.families",
         "mnas_tf.published",
         "nasnet_tf.published",
