@@ -9,7 +9,8 @@ from conftest import assert_one_line, script
 
 from mnas_tf.search import Settings as SearchSettings
 from mnas_tf.search import search
-from nas_tf import finish, shipping, width_match
+from mnas_tf.spaces.mnasnet import Scale
+from nas_tf import baselines, finish, shipping, width_match
 from nas_tf.datasets.image_folder import ImageFolder
 from nas_tf.recipe import ProxyRecipe
 from nas_tf.rewards import Objective
@@ -121,6 +122,20 @@ def test_mistakes(run, tmp_path):
     assert_one_line(script("nas-ship", run, "--top_k=0"), 2, "Expected --top_k of at least 1")
     process = script("nas-ship", run, "--baselines=resnet", f"--out_dir={tmp_path / 'ship'}")
     assert_one_line(process, 2, "Expected a published network", "'resnet'")
+
+
+def test_baselines_are_built_alike():
+    """A plan's and a flag's settings reach a published network where it has room for them."""
+    settings = {"bn_momentum": 0.9, "activation": "relu6", "squeeze_excite": False, "drop_path_keep": 0.6}
+    build, scale_of = baselines.builder("mnasnet_small", Scale(32, 10), settings)
+    model = build(scale_of(0.5))
+    assert not [layer.name for layer in model.layers if "_se_" in layer.name]
+    build, scale_of = baselines.builder("mobilenet", Scale(32, 10), settings)
+    norms = [layer for layer in build(scale_of(0.25)).layers if type(layer).__name__ == "BatchNormalization"]
+    assert norms and {layer.momentum for layer in norms} == {0.9}
+    for name in ("nasnet_mobile", "nasnet_a"):
+        with pytest.raises(UserError, match="wider and narrower"):
+            baselines.builder(name, Scale(32, 10), settings)
 
 
 def test_widths_are_halved_in_on():
