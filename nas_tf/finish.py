@@ -94,7 +94,7 @@ def read_description(path, flag="architecture"):
     try:
         return json.loads(pathlib.Path(path).read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"Expected --{flag} to name a JSON file. Received: {str(path)!r}: {error}") from error
+        raise UserError(f"Expected --{flag} to be a JSON file. Received: {str(path)!r}: {error}") from error
 
 
 def describe(space_part, architecture, scale, dataset):
