@@ -42,7 +42,7 @@ def run(plain_space, tmp_path_factory):
 
 
 def settings(**changes):
-    chosen = {"top_k": 2, "recipe": "quick", "epochs": 4, "batch_size": 8, "learning_rate": 0.02,
+    chosen = {"top_k": 2, "recipe": "quick", "epochs": 2, "batch_size": 8, "learning_rate": 0.02,
               "number_types": ("float32", "int8"), "baselines": ("mobilenet",), "device": "host"}  # fmt: skip
     return shipping.Settings(**{**chosen, **changes})
 
@@ -110,7 +110,7 @@ def test_the_whole_chain_with_a_kill_at_every_step(run, monkeypatch):
     # Said again, nothing is done again; another number of files is no other chain.
     again = shipping.ship(run, settings(number_types=("float32",)), device_settings=FAST_HOST, say=lambda line: None)
     assert len(trained) == 3 and len(tested) == 2 and again[0].test == ships.test
-    with pytest.raises(UserError, match=r"was begun with epochs: 4\. Received: 5"):
+    with pytest.raises(UserError, match=r"was begun with epochs: 2\. Received: 5"):
         shipping.ship(run, settings(epochs=5), device_settings=FAST_HOST, say=lambda line: None)
 
 
@@ -120,8 +120,10 @@ def test_mistakes(run, tmp_path):
     assert_one_line(script("nas-ship", run, "--recipe=cifar"), 2, "Expected --recipe, one of", "Received: 'cifar'")
     assert_one_line(script("nas-ship", run, "--number_types=int4"), 2, "Received: int4")
     assert_one_line(script("nas-ship", run, "--top_k=0"), 2, "Expected --top_k of at least 1")
-    process = script("nas-ship", run, "--baselines=resnet", f"--out_dir={tmp_path / 'ship'}")
-    assert_one_line(process, 2, "Expected a published network", "'resnet'")
+    with pytest.raises(UserError, match=r"Expected a published network.*'resnet'"):
+        shipping.ship(run, settings(baselines=("resnet",), out_dir=str(tmp_path)), device_settings=FAST_HOST)
+    with pytest.raises(UserError, match="Expected a --device that times files"):
+        shipping.ship(run, settings(device="simulated"))
 
 
 def test_baselines_are_built_alike():

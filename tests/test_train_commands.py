@@ -126,9 +126,10 @@ def test_mistakes(two_classes, tmp_path):
     damaged.write_bytes((net / "model.keras").read_bytes()[:5000])
     process = script(*common, f"--out_dir={tmp_path / 'x'}", f"--initial_weights={damaged}")
     assert_one_line(process, 2, "damaged.keras is damaged")
-    assert_one_line(script(*common, f"--out_dir={net}"), 2, "holds a network already")
-    process = script(*common, f"--out_dir={tmp_path / 'x'}", "--recipe=imagenet", "--epochs=3")
-    assert_one_line(process, 2, "Expected more epochs than the 5.0 of the warm-up. Received: epochs=3")
+    with pytest.raises(UserError, match="holds a network already"):
+        mnas.train(settings(net, data))
+    with pytest.raises(UserError, match=r"Expected more epochs than the 5\.0 of the warm-up\. Received: epochs=3"):
+        mnas.train(settings(tmp_path / "x", data, recipe="imagenet", epochs=3))
 
 
 def test_a_published_recipe_trains_with_an_auxiliary_head(two_classes, tmp_path):
