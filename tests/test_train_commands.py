@@ -1,4 +1,4 @@
-"""mnas-train and nasnet-train in the same process: initial weights with another head, evaluation alone, mistakes."""
+"""mnas-train in the same process: initial weights with another head, evaluation alone, mistakes."""
 
 import json
 
@@ -9,8 +9,6 @@ from conftest import assert_one_line, script
 from mnas_tf import train as mnas
 from nas_tf.finish import read_network
 from nas_tf.trial import UserError
-from nasnet_tf import train as nasnet
-from nasnet_tf.spaces.nasnet import NASNetSpace
 
 # Two blocks at width 0.25: a network that is traced in seconds.
 TINY = "r1_k3_s22_e1_i32_o8_noskip r1_k3_s22_e3_i8_o16_se0.25"
@@ -130,19 +128,3 @@ def test_mistakes(two_classes, tmp_path):
         mnas.train(settings(net, data))
     with pytest.raises(UserError, match=r"Expected more epochs than the 5\.0 of the warm-up\. Received: epochs=3"):
         mnas.train(settings(tmp_path / "x", data, recipe="imagenet", epochs=3))
-
-
-def test_a_published_recipe_trains_with_an_auxiliary_head(two_classes, tmp_path):
-    """NASNet's recipe for ImageNet: RMSProp, averages, auxiliary loss, all at once, for an epoch."""
-    data, cells = two_classes[0], tmp_path / "cells.json"
-    space = NASNetSpace(blocks=1, operations=("conv_3x3", "identity"))
-    cells.write_text(json.dumps(space.decode((0, 1, 0, 0, 0) * 2).to_json()))
-    description = nasnet.train(
-        nasnet.Settings(
-            architecture=str(cells), dataset="image_folder", data_dir=data, out_dir=str(tmp_path / "net"),
-            image_size=16, cells=1, filters=4, stem="cifar", recipe="imagenet", epochs=1, batch_size=8,
-        )
-    )  # fmt: skip
-    assert description["recipe"]["optimizer"] == "rmsprop" and description["scale"]["auxiliary_head"] is False
-    model, _ = read_network(tmp_path / "net")
-    assert len(model.outputs) == 1
