@@ -1,11 +1,12 @@
 # `make search`, `make search-nasnet` and `make test` each make the virtual environment .venv and install what they need.
+# `make test-all` is `make test` and the storms: thousands of damaged logs, many kills.
 # PYTHON=/path/to/python3.12 chooses the interpreter, RUN_DIR (NASNET_RUN_DIR) another folder for the run.
 VENV ?= .venv
 RUN_DIR ?= runs/digits
 NASNET_RUN_DIR ?= runs/digits_cells
 BIN = $(VENV)/bin
 
-.PHONY: search search-nasnet test lint clean
+.PHONY: search search-nasnet test test-all lint clean
 
 search: $(VENV)/.search
 	$(BIN)/mnas-search --run_dir=$(RUN_DIR) --dataset=digits --num_trials=40 \
@@ -18,10 +19,15 @@ search-nasnet: $(VENV)/.search
 
 test: $(VENV)/.test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-all: test
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m storm
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 $(VENV)/.search: setup.cfg pyproject.toml | $(BIN)/python
 	@echo "installing TensorFlow, Keras and LiteRT into $(VENV) (about 700 MB to fetch the first time)"

@@ -18,16 +18,18 @@ import numpy as np
 
 from nas_tf import flags
 from nas_tf.complexity import mult_adds, num_params
-from nas_tf.evaluation import Evaluator, Setup
+from nas_tf.datasets import Source
 from nas_tf.files import write_file
-from nas_tf.finish import train_network
-from nas_tf.flags import knob
+from nas_tf.judges import Task
 from nas_tf.plugins import Part
 from nas_tf.quiet import import_keras
-from nas_tf.recipe import ProxyRecipe, Recipe
-from nas_tf.report import done
+from nas_tf.ranking import ranked
+from nas_tf.settings import Settings, knob
+from nas_tf.training.network import train_network
+from nas_tf.training.recipe import ProxyRecipe, Recipe
 from nas_tf.trial import UserError
-from nasnet_tf.search import Settings, search
+from nasnet_tf.search import Settings as SearchSettings
+from nasnet_tf.search import search
 from nasnet_tf.spaces.nasnet import SPACE, Scale, build
 
 NUM_CLASSES_SEARCHED = 5
@@ -36,7 +38,7 @@ WITHIN = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class Knobs:
+class Knobs(Settings):
     data_dir: str = knob("", "Zip with train/ and test/ of one folder a class, as cifar10_jpeg.zip.")
     out_dir: str = knob("runs/transfer", "Folder of the search and of the results.")
     num_trials: int = knob(30, "Trials of the search.")
@@ -73,45 +75,59 @@ def image_folder(validation_fraction=0.04):
 
 
 def run_search(knobs, data):
-    settings = Settings(
-        run_dir=f"{knobs.out_dir}/search", dataset="image_folder", data_dir=str(data), num_trials=knobs.num_trials,
-        proxy_samples=knobs.proxy_samples, proxy_cells=1, proxy_filters=8, deploy_cells=knobs.cells,
-        deploy_filters=knobs.filters, deploy_image_size=knobs.image_size, final_epochs=0,
-    )  # fmt: skip
+    settings = SearchSettings(
+        run_dir=f"{knobs.out_dir}/search",
+        dataset="image_folder",
+        data_dir=str(data),
+        num_trials=knobs.num_trials,
+        proxy_samples=knobs.proxy_samples,
+        proxy_cells=1,
+        proxy_filters=8,
+        deploy_cells=knobs.cells,
+        deploy_filters=knobs.filters,
+        deploy_image_size=knobs.image_size,
+        final_epochs=0,
+    )
     proxy = ProxyRecipe(knobs.proxy_epochs, proxy_learning_rate=0.025)
     return search(settings, proxy=proxy, parts={"image_folder": image_folder().settings}), settings, proxy
 
 
 def choose(knobs, result, settings, proxy, data):
     """[{"name", "tokens", "proxy_accuracy", "filters", "mult_adds"}, ...]: the cells to compare."""
-    ranked = done(result.trials)
-    target = network_mult_adds(knobs, ranked[0].tokens, knobs.filters)
-    chosen = [row("best of the search", ranked[0].tokens, ranked[0].measurement.accuracy, knobs.filters, target)]
-    wanted = np.linspace(len(ranked) // 6, len(ranked) - 1, knobs.num_others).astype(int)
+    best = ranked(result.trials)
+    target = network_mult_adds(knobs, best[0].tokens, knobs.filters)
+    chosen = [row("best of the search", best[0].tokens, best[0].measurement.accuracy, knobs.filters, target)]
+    wanted = np.linspace(len(best) // 6, len(best) - 1, knobs.num_others).astype(int)
     for rank in wanted:
-        trial = next(each for each in ranked[rank:] + ranked[:rank][::-1] if fitting(knobs, each.tokens, target))
+        trial = next(each for each in best[rank:] + best[:rank][::-1] if fitting(knobs, each.tokens, target))
         name = f"trial {trial.id} of the search"
         if all(each["name"] != name for each in chosen):
             chosen.append(row(name, trial.tokens, trial.measurement.accuracy, *fitting(knobs, trial.tokens, target)))
     scale = Scale(settings.proxy_image_size, NUM_CLASSES_SEARCHED, 1, 8, "cifar", bn_momentum=0.9)
-    evaluator = Evaluator(Setup(
-        Part("nasnet_tf.spaces", "nasnet"), image_folder(), str(data), scale, scale, proxy.recipe, knobs.proxy_samples,
-        0, None, "nasnet_tf.published",
-    ))  # fmt: skip
+    space = Part("nasnet_tf.spaces", "nasnet")
+    images = Source(image_folder(), str(data), seed=0)
+    judge = Part("nas_tf.judges", "proxy").make(
+        Task(space, images, scale, scale, proxy.recipe, knobs.proxy_samples, seed=0)
+    )
     rng, randoms = np.random.default_rng(0), 0
     while randoms < knobs.num_random:
         tokens = tuple(int(rng.integers(count)) for count in SPACE.num_choices)
         fits = fitting(knobs, tokens, target)
         if fits:
             randoms += 1
-            chosen.append(row(f"random {randoms}", tokens, evaluator.accuracy(tokens).accuracy, *fits))
+            chosen.append(row(f"random {randoms}", tokens, judge.accuracy(tokens).accuracy, *fits))
             print(chosen[-1], flush=True)
     return chosen
 
 
 def row(name, tokens, proxy_accuracy, filters, mult_adds):
-    return {"name": name, "tokens": tokens, "proxy_accuracy": proxy_accuracy, "filters": filters,
-            "mult_adds": mult_adds}  # fmt: skip
+    return {
+        "name": name,
+        "tokens": tokens,
+        "proxy_accuracy": proxy_accuracy,
+        "filters": filters,
+        "mult_adds": mult_adds,
+    }
 
 
 def large_scale(knobs, filters, num_classes=10):
@@ -136,16 +152,13 @@ def fitting(knobs, tokens, target):
 
 def train_large(knobs, cell, seed):
     """The trained network's figures."""
-    part = image_folder()
-    dataset = part.module.make(
-        part.config, data_dir=knobs.data_dir, image_size=knobs.image_size, num_samples=knobs.num_samples, seed=0
-    )
+    dataset = Source(image_folder(), knobs.data_dir, seed=0).make(knobs.image_size, knobs.num_samples)
     scale = large_scale(knobs, cell["filters"], dataset.num_classes)
     recipe = Recipe(knobs.epochs, learning_rate=0.025)
     architecture = SPACE.decode(cell["tokens"])
-    model, outcome = train_network(lambda scale: SPACE.build(architecture, scale), scale, dataset, recipe, seed)
-    return {"test": outcome["accuracy"]["test"], "validation": outcome["accuracy"]["validation"],
-            "num_params": num_params(model)}  # fmt: skip
+    model, training = train_network(lambda scale: SPACE.build(architecture, scale), scale, dataset, recipe, seed)
+    reached = training.accuracy
+    return {"test": reached.test, "validation": reached.validation, "num_params": num_params(model)}
 
 
 def table(knobs, cells, results):

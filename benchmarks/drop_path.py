@@ -13,12 +13,14 @@ import pathlib
 import numpy as np
 
 from nas_tf import flags
+from nas_tf.datasets import Source
 from nas_tf.files import write_file
-from nas_tf.flags import knob
 from nas_tf.plugins import Part
 from nas_tf.quiet import import_keras
-from nas_tf.recipe import Recipe
-from nas_tf.training import evaluate, train
+from nas_tf.settings import Settings, knob
+from nas_tf.training.evaluate import evaluate
+from nas_tf.training.recipe import Recipe
+from nas_tf.training.train import train
 from nasnet_tf.published import NASNET_A
 from nasnet_tf.spaces.nasnet import Scale, build
 
@@ -26,7 +28,7 @@ VARIANTS = {"none": {}, "DropPath": {"drop_path": "constant"}, "ScheduledDropPat
 
 
 @dataclasses.dataclass(frozen=True)
-class Knobs:
+class Knobs(Settings):
     data_dir: str = knob("", "Folder or zip of images, one folder a class.")
     out_dir: str = knob("runs/drop_path", "Folder of the results.")
     keep: float = knob(0.6, "Probability to keep a path; at the end and the deepest cell, where it is scheduled.")
@@ -43,14 +45,18 @@ def run(knobs, variant, seed):
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     part = Part("nas_tf.datasets", "image_folder", {"validation_fraction": 0.04})
-    dataset = part.module.make(
-        part.config, data_dir=knobs.data_dir, image_size=knobs.image_size, num_samples=knobs.num_samples, seed=0
-    )
+    dataset = Source(part, knobs.data_dir, seed=0).make(knobs.image_size, knobs.num_samples)
     keep = {} if variant == "none" else {"drop_path_keep": knobs.keep}
     scale = Scale(
-        knobs.image_size, dataset.num_classes, knobs.cells, knobs.filters, "cifar", bn_momentum=0.9,
-        **keep, **VARIANTS[variant],
-    )  # fmt: skip
+        knobs.image_size,
+        dataset.num_classes,
+        knobs.cells,
+        knobs.filters,
+        "cifar",
+        bn_momentum=0.9,
+        **keep,
+        **VARIANTS[variant],
+    )
     network = build(NASNET_A, scale)
     validation = train(network, dataset, Recipe(knobs.epochs, learning_rate=0.025)).accuracy
     return {"validation": validation, "train": evaluate(network, dataset.train())}

@@ -8,23 +8,22 @@ python -m benchmarks.flops_vs_latency --tables=mnasnet.json,nasnet.json --out=fl
 """
 
 import dataclasses
-import io
 
 import numpy as np
 
-from nas_tf import families, flags
+from nas_tf import flags
 from nas_tf.complexity import mult_adds
-from nas_tf.composition import rank_correlation
-from nas_tf.files import write_file
-from nas_tf.flags import knob
-from nas_tf.latency_table import LatencyTable
-from nas_tf.plugins import Part
+from nas_tf.devices.table import LatencyTable
+from nas_tf.family import family_of
+from nas_tf.latency_tables.composition import rank_correlation
 from nas_tf.quiet import import_keras, progress_bar
+from nas_tf.reports import _picture
+from nas_tf.settings import Settings, knob
 from nas_tf.trial import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Knobs:
+class Knobs(Settings):
     tables: tuple[str, ...] = knob((), "Latency tables made by nas-table.")
     out: str = knob("flops_vs_latency.png", "Picture to write.")
 
@@ -32,8 +31,7 @@ class Knobs:
 def read_networks(path):
     """`(space's name, multiply-adds in millions, predicted ms, measured ms)`, arrays over a table's test networks."""
     table = LatencyTable.read(path)
-    family = families.family_of(table.space)
-    part = Part(family.space_folder, table.space, table.facts["space_settings"])
+    part = family_of(table.space).space(table.space, table.facts["space_settings"])
     scale, keras = part.module.Scale(**table.scale), import_keras()
     networks = table.facts["validation"]["networks"]
     counts = []
@@ -61,33 +59,38 @@ def main():
 
 
 def draw(path, found, everything):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    figure = Figure(figsize=(11, 5), layout="constrained")
+    figure = _picture.new_figure(11, 5)
     left, right = figure.subplots(1, 2)
     for (table, counts, predicted, measured), color in zip(found, ("tab:blue", "tab:orange", "tab:green", "tab:red")):
         left.scatter(counts, measured, s=18, color=color, label=table.space)
         right.scatter(predicted, measured, s=18, color=color, label=table.space)
     counts, predicted, measured = everything
-    left.set(xlabel="multiply-adds (M)", ylabel="measured latency (ms)", xscale="log", yscale="log",
-             title=f"multiply-adds: rank correlation {rank_correlation(counts, measured):.3f}")  # fmt: skip
+    left.set(
+        xlabel="multiply-adds (M)",
+        ylabel="measured latency (ms)",
+        xscale="log",
+        yscale="log",
+        title=f"multiply-adds: rank correlation {rank_correlation(counts, measured):.3f}",
+    )
     ends = [0.9 * measured.min(), 1.1 * measured.max()]
     right.plot(ends, ends, color="black", lw=0.8)
-    right.set(xlabel="latency by the table (ms)", xscale="log", yscale="log",
-              title=f"latency table: rank correlation {rank_correlation(predicted, measured):.3f}")  # fmt: skip
+    right.set(
+        xlabel="latency by the table (ms)",
+        xscale="log",
+        yscale="log",
+        title=f"latency table: rank correlation {rank_correlation(predicted, measured):.3f}",
+    )
     for axis in (left.xaxis, left.yaxis, right.xaxis, right.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
     left.legend()
-    figure.suptitle(f"Random networks on {found[0][0].device.get('model') or found[0][0].device.get('processor')}",
-                    fontsize=10)  # fmt: skip
-    FigureCanvasAgg(figure)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=120)
-    write_file(path, content.getvalue())
+    figure.suptitle(
+        f"Random networks on {found[0][0].device.get('model') or found[0][0].device.get('processor')}", fontsize=10
+    )
+    _picture.write(path, figure)
 
 
 if __name__ == "__main__":

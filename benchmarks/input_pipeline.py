@@ -16,13 +16,14 @@ import numpy as np
 from benchmarks.training_speed import ours, step_milliseconds
 from mnas_tf.published import MnasNetA1
 from nas_tf import flags
-from nas_tf.flags import knob
+from nas_tf.datasets import Source
 from nas_tf.plugins import Part
 from nas_tf.quiet import import_keras
+from nas_tf.settings import Settings, knob
 
 
 @dataclasses.dataclass(frozen=True)
-class Knobs:
+class Knobs(Settings):
     image_size: int = knob(224, "Height and width that images are resized to.")
     num_images: int = knob(640, "JPEGs to make.")
     batch_size: int = knob(32, "Images of a batch.")
@@ -64,9 +65,7 @@ def main():
         write_photographs(path, knobs.num_images)
         mean_bytes = np.mean([member.file_size for member in zipfile.ZipFile(path).infolist()])
         part = Part("nas_tf.datasets", "image_folder", {"max_memory_mb": 0})
-        split = part.module.make(
-            part.config, data_dir=path, image_size=knobs.image_size, num_samples=0, seed=0
-        ).train()  # fmt: skip
+        split = Source(part, path, seed=0).make(knobs.image_size).train()
         model = ours(MnasNetA1(input_shape=(knobs.image_size, knobs.image_size, 3)))
         rng = np.random.default_rng(0)
         images = rng.integers(0, 256, (knobs.batch_size, knobs.image_size, knobs.image_size, 3), np.uint8)

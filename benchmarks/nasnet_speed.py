@@ -12,16 +12,16 @@ import numpy as np
 
 from nas_tf import flags
 from nas_tf.datasets import Images
-from nas_tf.flags import knob
 from nas_tf.quiet import import_keras
-from nas_tf.recipe import Recipe
-from nas_tf.training import train
+from nas_tf.settings import Settings, knob
+from nas_tf.training.recipe import Recipe
+from nas_tf.training.train import train
 from nasnet_tf import published
 from nasnet_tf.spaces.nasnet import SPACE, Scale
 
 
 @dataclasses.dataclass(frozen=True)
-class Knobs:
+class Knobs(Settings):
     repeats: int = knob(5, "Times that each is built and run.")
     batch_size: int = knob(8, "Images of a forward pass.")
     image_size: int = knob(331, "Height and width of these images.")

@@ -17,8 +17,8 @@ from mnas_tf.spaces.mnasnet import Scale
 from nas_tf import complexity, flags
 from nas_tf.devices import Meter
 from nas_tf.export import to_tflite
-from nas_tf.flags import knob
 from nas_tf.quiet import import_keras, progress_bar
+from nas_tf.settings import Settings, knob
 from nas_tf.trial import UserError
 from nasnet_tf.published import NASNetALarge
 
@@ -56,7 +56,7 @@ SPEED_TOLERANCE, SIZE_TOLERANCE = 0.15, 0.03
 
 
 @dataclasses.dataclass(frozen=True)
-class Knobs:
+class Knobs(Settings):
     device: str = knob("host", "Where the networks are timed.", folder="nas_tf.devices")
     passes: int = knob(3, "Timings of each network, in turn; the median counts.")
 
@@ -107,8 +107,10 @@ def main():
         raise UserError(f"Expected a --device that times files. Received: {knobs.device!r}")
     device.check()
     with tempfile.TemporaryDirectory(prefix="nas_tf_") as folder:
-        facts = {name: look_at(name, pathlib.Path(folder))
-                 for name in progress_bar([*NETWORKS, "NASNet-A large"], desc="converting")}  # fmt: skip
+        facts = {
+            name: look_at(name, pathlib.Path(folder))
+            for name in progress_bar([*NETWORKS, "NASNet-A large"], desc="converting")
+        }
         for number in range(knobs.passes):
             for name in progress_bar(NETWORKS, desc=f"timing, pass {number + 1}"):
                 facts[name].setdefault("ms", []).append(device.measure(str(facts[name]["path"])).latency_ms)
@@ -128,16 +130,20 @@ def report(facts, about):
         if found != "holds":
             print(f"    {why(facts, fast, slow, paper, here)}")
     for name, mult_adds, params, source in SIZE_CLAIMS:
-        for what, paper, here in (("multiply-adds, M", mult_adds, facts[name]["mult_adds"]),
-                                  ("parameters, M", params, facts[name]["params"])):  # fmt: skip
+        for what, paper, here in (
+            ("multiply-adds, M", mult_adds, facts[name]["mult_adds"]),
+            ("parameters, M", params, facts[name]["params"]),
+        ):
             if paper is not None:
                 claim = f"{name}: {what}"
                 print(f"{claim:<58} {paper:>8g} {here:>8.2f}  {verdict(paper, here, SIZE_TOLERANCE)}; {source}")
     print(f"\n{'network':<20} {'ms':>8} {'M madds':>8} {'G madds/s':>10} {'operations':>11} {'activations MB':>15}")
     for name in NETWORKS:
         each = facts[name]
-        print(f"{name:<20} {each['ms']:>8.2f} {each['mult_adds']:>8.1f} {each['mult_adds'] / each['ms']:>10.1f} "
-              f"{each['operations']:>11} {each['activation_mb']:>15.1f}")  # fmt: skip
+        print(
+            f"{name:<20} {each['ms']:>8.2f} {each['mult_adds']:>8.1f} {each['mult_adds'] / each['ms']:>10.1f} "
+            f"{each['operations']:>11} {each['activation_mb']:>15.1f}"
+        )
 
 
 if __name__ == "__main__":

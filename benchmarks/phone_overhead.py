@@ -16,12 +16,12 @@ from nas_tf import flags
 from nas_tf.devices import android
 from nas_tf.devices._android.adb import Adb
 from nas_tf.export import to_tflite
-from nas_tf.flags import knob
 from nas_tf.quiet import import_keras
+from nas_tf.settings import Settings, knob
 
 
 @dataclasses.dataclass(frozen=True)
-class Knobs:
+class Knobs(Settings):
     megabytes: float = knob(20.0, "Size of the TFLite file.")
     repeats: int = knob(5, "Measurements.")
 
@@ -47,8 +47,9 @@ def main():
         binary.write_bytes(elf_header("arm64-v8a"))
         with AdbServer(folder) as adb, Phone(folder / "phone") as phone:
             os.environ.update({**adb.env, "XDG_CACHE_HOME": str(folder)})
-            config = android.Config(serials=(adb.connect(phone),), benchmark_binary=str(binary), max_spread=10.0,
-                                    max_drift=10.0)  # fmt: skip
+            config = android.Config(
+                serials=(adb.connect(phone),), benchmark_binary=str(binary), max_spread=10.0, max_drift=10.0
+            )
             meter = android.make(config)
             meter.check()
             shell = Adb(phone.address)
@@ -56,9 +57,11 @@ def main():
             costs = [measure(meter, str(network), shell_seconds) for _ in range(knobs.repeats)]
     beyond = [each for _, each in costs]
     total = statistics.median(each for each, _ in costs)
-    print(f"{size / 1e6:.1f} MB, {knobs.repeats} measurements: {total:.2f} s each, of which "
-          f"{statistics.median(beyond):.3f} s beyond the benchmark ({min(beyond):.3f} to {max(beyond):.3f}); a shell "
-          f"takes {1e3 * shell_seconds:.0f} ms")  # fmt: skip
+    print(
+        f"{size / 1e6:.1f} MB, {knobs.repeats} measurements: {total:.2f} s each, of which "
+        f"{statistics.median(beyond):.3f} s beyond the benchmark ({min(beyond):.3f} to {max(beyond):.3f}); a shell "
+        f"takes {1e3 * shell_seconds:.0f} ms"
+    )
 
 
 def seconds(function):

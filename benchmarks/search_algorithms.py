@@ -12,7 +12,7 @@ import numpy as np
 
 from nas_tf import flags
 from nas_tf.algorithms import ppo, random_search
-from nas_tf.flags import knob
+from nas_tf.settings import Settings, knob
 from nas_tf.trial import Trial, UserError
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -27,7 +27,7 @@ ALGORITHMS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Knobs:
+class Knobs(Settings):
     table: str = knob("", "JSON of all 15,625 cells: rows of cell and CIFAR-10 test accuracy.")
     seeds: int = knob(40, "Searches an algorithm.")
 

@@ -11,16 +11,17 @@ import time
 
 import numpy as np
 
-from mnas_tf.search import Settings, search
+from mnas_tf.search import Settings as SearchSettings
+from mnas_tf.search import search
 from nas_tf import flags
 from nas_tf.algorithms import ppo
-from nas_tf.flags import knob
 from nas_tf.plugins import Part
+from nas_tf.settings import Settings, knob
 from nas_tf.trial import Trial
 
 
 @dataclasses.dataclass(frozen=True)
-class Knobs:
+class Knobs(Settings):
     num_suggestions: int = knob(8000, "Suggestions, with their updates, of the controller at the paper's preset.")
     num_trials: int = knob(8, "Trials of the real search on the digits; 0: none.")
 
@@ -45,10 +46,13 @@ def time_search(num_trials):
     """The lines that a real search on the digits prints about its own time."""
     lines = []
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(
-            run_dir=str(pathlib.Path(folder) / "run"), num_trials=num_trials, proxy_width_multiplier=0.35,
-            deploy_image_size=96, final_epochs=0,
-        )  # fmt: skip
+        settings = SearchSettings(
+            run_dir=str(pathlib.Path(folder) / "run"),
+            num_trials=num_trials,
+            proxy_width_multiplier=0.35,
+            deploy_image_size=96,
+            final_epochs=0,
+        )
         search(settings, say=lines.append)
     return [line.strip() for line in lines if "searched for" in line]
 

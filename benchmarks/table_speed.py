@@ -9,15 +9,15 @@ import time
 
 import numpy as np
 
-from nas_tf import families, flags
+from nas_tf import flags
 from nas_tf.devices import table as device
-from nas_tf.flags import knob
-from nas_tf.latency_table import LatencyTable
-from nas_tf.plugins import Part
+from nas_tf.devices.table import LatencyTable
+from nas_tf.family import family_of
+from nas_tf.settings import Settings, knob
 
 
 @dataclasses.dataclass(frozen=True)
-class Knobs:
+class Knobs(Settings):
     tables: tuple[str, ...] = knob(("pixel1",), "Latency tables: files, or names of shipped ones.")
     batches: int = knob(5, "Batches of 1,000 architectures.")
 
@@ -27,7 +27,7 @@ def main():
     print(f"{'table':<40} {'space':<14} {'first batch':>12} {'later batches':>14}   microseconds an architecture")
     for name in knobs.tables:
         table = LatencyTable.read(name)
-        part = Part(families.family_of(table.space).space_folder, table.space, table.facts.get("space_settings", {}))
+        part = family_of(table.space).space(table.space, table.facts.get("space_settings"))
         space, rng = part.space, np.random.default_rng(0)
         estimator = device.make(device.Config(file=name), space, part.module.Scale(**table.scale))
         estimator.check()

@@ -15,18 +15,20 @@ import numpy as np
 from mnas_tf import published
 from mnas_tf.spaces.mnasnet import Scale
 from nas_tf import flags
+from nas_tf.datasets import Source
 from nas_tf.devices import host
-from nas_tf.evaluation import Setup
 from nas_tf.export import to_tflite
-from nas_tf.flags import knob
+from nas_tf.judges import Task
 from nas_tf.plugins import Part
 from nas_tf.quiet import import_keras
-from nas_tf.recipe import Recipe
-from nas_tf.workers import ProcessWorkers
+from nas_tf.search.evaluation import AccuracyJob, PublishedCostJob, Setup
+from nas_tf.search.workers.process import ProcessWorkers
+from nas_tf.settings import Settings, knob
+from nas_tf.training.recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True)
-class Knobs:
+class Knobs(Settings):
     network: str = knob("mnasnet_a1", "Published network to time.")
     image_size: int = knob(224, "Pixels.")
     repeats: int = knob(7, "Measurements of each kind.")
@@ -37,23 +39,29 @@ def main():
     import_keras()
     meter = host.make(host.Config())
     proxy, deploy = Scale(32, 10, 0.35), Scale(knobs.image_size, 10)
-    setup = Setup(
-        Part("mnas_tf.spaces", "mnasnet"), Part("nas_tf.datasets", "digits"), None, proxy, deploy, Recipe(500), 0, 0,
-        Part("nas_tf.devices", "host"), "mnas_tf.published",
-    )  # fmt: skip
+    space = Part("mnas_tf.spaces", "mnasnet")
+    digits = Source(Part("nas_tf.datasets", "digits"), "", seed=0)
     rows = {}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         path = pathlib.Path(folder) / "network.tflite"
         to_tflite(published.build(knobs.network, deploy), path)
         rows["idle"] = [meter.measure(path).latency_ms for _ in range(knobs.repeats)]
+        setup = Setup(
+            task=Task(space, digits, proxy, deploy, Recipe(500), proxy_samples=0, seed=0),
+            judge=Part("nas_tf.judges", "proxy"),
+            device=Part("nas_tf.devices", "host"),
+            number_type="float32",
+            published="mnas_tf.published",
+            judge_folder=f"{folder}/judge",
+        )
         workers = ProcessWorkers(setup, num_workers=2)
         stack.callback(workers.close)
         # One worker trains without end; the other converts and times, and has the first stopped for it.
-        tokens = tuple(int(np.random.default_rng(0).integers(count)) for count in setup.space.space.num_choices)
-        workers.submit("training", "accuracy", tokens)
+        tokens = tuple(int(np.random.default_rng(0).integers(count)) for count in space.space.num_choices)
+        workers.submit("training", AccuracyJob(tokens))
         rows["in a search, as it times"] = []
         for number in range(knobs.repeats):
-            workers.submit(number, "reference_cost", knobs.network)
+            workers.submit(number, PublishedCostJob(knobs.network))
             rows["in a search, as it times"].append(workers.wait().value.latency.latency_ms)
         rows["beside a training worker, if it went on"] = [meter.measure(path).latency_ms for _ in range(knobs.repeats)]
     idle = statistics.median(rows["idle"])

@@ -12,22 +12,26 @@ import numpy as np
 
 from mnas_tf.published import MnasNetA1
 from nas_tf import flags
-from nas_tf.flags import knob
 from nas_tf.quiet import import_keras
-from nas_tf.recipe import Recipe
-from nas_tf.training import compiled
+from nas_tf.settings import Settings, knob
+from nas_tf.training.recipe import Recipe
+from nas_tf.training.train import compiled
 from nasnet_tf.published import NASNetAMobile
 
 NUM_CLASSES = 1000
 # Kernel, stride, expansion, filters, layers, squeeze-and-excitation: MnasNet-A1 (arXiv 1807.11626, figure 7).
 A1_STAGES = [
-    (3, 2, 6, 24, 2, False), (5, 2, 3, 40, 3, True), (3, 2, 6, 80, 4, False), (3, 1, 6, 112, 2, True),
-    (5, 2, 6, 160, 3, True), (3, 1, 6, 320, 1, False),
-]  # fmt: skip
+    (3, 2, 6, 24, 2, False),
+    (5, 2, 3, 40, 3, True),
+    (3, 2, 6, 80, 4, False),
+    (3, 1, 6, 112, 2, True),
+    (5, 2, 6, 160, 3, True),
+    (3, 1, 6, 320, 1, False),
+]
 
 
 @dataclasses.dataclass(frozen=True)
-class Knobs:
+class Knobs(Settings):
     rounds: int = knob(7, "Rounds; in each every network is trained for some steps.")
     steps: int = knob(6, "Steps of a network in a round; their median counts.")
     batch_size: int = knob(16, "Images of a step.")
@@ -72,9 +76,11 @@ def plain(model):
     import keras
 
     model.compile(
-        keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True), "sparse_categorical_crossentropy",
-        metrics=["accuracy"], jit_compile=False,
-    )  # fmt: skip
+        keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
     return model
 
 
@@ -112,9 +118,13 @@ def main():
     shape = (size, size, 3)
     pairs = {
         "a1": ("MnasNet-A1", lambda: MnasNetA1(input_shape=shape), "plain Keras", lambda: plain_a1(size)),
-        "nasnet": ("NASNet-A mobile", lambda: NASNetAMobile(input_shape=shape), "keras.applications.NASNetMobile",
-                   lambda: keras.applications.NASNetMobile(input_shape=shape, weights=None)),
-    }  # fmt: skip
+        "nasnet": (
+            "NASNet-A mobile",
+            lambda: NASNetAMobile(input_shape=shape),
+            "keras.applications.NASNetMobile",
+            lambda: keras.applications.NASNetMobile(input_shape=shape, weights=None),
+        ),
+    }
     for name in knobs.networks:
         title, make_ours, rival, make_theirs = pairs[name]
         models = {"ours": (ours(make_ours()), pixels), "theirs": (plain(make_theirs()), scaled)}

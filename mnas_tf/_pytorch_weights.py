@@ -2,26 +2,36 @@
 
 timm: github.com/huggingface/pytorch-image-models, `timm/models/efficientnet.py`; the names of its tensors are those of
 `_efficientnet_blocks.py` there. They come as safetensors files, which NumPy reads. timm rounds the filters of every
-width as this house does, and the squeezed ones exactly, so that no width differs.
+width as this project does, and the squeezed ones exactly, so that no width differs.
 """
 
 import dataclasses
 import os
 import re
 
-from nas_tf import weights
+from nas_tf.networks import weights
 from nas_tf.trial import UserError
 
 _BN_EPSILON = 1e-5
 _HEAD = "predictions"
 _ENDS = {
-    "stem_conv": "conv_stem", "stem_bn": "bn1", "head_conv": "conv_head", "head_bn": "bn2", _HEAD: "classifier",
-}  # fmt: skip
+    "stem_conv": "conv_stem",
+    "stem_bn": "bn1",
+    "head_conv": "conv_head",
+    "head_bn": "bn2",
+    _HEAD: "classifier",
+}
 # Behind an expansion the depthwise and the projecting convolution are called otherwise than without one.
 _EXPANDED = {
-    "expand_conv": "conv_pw", "expand_bn": "bn1", "depthwise_conv": "conv_dw", "depthwise_bn": "bn2",
-    "project_conv": "conv_pwl", "project_bn": "bn3", "se_squeeze": "se.conv_reduce", "se_excite": "se.conv_expand",
-}  # fmt: skip
+    "expand_conv": "conv_pw",
+    "expand_bn": "bn1",
+    "depthwise_conv": "conv_dw",
+    "depthwise_bn": "bn2",
+    "project_conv": "conv_pwl",
+    "project_bn": "bn3",
+    "se_squeeze": "se.conv_reduce",
+    "se_excite": "se.conv_expand",
+}
 _PLAIN = {**_EXPANDED, "depthwise_bn": "bn1", "project_conv": "conv_pw", "project_bn": "bn2"}
 
 

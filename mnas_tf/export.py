@@ -4,14 +4,15 @@ TFLite file is run on the validation images and timed on a device.
 mnas-export --network_dir=flowers_net --dataset=image_folder --data_dir=flowers --device=host
 """
 
-from nas_tf import export_command
-from nas_tf.export_command import Settings, export
+from nas_tf.apps import export as command
+from nas_tf.apps.export import ExportSettings as Settings
+from nas_tf.apps.export import export
 
 __all__ = ["Settings", "cli", "export"]
 
 
 def cli():
-    export_command.cli(Settings, __doc__)
+    command.cli(Settings, __doc__)
 
 
 if __name__ == "__main__":

@@ -183,9 +183,16 @@ def ProxylessNASMobile(
     """ProxylessNAS-mobile (arXiv 1812.00332): 4,080,512 parameters, 320 M multiply-adds at 224 px. As `MnasNetA1`."""
     scale = Scale(num_classes=classes, width_multiplier=alpha)
     return _model(
-        "proxylessnas_mobile", scale, input_shape, include_top, weights, input_tensor, pooling, classifier_activation,
+        "proxylessnas_mobile",
+        scale,
+        input_shape,
+        include_top,
+        weights,
+        input_tensor,
+        pooling,
+        classifier_activation,
         name,
-    )  # fmt: skip
+    )
 
 
 def _model(key, scale, input_shape, include_top, weights, input_tensor, pooling, classifier_activation, name):
@@ -216,15 +223,15 @@ def _model(key, scale, input_shape, include_top, weights, input_tensor, pooling,
     if is_pytorch:
         _pytorch_weights.load(model, weights, include_top)
     elif weights is not None:
-        from nas_tf import weights as house
+        from nas_tf.networks import weights as keras_weights
 
         if include_top and input_tensor is None:
-            house.load(model, weights, head="same")
+            keras_weights.load(model, weights, head="same")
         else:
-            values = house.read(weights)
+            values = keras_weights.read(weights)
             if not include_top:
                 values.pop("predictions", None)
-            house.put(model, values, os.fspath(weights), head="same")
+            keras_weights.put(model, values, os.fspath(weights), head="same")
     return model
 
 

@@ -1,3 +1,20 @@
-"""The machine that both searches share: spaces, algorithms, data, devices, training, records and the loop."""
+"""Neural architecture search for mobile vision: what both searches share. It knows neither MnasNet nor NASNet.
+
+* `trial`, `space`, `settings`, `rewards`, `ranking`: the words: what is asked, answered, measured and rewarded.
+* `files`, `resume`, `plugins`, `flags`, `quiet`, `complexity`, `export`, `family`: tools.
+* `algorithms/`: what suggests architectures, one search algorithm in each file.
+* `datasets/`: images, one data set in each file; the images that calibrate int8 files.
+* `devices/`: where latency comes from, one source in each file: this machine, a phone, a table.
+* `judges/`: where accuracy comes from, one source in each file: `proxy` trains a child.
+* `networks/`: what Keras networks are built of, their weights, and a trained network's folder.
+* `training/`: a network and images in, weights and an accuracy out: recipes, augmentation, optimizers, checkpoints.
+* `reports/`: plain data in; text, CSV, pictures and pages out.
+* `latency_tables/`: making a latency table: timing units, and fitting how they add up.
+* `search/`: a search from what was asked for to what it leaves behind; `search/workers/`: where evaluations run.
+* `shipping/`: from a finished search to files that ship: full training, TFLite files, metadata.
+* `apps/`: commands, one in each file.
+
+A folder that holds one part in each file is a plug-in folder: its `__init__.py` states what each file promises.
+"""
 
 __version__ = "0.1.0"

@@ -158,10 +158,23 @@ def _check_holds_no_kernel(layer):
 def _folds(layer):
     from keras import layers
 
-    return isinstance(layer, (
-        layers.BatchNormalization, layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU, layers.PReLU,
-        layers.Dropout, layers.SpatialDropout2D, layers.Rescaling, layers.Reshape, layers.Flatten, layers.Identity,
-    ))  # fmt: skip
+    return isinstance(
+        layer,
+        (
+            layers.BatchNormalization,
+            layers.Activation,
+            layers.ReLU,
+            layers.LeakyReLU,
+            layers.ELU,
+            layers.PReLU,
+            layers.Dropout,
+            layers.SpatialDropout2D,
+            layers.Rescaling,
+            layers.Reshape,
+            layers.Flatten,
+            layers.Identity,
+        ),
+    )
 
 
 def _size(tensor):

@@ -1,4 +1,4 @@
-"""A child as files: TFLite, a SavedModel for TF Hub, `.keras`. TensorFlow is imported where it is needed."""
+"""Writes networks as files: TFLite, a SavedModel for TF Hub, `.keras`. TensorFlow is imported where it is needed."""
 
 import contextlib
 import os
@@ -8,23 +8,32 @@ import tempfile
 
 from nas_tf.files import write_file
 from nas_tf.quiet import quiet
-from nas_tf.trial import InfeasibleArchitecture
+from nas_tf.trial import InfeasibleArchitecture, first_line
 
 NUMBER_TYPES = ("float32", "float16", "dynamic", "int8")
 
 
 def to_tflite(model, path, batch_size=1, number_type="float32", calibration=None):
-    """Writes `model` as a TFLite file with a fixed batch size and gives its size in bytes.
+    """Writes a TFLite file with a fixed batch size.
 
-    `float16` keeps float32 inputs and outputs and stores the weights in half; `dynamic` keeps them too, stores the
-    weights of large kernels in int8 and quantises activations while it runs, where the runtime has such a kernel
-    (dynamic range); `int8` is full-integer, inputs and outputs too, its ranges calibrated on `calibration`:
-    float32 [n, height, width, 3] training images, scaled as the model takes them. Variables are frozen to
-    constants first: that converts several times faster than a SavedModel.
+    Variables are frozen to constants first, because that converts several times faster than a SavedModel.
+
+    Args:
+        model: the `keras.Model`.
+        path: of the file.
+        batch_size: images that the file takes at once.
+        number_type: one of `NUMBER_TYPES`. Inputs and outputs are float32 for all but `int8`. `float16` stores the
+            weights as float16. `dynamic` stores the weights of large kernels as int8, and quantises activations while
+            it runs if the runtime has such a kernel (dynamic range). `int8` computes in integers only.
+        calibration: training images on which the ranges of `int8` are calibrated: float32 [n, height, width, 3], scaled
+            as the model takes them.
+
+    Returns:
+        The size of the file in bytes.
 
     Raises:
         InfeasibleArchitecture: the converter refused the network.
-        ValueError: the type is unknown, or `int8` has nothing to calibrate on.
+        ValueError: the type is unknown, or there are no images to calibrate `int8` on.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -43,9 +52,8 @@ def to_tflite(model, path, batch_size=1, number_type="float32", calibration=None
             converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
             _choose_type(converter, number_type, batch_size, calibration)
             content = converter.convert()
-        except Exception as error:  # the converter raises its own kinds and bare ones
-            first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise InfeasibleArchitecture(f"The TFLite converter refused the network: {first_line}") from error
+        except Exception as error:  # the converter raises its own kinds of error, and plain ones
+            raise InfeasibleArchitecture(f"The TFLite converter refused the network: {first_line(error)}") from error
     write_file(path, content)
     return len(content)
 
@@ -67,25 +75,27 @@ def _choose_type(converter, number_type, batch_size, calibration):
     converter.inference_input_type = converter.inference_output_type = tf.int8
 
 
-def to_saved_model(model, path, labels=(), card=""):
-    """Writes `model` as a reusable SavedModel (TF2 form) for `hub.load`, `hub.KerasLayer` and
-    `keras.layers.TFSMLayer`; Keras's own `model.export` writes one that cannot be called.
+def to_saved_model(model, path, labels=()):
+    """Writes a reusable SavedModel (TF2 format) for `hub.load`, `hub.KerasLayer` and `keras.layers.TFSMLayer`.
 
-    The object that loading gives is called with `(inputs, training=False)`, takes float32 [batch, height, width,
-    3] RGB in [-1, 1] and gives probabilities; it has `variables`, `trainable_variables` and
-    `regularization_losses`. `serve` (the endpoint that TFSMLayer calls unless told otherwise) and the signature
-    `serving_default` are the same at inference. Where the network ends in a Dense layer, `feature_vector` is an
-    object of the same kind, on the same variables and of the same range: it gives float32 [batch, num_features],
-    the input of that layer without dropout.
+    Keras's own `model.export` writes one that cannot be called.
+
+    The loaded object is called with `(inputs, training=False)`. It takes float32 [batch, height, width, 3] RGB in
+    [-1, 1] and returns probabilities. It has `variables`, `trainable_variables` and `regularization_losses`. `serve`
+    (the endpoint that TFSMLayer calls by default) and the signature `serving_default` do the same at inference. If the
+    network ends in a Dense layer, `feature_vector` is an object of the same kind with the same variables and inputs. It
+    returns the input of that layer without dropout, float32 [batch, num_features].
 
     The signatures `image_classification` and `image_feature_vector` are TF Hub's common ones
-    (tensorflow.org/hub/common_signatures/images): `images` are float32 in [0, 1] there, of the declared height
-    and width; `default` is the logits or the features, `probabilities` stand beside the logits. A network that
-    does not end in a Dense layer has `image_classification` alone, with `probabilities` alone.
+    (tensorflow.org/hub/common_signatures/images). There, `images` are float32 in [0, 1], of the declared height and
+    width, and `default` is the logits or the features; `image_classification` returns `probabilities` too. A network
+    that does not end in a Dense layer has only `image_classification`, which returns only `probabilities`.
 
     Args:
-        labels: names of the classes; they become the asset `labels`, the file `assets/labels.txt`, one a line.
-        card: text of the `README.md` that is put into the folder.
+        model: the `keras.Model`.
+        path: of the folder; what is there is replaced.
+        labels: names of the classes, which become the asset `labels`: the file `assets/labels.txt`, with a line for
+            each class.
     """
     import tensorflow as tf
 
@@ -93,16 +103,14 @@ def to_saved_model(model, path, labels=(), card=""):
         reusable, head = _reusable(model), None
         reusable.serve = tf.function(lambda inputs: reusable.__call__(inputs, training=False), jit_compile=False)
         reusable.serve.get_concrete_function(_images_spec(model, "inputs"))
-        if (split := _features_and_head(model)) is not None:
-            features, head = split
+        if (found := _features_and_head(model)) is not None:
+            features, head = found
             reusable.feature_vector = _reusable(features)
         if labels:
             file = pathlib.Path(scratch) / "labels.txt"
             file.write_text("".join(f"{label}\n" for label in labels))
             reusable.labels = tf.saved_model.Asset(str(file))
         tf.saved_model.save(reusable, str(folder), signatures=_signatures(model, reusable, head))
-        if card:
-            write_file(folder / "README.md", card)
 
 
 def _images_spec(model, name):
@@ -112,7 +120,10 @@ def _images_spec(model, name):
 
 
 def _reusable(model):
-    """An object with what TF Hub's reusable SavedModels promise (tensorflow.org/hub/reusable_saved_models)."""
+    """Returns an object that is called as TF Hub's reusable SavedModels are.
+
+    tensorflow.org/hub/reusable_saved_models describes them.
+    """
     import tensorflow as tf
 
     call = tf.function(lambda inputs, training=False: model(inputs, training=training), jit_compile=False)
@@ -136,8 +147,10 @@ def _penalty(variable):
 
 
 def _signatures(model, reusable, head):
-    """dict of name to traced function, of what the SavedModel can be asked for; `head` is the last Dense layer, if
-    it has one."""
+    """Returns a dict from name to traced function of all that the SavedModel can be asked for.
+
+    `head` is the last Dense layer; None: the network does not end in one.
+    """
     import tensorflow as tf
 
     def probabilities(inputs):
@@ -166,8 +179,10 @@ def _signatures(model, reusable, head):
 
 
 def _features_and_head(model):
-    """(keras.Model of float32 features, the last Dense layer), or None where the network does not end in such a
-    layer on a vector."""
+    """Returns `(keras.Model of float32 features, the last Dense layer)`.
+
+    Returns None if the network does not end in a Dense layer that reads a vector.
+    """
     import keras
 
     def made_by(tensor):
@@ -184,7 +199,7 @@ def _features_and_head(model):
 
 
 def to_keras(model, path):
-    """Writes `model` as a `.keras` file."""
+    """Writes a `keras.Model` as a `.keras` file."""
     path = pathlib.Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.keras")
     try:
@@ -196,7 +211,7 @@ def to_keras(model, path):
 
 @contextlib.contextmanager
 def _replacing(path):
-    """A folder to write into, which takes the place of `path` once the block has ended well."""
+    """Yields a folder to write into; it replaces `path` if the block ends without an error."""
     path = pathlib.Path(path)
     folder = path.with_name(f".{path.name}.{os.getpid()}")
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,5 +1,6 @@
-"""Writing files whole or not at all."""
+"""Files: written whole or not at all; JSON read from them."""
 
+import json
 import os
 import pathlib
 
@@ -16,6 +17,19 @@ def write_file(path, content):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path, value):
+    """Writes a JSON value, as `write_file` does."""
+    write_file(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path):
+    """The JSON value in a file; None where there is no such file, or it is no JSON."""
+    try:
+        return json.loads(pathlib.Path(path).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def check_writable(folder):

@@ -1,4 +1,4 @@
-"""Frozen dataclass <-> absl flags: one knob is one field, declared nowhere else. The only room that knows absl."""
+"""Settings <-> absl flags: one setting is one field, declared nowhere else. The only module that knows absl."""
 
 import dataclasses
 import errno
@@ -9,34 +9,32 @@ import typing
 from absl import flags as absl_flags
 
 from nas_tf import plugins
+from nas_tf.settings import flag_name
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
-
-
-def knob(default, help, **metadata):
-    """A dataclass field with the help text of its flag."""
-    return dataclasses.field(default=default, metadata={"help": help, **metadata})
 
 
 def define(config, prefix=""):
     """Defines a flag for each field of a dataclass type, or of an instance, whose values become the defaults.
 
-    Field types: int, float, str, bool, `Literal` of strings (an enum flag), `tuple[int, ...]` and `tuple[str, ...]`
-    (a comma-separated flag), and `X | None`. A field whose metadata holds `folder` takes the parts of that plug-in
-    folder, or the path of a `.py` file.
+    Field types: int, float, str, bool, `tuple[int, ...]` and `tuple[str, ...]` (a comma-separated flag), `Literal` of
+    strings, and `X | None`. A string with `choices` is an enum flag. A field whose knob has a `folder` takes the parts
+    of that plug-in folder, or the path of a `.py` file.
     """
     hints = typing.get_type_hints(config if isinstance(config, type) else type(config))
     for field in dataclasses.fields(config):
         default = field.default if isinstance(config, type) else getattr(config, field.name)
         name, help_text = flag_name(field, prefix), field.metadata.get("help", "")
-        folder = field.metadata.get("folder")
+        folder, choices = field.metadata.get("folder"), field.metadata.get("choices")
         if folder:
             help_text += f" One of: {', '.join(plugins.names(folder))}; or the path of a .py file."
         kind = _strip_none(hints[field.name])
         origin = typing.get_origin(kind)
         if origin is typing.Literal:
-            absl_flags.DEFINE_enum(name, default, list(typing.get_args(kind)), help_text)
-        elif origin is tuple:
+            kind, choices = str, typing.get_args(kind)
+        if origin is tuple:
             absl_flags.DEFINE_list(name, [str(value) for value in default], help_text)
+        elif choices and kind is str:
+            absl_flags.DEFINE_enum(name, default, list(choices), help_text)
         else:
             define_flag = {
                 int: absl_flags.DEFINE_integer,
@@ -45,11 +43,6 @@ def define(config, prefix=""):
                 str: absl_flags.DEFINE_string,
             }[kind]
             define_flag(name, default, help_text)
-
-
-def flag_name(field, prefix=""):
-    """The flag of a dataclass field: prefix and name, unless the field's knob names it whole (`flag="table"`)."""
-    return field.metadata.get("flag", prefix + field.name)
 
 
 def read(config_type, prefix=""):
@@ -112,8 +105,11 @@ def run(main, usage, takes_words=False):
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
             raise
-        _fail(f"Cannot write {error.filename or 'a file'}: {error.strerror}. Everything finished before is kept: free "
-              "some space and give the same command again", 1)  # fmt: skip
+        _fail(
+            f"Cannot write {error.filename or 'a file'}: {error.strerror}. Everything finished before is kept: free "
+            "some space and give the same command again",
+            1,
+        )
     except KeyboardInterrupt:
         _fail("stopped. Nothing finished is lost: the same command goes on from here", 130)
 

@@ -7,6 +7,7 @@ import pathlib
 import pkgutil
 import sys
 
+from nas_tf.settings import configure
 from nas_tf.trial import UserError
 
 
@@ -67,6 +68,10 @@ class Part:
         """
         return configure(self.module.Config, self.settings, self.name)
 
+    def make(self, *args, **kwargs):
+        """What the part's `make` returns for its `Config` and these arguments, which its folder's promise names."""
+        return self.module.make(self.config, *args, **kwargs)
+
     @property
     def space(self):
         """The part's `SPACE` with these settings, for a folder of spaces."""
@@ -83,19 +88,6 @@ class Part:
 
     def to_json(self):
         return {"folder": self.folder, "name": self.name, "settings": self.settings}
-
-
-def configure(config_type, settings, name):
-    """`config_type(**settings)`, with an unknown setting named.
-
-    Raises:
-        UserError: a setting is not a field of `config_type`.
-    """
-    known = {field.name for field in dataclasses.fields(config_type)}
-    for setting in settings:
-        if setting not in known:
-            raise UserError(f"{name!r} has settings {sorted(known)}. Received: {setting!r}")
-    return config_type(**settings)
 
 
 def _fields(instance):

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import typing
 
-from nas_tf.flags import knob
+from nas_tf.settings import Settings, knob
 from nas_tf.trial import UserError
 
 COSTS = ("latency_ms", "mult_adds", "num_params")
@@ -71,31 +71,34 @@ def check_target(target, cost="latency_ms"):
 
 
 @dataclasses.dataclass(frozen=True)
-class Objective:
-    """The knobs that choose a reward; `resolve` makes it once the published networks have been measured."""
+class Objective(Settings):
+    """The settings that choose a reward; `resolve` makes it once the published networks have been measured."""
 
-    reward: typing.Literal["soft", "hard", "absolute", "accuracy"] = knob(
-        "soft", "What a search maximises: ACC x (COST/T)^w soft or hard, ACC + beta |COST/T - 1|, or accuracy alone."
+    reward: str = knob(
+        "soft",
+        "What a search maximises: ACC x (COST/T)^w soft or hard, ACC + beta |COST/T - 1|, or accuracy alone.",
+        choices=("soft", "hard", "absolute", "accuracy"),
     )
-    cost: typing.Literal["latency_ms", "mult_adds", "num_params"] = knob("latency_ms", "What COST is.")
-    target_latency_ms: float | None = knob(None, "Target T in milliseconds on --device.")
-    target_mult_adds: float | None = knob(None, "Target T where --cost=mult_adds.")
-    target_num_params: float | None = knob(None, "Target T where --cost=num_params.")
+    cost: str = knob("latency_ms", "What COST is.", choices=COSTS)
+    target_latency_ms: float | None = knob(None, "Target T in milliseconds on --device.", above=0)
+    target_mult_adds: float | None = knob(None, "Target T where --cost=mult_adds.", above=0)
+    target_num_params: float | None = knob(None, "Target T where --cost=num_params.", above=0)
     target_latency_of: str = knob(
         "mobilenet_v2",
         "Published network whose own latency (or other --cost), measured on the same device in the same run at the "
         "deployment scale, is the target where no number is given.",
     )
-    reward_alpha: float | None = knob(None, "Exponent up to the target; default: the paper's for --reward.")
-    reward_beta: float | None = knob(None, "Exponent, or factor of the absolute reward, beyond the target; as above.")
+    reward_alpha: float | None = knob(
+        None, "Exponent up to the target; default: the paper's for --reward. A cost cannot be a gain.", most=0
+    )
+    reward_beta: float | None = knob(
+        None, "Exponent, or factor of the absolute reward, beyond the target; as above.", most=0
+    )
 
     def __post_init__(self):
+        super().__post_init__()
         for cost in COSTS:
-            target = getattr(self, f"target_{cost}")
-            if target is None:
-                continue
-            check_target(target, cost)
-            if cost != self.cost or self.reward == "accuracy":
+            if getattr(self, f"target_{cost}") is not None and (cost != self.cost or self.reward == "accuracy"):
                 raise UserError(
                     f"--target_{cost} needs --cost={cost} and a --reward other than accuracy. "
                     f"Received: --cost={self.cost} --reward={self.reward}"
@@ -106,8 +109,8 @@ class Objective:
         """float or None: the target given as a number."""
         return getattr(self, f"target_{self.cost}")
 
-    def resolve(self, references):
-        """The reward, its target taken from `references` (dict of name to `nas_tf.trial.Cost`) where none was given.
+    def resolve(self, published):
+        """The reward, its target taken from `published` (dict of name to `nas_tf.trial.Cost`) where none was given.
 
         Raises:
             UserError: `target_latency_of` is not among the networks measured.
@@ -116,29 +119,27 @@ class Objective:
             return AccuracyReward()
         target = self.target
         if target is None:
-            if self.target_latency_of not in references:
-                known = f"one of {', '.join(references)}, which" if references else "a published network, none of which"
+            if self.target_latency_of not in published:
+                known = f"one of {', '.join(published)}, which" if published else "a published network, none of which"
                 raise UserError(
                     f"Expected --target_latency_of to be {known} this device can judge here. "
                     f"Received: {self.target_latency_of!r}; or give --target_{self.cost}=NUMBER"
                 )
-            target = cost_of(references[self.target_latency_of], self.cost)
+            target = cost_of(published[self.target_latency_of], self.cost)
         return LatencyReward(target, self.reward, self.cost, self.reward_alpha, self.reward_beta)
 
 
 @dataclasses.dataclass(frozen=True)
-class Limits:
+class Limits(Settings):
     """What the deployment network may not exceed; a network that does is infeasible and is not trained."""
 
-    max_num_params: int | None = knob(None, "Trainable parameters a network may have at most.")
-    max_tflite_bytes: int | None = knob(None, "Size of the TFLite file at most; needs a device that times files.")
-    max_peak_activation_bytes: int | None = knob(None, "Peak memory of activations at batch 1, float32, at most.")
-
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value is not None and value <= 0:
-                raise UserError(f"Expected --{field.name} > 0. Received: {value}; leave it out for no limit")
+    max_num_params: int | None = knob(None, "Trainable parameters a network may have at most.", above=0)
+    max_tflite_bytes: int | None = knob(
+        None, "Size of the TFLite file at most; needs a device that times files.", above=0
+    )
+    max_peak_activation_bytes: int | None = knob(
+        None, "Peak memory of activations at batch 1, float32, at most.", above=0
+    )
 
     def violation(self, cost):
         """The first limit that a `nas_tf.trial.Cost` breaks, in words, or None."""

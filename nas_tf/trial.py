@@ -20,10 +20,23 @@ class EvaluationError(Exception):
     """The world's fault (worker lost, device gone): tried again, then recorded, never shown to the algorithm."""
 
 
+def first_line(error):
+    """str: the first line of what an exception says, or its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 _FIGURES = (
-    "mean_ms", "median_ms", "p95_ms", "p5_ms", "min_ms", "max_ms", "first_ms", "warmup_mean_ms", "init_ms",
+    "mean_ms",
+    "median_ms",
+    "p95_ms",
+    "p5_ms",
+    "min_ms",
+    "max_ms",
+    "first_ms",
+    "warmup_mean_ms",
+    "init_ms",
     "first_inference_ms",
-)  # fmt: skip
+)
 
 
 @dataclasses.dataclass(frozen=True)

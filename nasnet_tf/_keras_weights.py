@@ -3,8 +3,8 @@
 import os
 import re
 
-from nas_tf import weights as house
-from nas_tf.trial import UserError
+from nas_tf.networks import weights as keras_weights
+from nas_tf.trial import UserError, first_line
 
 # Normal cells a stage, which tell the two networks apart.
 _CELLS = {4: "NASNetMobile", 6: "NASNetLarge"}
@@ -30,7 +30,7 @@ def load(model, weights, key, include_top, classes):
         values = values or read(model, path)
         if not include_top:
             values.pop("predictions", None)
-        house.put(model, values, path, head="same")
+        keras_weights.put(model, values, path, head="same")
     except UserError as error:
         raise ValueError(f"{path!r} holds the weights of another network than {model.name}: {error}") from error
 
@@ -53,7 +53,7 @@ def read(model, path):
             "Expected weights: 'imagenet', the folder of a trained network, or a .keras, .weights.h5 or .h5 file. "
             f"Received: {path!r}"
         )
-    values = house.read(path)
+    values = keras_weights.read(path)
     return _renamed(values, model, path) if "stem_conv1" in values else values
 
 
@@ -63,7 +63,7 @@ def carry_over(source, target):
     Raises:
         UserError: they are two networks.
     """
-    house.put(target, _renamed(_values(source), target, source.name), source.name, head="same")
+    keras_weights.put(target, _renamed(_values(source), target, source.name), source.name, head="same")
 
 
 def _imagenet(model):
@@ -78,7 +78,7 @@ def _imagenet(model):
     try:
         source = getattr(applications, name)(weights="imagenet")
     except Exception as error:  # a download's
-        raise UserError(f"Keras gives no ImageNet weights for {model.name}: {_first_line(error)}") from error
+        raise UserError(f"Keras gives no ImageNet weights for {model.name}: {first_line(error)}") from error
     return _renamed(_values(source), model, "imagenet")
 
 
@@ -103,10 +103,6 @@ def _renamed(values, model, source):
             f"no place here, {next(iter(values))} among them"
         )
     return found
-
-
-def _first_line(error):
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def their_name(name, target):

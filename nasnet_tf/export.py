@@ -8,17 +8,17 @@ nasnet-export --draw --architecture=nasnet_a --out_dir=pictures
 import dataclasses
 import pathlib
 
-from nas_tf import export_command
-from nas_tf.export_command import export
-from nas_tf.flags import knob
+from nas_tf.apps import export as command
+from nas_tf.apps.export import ExportSettings, export
+from nas_tf.settings import knob
 from nas_tf.trial import UserError
-from nasnet_tf.train import read_architecture
+from nasnet_tf.family import read_architecture
 
 __all__ = ["Settings", "cli", "draw", "export"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(export_command.Settings):
+class Settings(ExportSettings):
     architecture: str = knob("", "With --draw: an architecture.json, or nasnet_a, in place of a folder.")
     draw: bool = knob(False, "Only draw the two cells, as SVG and PNG.")
 
@@ -29,7 +29,7 @@ class Settings(export_command.Settings):
 
 
 def draw(settings):
-    """Draws the cells and gives the paths of the pictures."""
+    """Draws the cells and returns the paths of the pictures."""
     from nasnet_tf.spaces.nasnet import SPACE
 
     if bool(settings.architecture) == bool(settings.network_dir) or not (settings.network_dir or settings.out_dir):
@@ -42,7 +42,7 @@ def draw(settings):
 
 
 def cli():
-    export_command.cli(Settings, __doc__, instead=lambda settings: draw(settings) if settings.draw else None)
+    command.cli(Settings, __doc__, instead=lambda settings: draw(settings) if settings.draw else None)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ SCALES = {
         331, 1000, 6, 168, "imagenet", stem_filters=96, skip_reduction_input=True, dropout_rate=0.5
     ),
     "nasnet_a_cifar": Scale(32, 10, 6, 32, "cifar", bn_momentum=0.9, bn_epsilon=1e-5),
-}  # fmt: skip
+}
 REFERENCES = ("nasnet_a", "mobilenet_v2")
 PENULTIMATE_FACTOR = 24
 
@@ -97,9 +97,17 @@ def NASNetAMobile(
         ValueError: `weights` is no such file, `pooling` is none of None, "avg" and "max", or the input is too small.
     """
     return _model(
-        "nasnet_a_mobile", SCALES["nasnet_a_mobile"], input_shape, include_top, weights, input_tensor, pooling, classes,
-        classifier_activation, name,
-    )  # fmt: skip
+        "nasnet_a_mobile",
+        SCALES["nasnet_a_mobile"],
+        input_shape,
+        include_top,
+        weights,
+        input_tensor,
+        pooling,
+        classes,
+        classifier_activation,
+        name,
+    )
 
 
 def NASNetALarge(
@@ -115,9 +123,17 @@ def NASNetALarge(
     """NASNet-A (6 @ 4032): 88,949,818 parameters with moving statistics, 23.8 G multiply-adds at 331 px. Arguments:
     `NASNetAMobile`, with the weights of `keras.applications.NASNetLarge`."""
     return _model(
-        "nasnet_a_large", SCALES["nasnet_a_large"], input_shape, include_top, weights, input_tensor, pooling, classes,
-        classifier_activation, name,
-    )  # fmt: skip
+        "nasnet_a_large",
+        SCALES["nasnet_a_large"],
+        input_shape,
+        include_top,
+        weights,
+        input_tensor,
+        pooling,
+        classes,
+        classifier_activation,
+        name,
+    )
 
 
 def NASNetACifar(
@@ -152,9 +168,7 @@ def NASNetACifar(
     )
 
 
-def _model(
-    key, scale, input_shape, include_top, weights, input_tensor, pooling, classes, classifier_activation, name
-):  # fmt: skip
+def _model(key, scale, input_shape, include_top, weights, input_tensor, pooling, classes, classifier_activation, name):
     import keras
 
     if pooling not in (None, "avg", "max"):

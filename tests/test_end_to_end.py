@@ -6,11 +6,11 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import CIFAR10_JPEG, script
+from support import CIFAR10_JPEG, script
 
 from mnas_tf.search import Settings, search
-from nas_tf.recipe import ProxyRecipe
 from nas_tf.rewards import Limits, Objective
+from nas_tf.training.recipe import ProxyRecipe
 
 pytestmark = pytest.mark.real
 
@@ -34,23 +34,35 @@ def run_tflite(path, image):
 
 def small(plain_space, run_dir, **changes):
     settings = {
-        "run_dir": str(run_dir), "search_space": str(plain_space), "algorithm": "random_search", "device": "simulated",
-        "num_trials": 3, "proxy_image_size": 8, "proxy_samples": 100, "deploy_image_size": 32, "workers": "inline",
-        "final_epochs": 1, "final_samples": 100,
-    }  # fmt: skip
+        "run_dir": str(run_dir),
+        "search_space": str(plain_space),
+        "algorithm": "random_search",
+        "device": "simulated",
+        "num_trials": 3,
+        "proxy_image_size": 8,
+        "proxy_samples": 100,
+        "deploy_image_size": 32,
+        "workers": "inline",
+        "final_epochs": 1,
+        "final_samples": 100,
+    }
     return Settings(**{**settings, **changes})
 
 
 def test_a_search_times_its_networks_on_this_machine(plain_space, tmp_path):
     said = []
     result = search(
-        small(plain_space, tmp_path / "run", device="host"), Objective(), Limits(), ProxyRecipe(1),
-        {"host": {"min_seconds": 0.05, "max_seconds": 0.2}, "random_search": {"batch_size": 3}}, said.append,
-    )  # fmt: skip
+        small(plain_space, tmp_path / "run", device="host"),
+        Objective(),
+        Limits(),
+        ProxyRecipe(1),
+        {"host": {"min_seconds": 0.05, "max_seconds": 0.2}, "random_search": {"batch_size": 3}},
+        said.append,
+    )
     text = "\n".join(said)
     assert "mobilenet_v2's, measured here" in text and "as rehearsed just now" in text and "top 1" in text
-    assert set(result.references) == {"mnasnet_a1", "mobilenet_v2", "nasnet_mobile"}
-    assert result.target == result.references["mobilenet_v2"].latency.latency_ms
+    assert set(result.published) == {"mnasnet_a1", "mobilenet_v2", "nasnet_mobile"}
+    assert result.target == result.published["mobilenet_v2"].latency.latency_ms
     details = query(tmp_path / "run", "SELECT details FROM measurements WHERE kind = 'latency' AND trial_id = 1")
     assert json.loads(details[0][0])["latency"]["runs"] >= 30
     assert query(tmp_path / "run", "SELECT COUNT(*) FROM measurements WHERE judge = 'full training'") == [(1,)]
@@ -69,9 +81,13 @@ def test_a_search_times_its_networks_on_this_machine(plain_space, tmp_path):
     # The same call again measures nothing and ships the same files.
     before = (best / "model.tflite").stat().st_mtime_ns
     again = search(
-        small(plain_space, tmp_path / "run", device="host"), Objective(), Limits(), ProxyRecipe(1),
-        {"host": {"min_seconds": 0.05, "max_seconds": 0.2}, "random_search": {"batch_size": 3}}, said.append,
-    )  # fmt: skip
+        small(plain_space, tmp_path / "run", device="host"),
+        Objective(),
+        Limits(),
+        ProxyRecipe(1),
+        {"host": {"min_seconds": 0.05, "max_seconds": 0.2}, "random_search": {"batch_size": 3}},
+        said.append,
+    )
     assert again.trials == result.trials and (best / "model.tflite").stat().st_mtime_ns == before
 
 
@@ -115,18 +131,30 @@ def test_a_data_set_that_tfds_wrote_trains_a_child(plain_space, tmp_path):
                 pixels = np.asarray(Image.open(io.BytesIO(archive.read(name))))
                 images[split].append({"image": pixels, "label": label})
     tfds.dataset_builders.store_as_tfds_dataset(
-        "three_of_cifar", "1.0.0", data_dir=tmp_path / "tfds",
-        features=tfds.features.FeaturesDict({
-            "image": tfds.features.Image(shape=(32, 32, 3)), "label": tfds.features.ClassLabel(names=classes)
-        }),
+        "three_of_cifar",
+        "1.0.0",
+        data_dir=tmp_path / "tfds",
+        features=tfds.features.FeaturesDict(
+            {"image": tfds.features.Image(shape=(32, 32, 3)), "label": tfds.features.ClassLabel(names=classes)}
+        ),
         split_datasets={split: list(enumerate(examples)) for split, examples in images.items()},
-    )  # fmt: skip
+    )
     process = script(
-        "mnas-search", f"--run_dir={tmp_path / 'run'}", f"--search_space={plain_space}", "--dataset=tfds",
-        "--tfds_name=three_of_cifar", f"--data_dir={tmp_path / 'tfds'}", "--device=simulated", "--num_trials=1",
-        "--algorithm=random_search", "--proxy_epochs=1", "--deploy_image_size=32", "--final_epochs=1",
-        "--num_workers=1", "--target_latency_ms=1",
-    )  # fmt: skip
+        "mnas-search",
+        f"--run_dir={tmp_path / 'run'}",
+        f"--search_space={plain_space}",
+        "--dataset=tfds",
+        "--tfds_name=three_of_cifar",
+        f"--data_dir={tmp_path / 'tfds'}",
+        "--device=simulated",
+        "--num_trials=1",
+        "--algorithm=random_search",
+        "--proxy_epochs=1",
+        "--deploy_image_size=32",
+        "--final_epochs=1",
+        "--num_workers=1",
+        "--target_latency_ms=1",
+    )
     assert process.returncode == 0, process.stderr[-3000:]
     assert "of 3 classes" in process.stdout
     assert query(tmp_path / "run", "SELECT state FROM trials") == [("done",)]
@@ -136,9 +164,14 @@ def test_a_data_set_that_tfds_wrote_trains_a_child(plain_space, tmp_path):
 def test_train_and_export(tmp_path):
     out = tmp_path / "small"
     process = script(
-        "mnas-train", "--architecture=mnasnet_small", f"--out_dir={out}", "--image_size=32", "--width_multiplier=0.5",
-        "--epochs=1", "--num_samples=100",
-    )  # fmt: skip
+        "mnas-train",
+        "--architecture=mnasnet_small",
+        f"--out_dir={out}",
+        "--image_size=32",
+        "--width_multiplier=0.5",
+        "--epochs=1",
+        "--num_samples=100",
+    )
     assert process.returncode == 0, process.stderr[-3000:]
     assert "validation accuracy 0." in process.stdout and "test accuracy 0." in process.stdout
     process = script("mnas-export", f"--network_dir={out}", f"--out_dir={tmp_path / 'files'}", "--host_min_seconds=0.1")

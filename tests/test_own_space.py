@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import readme_file, script
+from support import readme_file, script
 
 from nas_tf.plugins import Part
 
@@ -21,10 +21,19 @@ def test_the_space_keeps_the_promise(plain_space):
 
 def test_a_search_over_the_space(plain_space, tmp_path):
     process = script(
-        "mnas-search", f"--search_space={plain_space}", f"--run_dir={tmp_path / 'run'}", "--device=simulated",
-        "--algorithm=random_search", "--num_trials=6", "--proxy_epochs=1", "--deploy_image_size=32", "--num_workers=1",
-        "--target_latency_ms=1", "--proxy_samples=200", "--final_epochs=1",
-    )  # fmt: skip
+        "mnas-search",
+        f"--search_space={plain_space}",
+        f"--run_dir={tmp_path / 'run'}",
+        "--device=simulated",
+        "--algorithm=random_search",
+        "--num_trials=6",
+        "--proxy_epochs=1",
+        "--deploy_image_size=32",
+        "--workers=inline",
+        "--target_latency_ms=1",
+        "--proxy_samples=200",
+        "--final_epochs=1",
+    )
     assert process.returncode == 0, process.stderr[-3000:]
     assert "top 1" in process.stdout
     db = sqlite3.connect(tmp_path / "run" / "trials.sqlite")
@@ -45,7 +54,7 @@ def test_the_python_example(tmp_path):
     """The notebook user's way, as written but for the number of trials."""
     text = readme_file("search_digits.py")
     assert len(text.splitlines()) < 20 and "num_trials=20" in text
-    (tmp_path / "search_digits.py").write_text(text.replace("num_trials=20", "num_trials=2"))
+    (tmp_path / "search_digits.py").write_text(text.replace("num_trials=20", "num_trials=2, proxy_samples=100, deploy_image_size=32"))
     process = subprocess.run([sys.executable, "search_digits.py"], cwd=tmp_path, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr[-3000:]
     assert (tmp_path / "runs").is_dir()

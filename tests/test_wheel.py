@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 pytestmark = pytest.mark.real
 
@@ -23,9 +23,13 @@ def test_the_wheels_scripts_work(tmp_path):
         help_text = subprocess.run([*command, "--help"], env=environment, cwd=tmp_path, capture_output=True, text=True)
         assert help_text.returncode == 0 and "Flags:" in help_text.stdout, help_text.stderr
     search = [
-        str(tmp_path / "site" / "bin" / "mnas-search"), "--run_dir=run", "--device=simulated", "--num_trials=1",
-        "--algorithm=random_search", "--search_space=none.py",
-    ]  # fmt: skip
+        str(tmp_path / "site" / "bin" / "mnas-search"),
+        "--run_dir=run",
+        "--device=simulated",
+        "--num_trials=1",
+        "--algorithm=random_search",
+        "--search_space=none.py",
+    ]
     process = subprocess.run(search, env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert process.returncode == 2 and "There is no file" in process.stderr
     where = "import nas_tf, mnas_tf.search; print(nas_tf.__file__)"

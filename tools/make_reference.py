@@ -9,8 +9,8 @@ python tools/make_reference.py
 
 import pathlib
 
-from nas_tf import blocks as nn
 from nas_tf.export import to_tflite
+from nas_tf.networks import blocks as nn
 from nas_tf.quiet import import_keras
 
 PATH = pathlib.Path(__file__).parent.parent / "nas_tf" / "devices" / "_android" / "reference.tflite"

@@ -1,4 +1,4 @@
-"""A MnasNet as plain data: its blocks, their strings in Google's notation, JSON; no Keras."""
+"""A MnasNet as plain data: its blocks, their strings in Google's notation, and JSON. Imports no Keras."""
 
 import dataclasses
 import functools
@@ -10,15 +10,26 @@ from nas_tf.trial import UserError
 CONV_OPS = ("conv", "sepconv", "mbconv")
 SKIP_OPS = ("none", "identity", "pool")
 HEAD_FILTERS = 1280
-_FORM = "r1_k3_s11_e1_i32_o16, with _se0.25, _conv, _pool or _noskip behind where they apply"
+_FORM = "r1_k3_s11_e1_i32_o16, with _se0.25, _conv, _pool or _noskip at its end where they apply"
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """`repeats` layers of one kind; the first reads `input_filters` and has the `strides`, the others keep the shape.
+    """Some layers of one kind. The first has the strides; the others keep the shape of what they read.
+
+    Attributes:
+        op: the operation, one of `CONV_OPS`.
+        repeats: how many layers.
+        kernel_size: height and width of the kernel.
+        strides: stride of the first layer.
+        expansion_ratio: of `mbconv`; it is 1 for the other operations.
+        input_filters: channels that the first layer reads.
+        filters: channels that each layer returns.
+        se_ratio: ratio of squeeze-and-excitation; 0: there is none.
+        skip: what is added to the output of a layer, one of `SKIP_OPS`.
 
     Raises:
-        UserError: a value is none that a network can be built from.
+        UserError: no network can be built with one of these values.
     """
 
     op: str
@@ -46,20 +57,20 @@ class Block:
             object.__setattr__(self, "expansion_ratio", 1)
         elif self.expansion_ratio == 1:
             object.__setattr__(self, "op", "sepconv")
-        object.__setattr__(self, "_hash", hash(self._fields))  # latency tables look up thousands of blocks a second
+        object.__setattr__(self, "_hash", hash(self._fields))  # a latency table looks up thousands of blocks a second
 
     def __hash__(self):
         return self._hash
 
     def __reduce__(self):
-        return Block, self._fields  # hashes of strings differ from process to process
+        return Block, self._fields  # without the hash: hashes of strings differ between processes
 
     @property
     def _fields(self):
         return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
 
     def layers(self):
-        """[(input_filters, strides, skip), ...], one a layer: the skip is the one that this layer really takes."""
+        """Returns a list of `(input_filters, strides, skip)` for each layer, with the skip that the layer takes."""
         shapes = [(self.input_filters, self.strides)] + [(self.filters, 1)] * (self.repeats - 1)
         return [
             (inputs, strides, self.skip if inputs == self.filters and (strides == 1 or self.skip == "pool") else "none")
@@ -68,24 +79,22 @@ class Block:
 
     @property
     def canonical(self):
-        """The same layers, with skip `none` where none of them takes the skip."""
+        """The same block, with skip `none` if none of its layers takes the skip."""
         if self.skip == "none" or any(skip != "none" for _, _, skip in self.layers()):
             return self
         return dataclasses.replace(self, skip="none")
 
     def __str__(self):
-        """Google's block string; its words have no form for `conv` and `pool`, which are written as such."""
-        return "".join((
-            f"r{self.repeats}_k{self.kernel_size}_s{self.strides}{self.strides}_e{self.expansion_ratio}",
-            f"_i{self.input_filters}_o{self.filters}",
-            f"_se{self.se_ratio}" if self.se_ratio else "",
-            "_conv" if self.op == "conv" else "",
-            {"none": "_noskip", "identity": "", "pool": "_pool"}[self.skip],
-        ))  # fmt: skip
+        """Google's block string, with `_conv` and `_pool` for what has no word there."""
+        shape = f"r{self.repeats}_k{self.kernel_size}_s{self.strides}{self.strides}_e{self.expansion_ratio}"
+        shape += f"_i{self.input_filters}_o{self.filters}"
+        squeeze = f"_se{self.se_ratio}" if self.se_ratio else ""
+        convolution = "_conv" if self.op == "conv" else ""
+        return shape + squeeze + convolution + {"none": "_noskip", "identity": "", "pool": "_pool"}[self.skip]
 
     @classmethod
     def parse(cls, text):
-        """The block of a string such as `r3_k5_s22_e3_i24_o40_se0.25`: no word for the skip means `identity`.
+        """Returns the block of a string such as `r3_k5_s22_e3_i24_o40_se0.25`; no word for the skip means `identity`.
 
         Raises:
             UserError: the string has another form.
@@ -125,11 +134,15 @@ class Block:
 class MnasNet:
     """A network of the family, in canonical form: stem, blocks, head, classifier.
 
-    The stem is a 3 x 3 convolution of stride 2 to the first block's input filters; the head a 1 x 1 convolution to
-    `head_filters`. `str()` is the block strings with a space between, and `headN` behind where N is not 1280.
+    The stem is a 3 x 3 convolution of stride 2 to the input filters of the first block. The head is a 1 x 1
+    convolution. `str()` returns the block strings separated by spaces, and ` headN` behind them if N is not 1280.
+
+    Attributes:
+        blocks: the `Block`s, in their canonical form.
+        head_filters: channels that the head returns.
 
     Raises:
-        UserError: there is no block, or a block does not read what the one before it gives.
+        UserError: there is no block, or a block does not read as many channels as the block before it returns.
     """
 
     blocks: tuple[Block, ...]
@@ -161,7 +174,7 @@ class MnasNet:
 
     @classmethod
     def parse(cls, text):
-        """The network of `str()`'s form; commas may stand in place of spaces.
+        """Returns the network of a text in the form of `str()`, where commas may replace spaces.
 
         Raises:
             UserError: the text has another form.
@@ -173,11 +186,12 @@ class MnasNet:
         return cls(tuple(Block.parse(word) for word in words), head)
 
     def to_json(self):
+        """JSON-ready dict of the network."""
         return {"blocks": [dataclasses.asdict(block) for block in self.blocks], "head_filters": self.head_filters}
 
     @classmethod
     def from_json(cls, value):
-        """The network whose `to_json()` gave `value`.
+        """Returns the network whose `to_json()` returned `value`.
 
         Raises:
             UserError: `value` has another form.
@@ -190,6 +204,7 @@ class MnasNet:
 
 
 def check_whole(name, value):
+    """Raises `UserError` unless `value` is an int above 0; `name` is what messages call it."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UserError(f"Expected {name} to be a whole number above 0. Received: {name}={value!r}")
 

@@ -1,72 +1,57 @@
-"""From an architecture of the MnasNet family and a scale to a Keras model."""
+"""Builds the Keras model of an architecture of the MnasNet family at a scale."""
 
 import dataclasses
-import math
-from typing import Literal
 
-from mnas_tf.spaces._architecture import check_whole
-from nas_tf import blocks as nn
+from nas_tf.networks import blocks as nn
+from nas_tf.settings import Settings, knob
 from nas_tf.trial import UserError
 
-# Of ImageNet's training images, as PyTorch's models take them: RGB, pixel / 255.
+# Mean and standard deviation of RGB, pixel / 255, over ImageNet's training images, as PyTorch's models take them.
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclasses.dataclass(frozen=True)
-class Scale:
-    """The size at which an architecture is built: a proxy that is trained, or a deployment that is timed.
+class Scale(Settings):
+    """The size at which an architecture is built: for a proxy that is trained, or for a deployment that is timed.
 
-    Every image size from 1 up can be built; below 32 px the last maps are 1 x 1. A width multiplier other than 1
-    scales the filters of stem and blocks, rounded to multiples of 8; the head keeps its own.
+    Every image size from 1 up can be built; below 32 px the last maps are 1 x 1.
 
-    For weights of PyTorch: `padding` "symmetric" (`nas_tf.blocks.Style`), and `input_normalization` "imagenet", a
-    layer that turns the [-1, 1] that networks here take into (pixel / 255 - mean) / deviation. It cannot be folded
-    into the stem, whose zeros at the border stand for the mean colour, which in [-1, 1] is another value in each
-    channel. For int8: `activation` "relu6" ends every ReLU at 6, and without `squeeze_excite` no block has any.
+    Attributes:
+        image_size: height and width of the images in pixels.
+        num_classes: how many classes the network tells apart.
+        width_multiplier: factor on the filters of stem and blocks. Unless it is 1, filters are rounded to multiples of
+            8. The head keeps its own filters.
+        bn_momentum, bn_epsilon: of batch normalisation, with Keras's meaning.
+        dropout_rate: share of features that is dropped before the classifier while training.
+        padding: `"same"`, or `"symmetric"` for weights of PyTorch (`nas_tf.networks.blocks.Style`).
+        input_normalization: `"none"`, or `"imagenet"` for weights of PyTorch: a layer turns the [-1, 1] that networks
+            here take into (pixel / 255 - mean) / deviation. This cannot be folded into the stem: the zeros at its
+            border stand for the mean colour, which in [-1, 1] has another value in each channel.
+        activation: `"relu"`, or `"relu6"`, which ends every ReLU at 6 and so loses less at int8.
+        squeeze_excite: whether blocks have the squeeze-and-excitation of the architecture, which loses at int8.
 
     Raises:
-        UserError: a value is none that a network can be built from.
+        UserError: no network can be built with one of these values.
     """
 
-    image_size: int = 224
-    num_classes: int = 1000
-    width_multiplier: float = 1.0
-    bn_momentum: float = 0.99
-    bn_epsilon: float = 1e-3
-    dropout_rate: float = 0.2
-    padding: Literal["same", "symmetric"] = "same"
-    input_normalization: Literal["none", "imagenet"] = "none"
-    activation: Literal["relu", "relu6"] = "relu"
-    squeeze_excite: bool = True
-
-    def __post_init__(self):
-        check_whole("image_size", self.image_size)
-        check_whole("num_classes", self.num_classes)
-        for name, expected, fits in (
-            ("width_multiplier", "finite and > 0", lambda value: 0 < value < math.inf),
-            ("bn_momentum", "from 0 to below 1", lambda value: 0 <= value < 1),
-            ("bn_epsilon", "finite and > 0", lambda value: 0 < value < math.inf),
-            ("dropout_rate", "from 0 to below 1", lambda value: 0 <= value < 1),
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not fits(value):
-                raise UserError(f"Expected {name} to be {expected}. Received: {name}={value!r}")
-        for name, allowed in (
-            ("padding", ("same", "symmetric")),
-            ("input_normalization", ("none", "imagenet")),
-            ("activation", ("relu", "relu6")),
-            ("squeeze_excite", (True, False)),
-        ):
-            value = getattr(self, name)
-            if value not in allowed:
-                raise UserError(f"Expected {name} to be one of {allowed}. Received: {name}={value!r}")
+    image_size: int = knob(224, least=1)
+    num_classes: int = knob(1000, least=1)
+    width_multiplier: float = knob(1.0, above=0)
+    bn_momentum: float = knob(0.99, least=0, below=1)
+    bn_epsilon: float = knob(1e-3, above=0)
+    dropout_rate: float = knob(0.2, least=0, below=1)
+    padding: str = knob("same", choices=("same", "symmetric"))
+    input_normalization: str = knob("none", choices=("none", "imagenet"))
+    activation: str = knob("relu", choices=("relu", "relu6"))
+    squeeze_excite: bool = knob(True, choices=(True, False))
 
     @property
     def style(self):
+        """The `nas_tf.networks.blocks.Style` of a network at this scale."""
         return nn.Style(self.bn_momentum, self.bn_epsilon, self.activation, self.padding)
 
     def filters(self, filters):
-        """`filters` x the width multiplier, to the nearest multiple of 8 that is not more than 10 % below it."""
+        """int: `filters` x the width multiplier, as the nearest multiple of 8 that is at most 10 % below it."""
         if self.width_multiplier == 1:
             return filters
         exact = filters * self.width_multiplier
@@ -74,16 +59,22 @@ class Scale:
         return rounded + 8 if rounded < 0.9 * exact else rounded
 
     def squeeze_filters(self, se_ratio, built_inputs):
-        """int: channels of a layer's squeeze-and-excitation, 0 for none, of the channels it reads as built."""
+        """int: channels of a layer's squeeze-and-excitation; 0: the layer has none.
+
+        Args:
+            se_ratio: the ratio of the block.
+            built_inputs: channels that the layer reads at this scale.
+        """
         return max(1, int(built_inputs * se_ratio)) if se_ratio and self.squeeze_excite else 0
 
 
 def latency_scale(scale):
-    """dict: what of a `Scale` the latency of a network depends on. Without squeeze-and-excitation the units are
-    others, under other names, so that a table need not say.
+    """Returns a dict of all of a `Scale` that the latency of a network depends on.
+
+    `squeeze_excite` is not in it: without squeeze-and-excitation units have other names.
 
     Raises:
-        UserError: the units of such networks have no names of their own, so that no table can have them.
+        UserError: units at this scale have no names of their own, so that no table can hold them.
     """
     for name, expected in (("activation", "relu"), ("padding", "same"), ("input_normalization", "none")):
         if getattr(scale, name) != expected:
@@ -95,12 +86,15 @@ def latency_scale(scale):
 
 
 def halved(size):
-    """int: pixels behind the stem."""
+    """int: height and width behind the stem, in pixels, of images of this size."""
     return -(-size // 2)
 
 
 def build(architecture, scale):
-    """The `keras.Model` of a `MnasNet` at `scale`: float32 [batch, size, size, 3] to probabilities [batch, classes]."""
+    """Builds the `keras.Model` of a `MnasNet` at a `Scale`.
+
+    It takes float32 [batch, size, size, 3] and returns probabilities, float32 [batch, classes].
+    """
     import keras
 
     inputs = keras.Input((scale.image_size, scale.image_size, 3), name="image")
@@ -109,7 +103,13 @@ def build(architecture, scale):
 
 
 def features(x, architecture, scale):
-    """The head's output, float32 [batch, height, width, head_filters], of images float32 [batch, height, width, 3]."""
+    """Returns the head's output, float32 [batch, height, width, head_filters].
+
+    Args:
+        x: the images, float32 [batch, height, width, 3].
+        architecture: the `MnasNet`.
+        scale: its `Scale`.
+    """
     style = scale.style
     if scale.input_normalization == "imagenet":
         x = _imagenet_normalized(x)
@@ -121,7 +121,7 @@ def features(x, architecture, scale):
 
 
 def classifier(x, scale, activation):
-    """Class scores float32 [batch, num_classes] of the head's output."""
+    """Returns the class scores, float32 [batch, num_classes], of the head's output `x`."""
     from keras import layers
 
     x = layers.GlobalAveragePooling2D(name="mean")(x)
@@ -131,7 +131,7 @@ def classifier(x, scale, activation):
 
 
 def _imagenet_normalized(x):
-    """(pixel / 255 - mean) / deviation of the `x` = pixel / 127.5 - 1, channel by channel of RGB."""
+    """Returns (pixel / 255 - mean) / deviation for `x` = pixel / 127.5 - 1, for each channel of RGB."""
     from keras import layers
 
     scales = [0.5 / deviation for deviation in IMAGENET_DEVIATION]
@@ -145,9 +145,7 @@ def _layer(inputs, block, input_filters, strides, skip, name, scale, style):
     if block.op == "conv":
         x = nn.conv(inputs, filters, block.kernel_size, name, style, strides, squeeze_filters)
     else:
-        x = nn.mbconv(
-            inputs, filters, block.kernel_size, name, style, strides, block.expansion_ratio, squeeze_filters
-        )
+        x = nn.mbconv(inputs, filters, block.kernel_size, name, style, strides, block.expansion_ratio, squeeze_filters)
     if skip == "identity":
         return nn.identity_skip(x, inputs, name)
     return nn.pool_skip(x, inputs, name, strides) if skip == "pool" else x

@@ -1,20 +1,28 @@
-"""The pieces of which every network of the MnasNet family is made, as a latency table times them.
+"""The units of which every network of the MnasNet family is made, as a latency table times them.
 
-A layer is a unit without its skip: a k x k convolution, a depthwise-separable one, or a mobile inverted bottleneck,
-with squeeze-and-excitation where it has one. The sum with the layer's input (`identity`) or with its average pool
-(`pool`), the stem, the head and the classifier are units too.
+A layer without its skip is a unit: a k x k convolution, a depthwise-separable convolution or a mobile inverted
+bottleneck, with its squeeze-and-excitation. The sum with the layer's input (`identity`) or with the average pool of
+that input (`pool`), the stem, the head and the classifier are units too.
 """
 
 import dataclasses
 
-from nas_tf import blocks as nn
+from nas_tf.networks import blocks as nn
 from nas_tf.space import Unit
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkUnit(Unit):
-    """`kind` is a layer's operation, `identity`, `pool`, `stem`, `head` or `classifier`; sizes are those of its input
-    in pixels and channels, as they are built (after the width multiplier)."""
+    """One unit, with its shape as it is built, after the width multiplier.
+
+    Attributes:
+        kind: a layer's operation, or `identity`, `pool`, `stem`, `head` or `classifier`.
+        size: height and width of its input in pixels.
+        inputs: channels of its input.
+        filters: channels of its output.
+        kernel_size, strides, expansion_ratio: as in `Block`.
+        squeeze_filters: channels of its squeeze-and-excitation; 0: it has none.
+    """
 
     kind: str
     size: int
@@ -49,36 +57,49 @@ class NetworkUnit(Unit):
             skip = nn.pool_skip(other, x, "skip", self.strides) if self.kind == "pool" else layers.Add()([other, x])
             return keras.Model([inputs, other], skip)
         else:
-            x = nn.mbconv(x, self.filters, self.kernel_size, "layer", style, self.strides, self.expansion_ratio,
-                          self.squeeze_filters)  # fmt: skip
+            shape = self.strides, self.expansion_ratio, self.squeeze_filters
+            x = nn.mbconv(x, self.filters, self.kernel_size, "layer", style, *shape)
         return keras.Model(inputs, x)
 
 
 def parts_of_block(block, size):
-    """[(kind, size, input filters, filters, kernel size, strides, expansion, se_ratio), ...]: the layers, and their
-    skips, of a `Block` that reads maps of `size` pixels, before any width multiplier."""
-    found = []
+    """Lists the layers of a `Block`, and their skips, with their shapes before the width multiplier.
+
+    Args:
+        block: the `Block`.
+        size: height and width in pixels of the maps that it reads.
+
+    Returns:
+        A list of tuples: kind, size, input filters, filters, kernel size, strides, expansion ratio, se_ratio.
+    """
+    found, filters = [], block.filters
     for inputs, strides, skip in block.layers():
-        found.append((block.op, size, inputs, block.filters, block.kernel_size, strides, block.expansion_ratio,
-                      block.se_ratio))  # fmt: skip
+        shape = block.kernel_size, strides, block.expansion_ratio, block.se_ratio
+        found.append((block.op, size, inputs, filters, *shape))
         if skip != "none":
-            found.append((skip, size, inputs, block.filters, 3 if skip == "pool" else 1, strides, 1, 0.0))
+            found.append((skip, size, inputs, filters, 3 if skip == "pool" else 1, strides, 1, 0.0))
         size = -(-size // strides)
     return found
 
 
 def unit_of_part(part, scale):
-    """The `NetworkUnit` that one of `parts_of_block` is at `scale`."""
+    """Returns the `NetworkUnit` at `scale` of one of the tuples that `parts_of_block` returns."""
     kind, size, inputs, filters, kernel_size, strides, expansion_ratio, se_ratio = part
     built = scale.filters(inputs)
+    squeeze_filters = scale.squeeze_filters(se_ratio, built)
     return NetworkUnit(
-        kind, size, built, scale.filters(filters), kernel_size, strides, expansion_ratio,
-        scale.squeeze_filters(se_ratio, built),
+        kind, size, built, scale.filters(filters), kernel_size, strides, expansion_ratio, squeeze_filters
     )
 
 
 def units_of_ends(stem_filters, last_filters, head_filters, size, scale):
-    """dict of `NetworkUnit` to 1: the stem, the head and the classifier; `size` is that of the head's input."""
+    """Returns a dict from the `NetworkUnit`s of stem, head and classifier to 1.
+
+    Args:
+        stem_filters, last_filters, head_filters: channels that the stem, the last block and the head return.
+        size: height and width of the head's input in pixels.
+        scale: the `Scale`.
+    """
     return dict.fromkeys(
         (
             NetworkUnit("stem", scale.image_size, 3, scale.filters(stem_filters), 3, 2),

@@ -5,26 +5,25 @@ What a block's layers build, where the paper leaves it open:
 * `conv`: a k x k convolution, batch normalisation, ReLU. `sepconv`: a k x k depthwise convolution, batch
   normalisation, ReLU, then a 1 x 1 convolution and batch normalisation. `mbconv`: the same behind a 1 x 1 expansion;
   with expansion 1 it is the `sepconv`.
-* Squeeze-and-excitation stands after the k x k convolution; it squeezes to se_ratio x the *layer's* input filters.
+* Squeeze-and-excitation follows the k x k convolution; it squeezes to se_ratio x the *layer's* input filters.
 * Skip `identity` adds a layer's input where the layer keeps filters and size. Skip `pool` adds the 3 x 3 average
   pool of the input, with the layer's stride, where the layer keeps its filters: also where it halves the size.
   `none` adds nothing. Nothing follows the sum.
-* Layers -1, 0, +1: the block repeats its layer once less, as often, or once more than the base; no block vanishes.
+* Layers -1, 0, +1: the block repeats its layer once less, as often, or once more than the base. No block disappears.
 
-A choice that changes nothing has no place in an architecture: expansion is 1 but for `mbconv`, and the skip is `none`
-where no layer of the block could take it. Whether filters agree is judged before any width multiplier, so that an
-architecture has the same skips at every scale.
+An architecture does not hold choices that change nothing: expansion is 1 except for `mbconv`, and the skip is `none`
+where no layer of the block can take it. Filters are compared before the width multiplier, so that an architecture has
+the same skips at every scale.
 """
 
 import dataclasses
 import functools
 import itertools
-from typing import Literal
 
 from mnas_tf.spaces import _units
 from mnas_tf.spaces._architecture import CONV_OPS, HEAD_FILTERS, SKIP_OPS, Block, MnasNet
 from mnas_tf.spaces._network import Scale, build, classifier, features, halved, latency_scale
-from nas_tf.flags import knob
+from nas_tf.settings import Settings, knob
 from nas_tf.space import Decision, SearchSpace
 from nas_tf.trial import UserError
 
@@ -33,7 +32,7 @@ __all__ = ["SPACE", "Block", "MnasNet", "MnasNetSpace", "Scale", "build", "class
 QUESTIONS = ("conv_op", "expansion_ratio", "kernel_size", "se_ratio", "skip_op", "filters", "layers")
 STEM_FILTERS = 32
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
-# (filters, layers) of each block: MobileNetV2's (the paper's base), and those of the network that the search found.
+# (filters, layers) of each block of MobileNetV2, the paper's base, and of the network that the paper's search found.
 BASES = {
     "mobilenet_v2": ((16, 1), (24, 2), (32, 3), (64, 4), (96, 3), (160, 3), (320, 1)),
     "mnasnet_a1": ((16, 1), (24, 2), (40, 3), (80, 4), (112, 2), (160, 3), (320, 1)),
@@ -41,19 +40,21 @@ BASES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class MnasNetSpace(SearchSpace):
+class MnasNetSpace(SearchSpace, Settings):
     """Seven decisions for each of seven blocks."""
 
-    base: Literal["mobilenet_v2", "mnasnet_a1"] = knob(
-        "mobilenet_v2", "Network whose filters and layers the choices are relative to."
+    base: str = knob(
+        "mobilenet_v2",
+        "Network whose filters and layers the choices are relative to.",
+        choices=tuple(BASES),
+        flag="mnasnet_base",
     )
     kernel_sizes: tuple[int, ...] = knob((3, 5), "Kernel sizes to choose from; the paper's are 3,5.")
 
     name = "mnasnet"
 
     def __post_init__(self):
-        if self.base not in BASES:
-            raise UserError(f"Expected base to be one of {', '.join(BASES)}. Received: base={self.base!r}")
+        super().__post_init__()
         sizes = tuple(self.kernel_sizes)
         if not sizes or len(set(sizes)) < len(sizes) or not all(isinstance(k, int) and k > 0 and k % 2 for k in sizes):
             raise UserError(f"Expected odd kernel sizes, each once, as 3,5,7. Received: kernel_sizes={sizes}")
@@ -136,25 +137,25 @@ class MnasNetSpace(SearchSpace):
         return units(part, scale)
 
     def all_units(self, scale):
-        """Every layer at its place, with every choice of what it reads."""
+        """Returns every layer at its place, for every choice of the channels that it reads."""
         found, reads, size = {}, (STEM_FILTERS,), halved(scale.image_size)
         for number, ((filters, _), strides) in enumerate(zip(BASES[self.base], STRIDES), 1):
             questions = [d.choices for d in self.decisions if d.name.startswith(f"block{number}/")]
-            gives = tuple(int(filters * factor) for factor in questions[QUESTIONS.index("filters")])
+            returns = tuple(int(filters * factor) for factor in questions[QUESTIONS.index("filters")])
             for op, expansion, kernel, se_ratio, skip, _, _ in itertools.product(*questions[:5], (0,), (0,)):
-                for inputs, outputs in itertools.product(reads, gives):
+                for inputs, outputs in itertools.product(reads, returns):
                     block = Block(op, 2, kernel, strides, expansion, inputs, outputs, se_ratio, skip)
                     found |= dict.fromkeys(
                         _units.unit_of_part(part, scale) for part in _units.parts_of_block(block, size)
                     )
-            reads, size = gives, -(-size // strides)
+            reads, size = returns, -(-size // strides)
         for last in reads:
             found |= _units.units_of_ends(STEM_FILTERS, last, HEAD_FILTERS, size, scale)
         return list(found)
 
 
 def parts(architecture, scale):
-    """tuple: the architecture's layers and skips, each with the size of the maps it reads in pixels, and its ends."""
+    """Returns a tuple of the architecture's layers and skips (`_units.parts_of_block`), and of its ends."""
     size, found = halved(scale.image_size), []
     for block in architecture.blocks:
         found += _units.parts_of_block(block, size)
@@ -164,7 +165,7 @@ def parts(architecture, scale):
 
 
 def units(part, scale):
-    """dict of `_units.NetworkUnit` to its count in one of `parts`."""
+    """Returns a dict from each `_units.NetworkUnit` in one of the tuples that `parts` returns to its count."""
     if part[0] == "ends":
         return _units.units_of_ends(*part[1:], scale)
     return {_units.unit_of_part(part, scale): 1}

@@ -1,12 +1,17 @@
 """ProxylessNAS's search space (arXiv 1812.00332) as TuNAS has it (arXiv 2008.06120; google-research `tunas`).
 
-A 3 x 3 convolution of stride 2 to 32 filters; a depthwise-separable convolution to 16, its kernel size chosen; six
-stages of mobile inverted bottlenecks, for each of whose 21 layers kernel size and expansion are chosen, and of which
-all but a stage's first can be left out; a 1 x 1 convolution to 1,280; ReLU throughout. About 10^17 networks, as
-`MnasNet`s of one layer a block.
+A network is
 
-Layers of a stage that are left out are canonically its last: which of two equal layers is missing makes no network.
-Units are named by their place, as in the published latency model of Google's Pixel 1.
+* a 3 x 3 convolution of stride 2 to 32 filters;
+* a depthwise-separable convolution to 16 filters, whose kernel size is chosen;
+* six stages of mobile inverted bottlenecks: kernel size and expansion are chosen for each of their 21 layers, and every
+  layer but the first of a stage can be left out;
+* a 1 x 1 convolution to 1,280 filters;
+
+with ReLU throughout. There are about 10^17 networks. Each is a `MnasNet` whose blocks have one layer.
+
+It makes no difference which of two equal layers is left out: in the canonical form, the layers left out are the last
+of their stage. Units are named by their place, as in the published latency model of Google's Pixel 1.
 """
 
 import dataclasses
@@ -17,7 +22,7 @@ import math
 from mnas_tf.spaces import _units
 from mnas_tf.spaces._architecture import HEAD_FILTERS, Block, MnasNet
 from mnas_tf.spaces._network import Scale, build, halved, latency_scale
-from nas_tf import blocks as nn
+from nas_tf.networks import blocks as nn
 from nas_tf.space import Decision, SearchSpace, Unit
 
 __all__ = ["PROXYLESSNAS_MOBILE", "SPACE", "ProxylessNASSpace", "Scale"]
@@ -36,9 +41,13 @@ def _place(stage, layer):
 
 @dataclasses.dataclass(frozen=True)
 class PlacedUnit(Unit):
-    """A layer at its place, its sum with its input included; `block` reads maps of `size` pixels at `scale`.
+    """A layer at its place, with the sum with its input.
 
-    Without a block it is a layer left out, which is the layer's input.
+    Attributes:
+        name: its place and its operation.
+        block: the `Block` of this one layer; None: the layer is left out.
+        size: height and width in pixels of the maps that it reads.
+        scale: the `Scale`.
     """
 
     name: str
@@ -60,14 +69,14 @@ class PlacedUnit(Unit):
         block, scale = self.block, self.scale
         inputs = x = keras.Input((self.size, self.size, scale.filters(block.input_filters)), name="input")
         style = nn.Style()
-        x = nn.mbconv(x, scale.filters(block.filters), block.kernel_size, "layer", style, block.strides,
-                      block.expansion_ratio)  # fmt: skip
+        filters, shape = scale.filters(block.filters), (block.strides, block.expansion_ratio)
+        x = nn.mbconv(x, filters, block.kernel_size, "layer", style, *shape)
         return keras.Model(inputs, nn.identity_skip(x, inputs, "layer") if block.skip == "identity" else x)
 
 
 @dataclasses.dataclass(frozen=True)
 class ProxylessNASSpace(SearchSpace):
-    """One decision for the stem's block and one for each of 21 layers."""
+    """One decision for the block behind the stem, and one for each of 21 layers."""
 
     name = "proxylessnas"
 
@@ -104,7 +113,7 @@ class ProxylessNASSpace(SearchSpace):
         return latency_scale(scale)
 
     def parts(self, architecture, scale):
-        """tuple[str]: the names of the units; a layer left out has one too."""
+        """Returns a tuple of the names of the units; a layer that is left out has one too."""
         return ("stem", *_unit_names(architecture), "head", "classifier")
 
     def units(self, part, scale):
@@ -130,7 +139,10 @@ def _block(stage, layer, operation):
 
 @functools.cache
 def _names():
-    """[(dict of block to name of the unit, name of the unit left out), ...], one a place, in the network's order."""
+    """Lists the names of the units at each place, in the network's order.
+
+    Each is a tuple: a dict from the blocks that may be there to their units' names, and the name of a layer left out.
+    """
     names = [({_stem_block(k): f"stem block:k{k}" for k in KERNEL_SIZES}, f"stem block:{SKIP}")]
     for stage, layer in PLACES:
         place = _place(stage, layer)
@@ -139,10 +151,10 @@ def _names():
 
 
 def _unit_names(architecture):
-    """[name of the unit, ...] at each place, those of layers left out too.
+    """Returns a list of the names of the units at each place, with those of layers that are left out.
 
     Raises:
-        KeyError: a block stands at no place of the space.
+        KeyError: the space has no place for a block.
     """
     found, blocks = [], iter(architecture.blocks)
     block = next(blocks)
@@ -159,7 +171,7 @@ def _unit_names(architecture):
 
 @functools.lru_cache(maxsize=4)
 def _all_units(scale):
-    """dict of name to unit, at `scale`."""
+    """Returns a dict from name to unit, at `scale`."""
     size = halved(scale.image_size)
     found = {f"stem block:k{k}": PlacedUnit(f"stem block:k{k}", _stem_block(k), size, scale) for k in KERNEL_SIZES}
     for stage, layer in PLACES:
@@ -177,7 +189,7 @@ def _all_units(scale):
 
 @dataclasses.dataclass(frozen=True)
 class _Named(Unit):
-    """One of the network's ends, under the name of its place."""
+    """Stem, head or classifier, under the name of its place."""
 
     name: str
     unit: Unit

@@ -1,6 +1,6 @@
-"""The terms of REINFORCE and PPO, each under its paper's name.
+"""The terms of REINFORCE and PPO, each under the name that its paper uses.
 
-REINFORCE is Williams 1992; PPO is arXiv 1707.06347. Arrays are float32 [batch, decisions] unless said otherwise: every
+REINFORCE is Williams 1992; PPO is arXiv 1707.06347. Arrays are float32 [batch, decisions] unless said otherwise. Every
 decision is an action, and all actions of an architecture share its advantage.
 """
 
@@ -8,33 +8,33 @@ import numpy as np
 
 
 def ratio(log_probs, old_log_probs):
-    """r = pi(token) / pi_old(token) (PPO, section 3), one a decision."""
+    """Returns r = pi(token) / pi_old(token) for each decision (PPO, section 3)."""
     from keras import ops
 
     return ops.exp(log_probs - old_log_probs)
 
 
 def clipped_surrogate(ratio, advantage, clip_range):
-    """L^CLIP = min(r A, clip(r, 1 - e, 1 + e) A) (PPO, equation 7)."""
+    """Returns L^CLIP = min(r A, clip(r, 1 - e, 1 + e) A) (PPO, equation 7)."""
     from keras import ops
 
     return ops.minimum(ratio * advantage, ops.clip(ratio, 1 - clip_range, 1 + clip_range) * advantage)
 
 
 def policy_gradient(log_probs, advantage):
-    """log pi(token) A, whose gradient is REINFORCE's."""
+    """Returns log pi(token) A, whose gradient is REINFORCE's."""
     return log_probs * advantage
 
 
 def entropy(log_softmax):
-    """H = -sum p log p over the last axis: [..., choices] to [...]."""
+    """Returns H = -sum p log p over the last axis: [..., choices] becomes [...]."""
     from keras import ops
 
     return -ops.sum(ops.exp(log_softmax) * log_softmax, axis=-1)
 
 
 def advantage(rewards, baseline, normalize):
-    """A = R - b, shifted and scaled to mean 0 and deviation 1 where `normalize` asks for it: float64 [batch]."""
+    """Returns A = R - b as float64 [batch], with mean 0 and standard deviation 1 if `normalize` is true."""
     advantages = np.asarray(rewards, np.float64) - baseline
     if normalize:
         advantages = (advantages - np.mean(advantages)) / (np.std(advantages) + 1e-8)
@@ -42,16 +42,21 @@ def advantage(rewards, baseline, normalize):
 
 
 def moving_average(baseline, rewards, decay):
-    """The baseline after a batch of rewards; the first batch's mean where there is none yet."""
+    """Returns the baseline after a batch of rewards; if `baseline` is None, that is the mean of the batch."""
     mean = float(np.mean(rewards))
     return mean if baseline is None else decay * baseline + (1 - decay) * mean
 
 
 def loss_function(method, clip_range, entropy_weight):
-    """The loss of `method` as Keras takes it: `(y_true, y_pred)` to float32 [batch], summed over decisions.
+    """Returns the loss of `method`, a function of `(y_true, y_pred)` as Keras takes it.
 
-    y_true, float32 [batch, decisions, 2]: old log-probability, advantage. y_pred, the same shape: log-probability,
-    entropy.
+    The loss is float32 [batch], summed over decisions. Both of its arguments are float32 [batch, decisions, 2].
+    `y_true` holds the old log-probability and the advantage, `y_pred` the log-probability and the entropy.
+
+    Args:
+        method: `"ppo"` or `"reinforce"`.
+        clip_range: PPO keeps the ratio of probabilities within 1 +- this.
+        entropy_weight: weight of the entropy bonus.
     """
     from keras import ops
 

@@ -1,19 +1,19 @@
 """The controller of NASNet and MnasNet: an LSTM that answers the decisions in turn, trained by PPO or REINFORCE.
 
-One layer of 100 units, all weights uniform in +-0.1, one softmax a decision, the embedding of the previous token as
-input (NASNet, appendix A; MnasNet uses the same). The same function samples architectures and scores given ones.
+It has one layer of 100 units, one softmax for each decision, and the embedding of the previous token as its input. All
+weights begin uniform in +-0.1 (NASNet, appendix A; MnasNet uses the same). The same function samples architectures and
+scores given ones.
 """
 
 import collections
 import dataclasses
 import math
-from typing import Literal
 
 import numpy as np
 
 from nas_tf import algorithms
-from nas_tf.algorithms import _checkpoint, _policy_gradient
-from nas_tf.flags import knob
+from nas_tf.algorithms import _policy_gradient
+from nas_tf.settings import Settings, knob
 from nas_tf.trial import Suggestion, UserError
 
 PRESETS = {
@@ -39,55 +39,56 @@ SAMPLE = -1
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Settings whose default is None take the value of `preset`.
+class Config(Settings):
+    """The settings of the controller and its training. One that is None has the value of `preset`.
 
-    `paper` holds the figures of NASNet's appendix A, meant for thousands of trials: in the first hundred it is random
-    search in effect. `small_budget` is meant for tens to hundreds: half the batch for twice the updates, a learning
-    rate 9 times as high, and advantages normalised, since the accuracies of good architectures differ by a percent or
-    less; the entropy weight fits advantages of size 1. benchmarks/search_algorithms.py compares the two.
+    `paper` holds the values of NASNet's appendix A. They are meant for thousands of trials: for the first hundred the
+    controller is random search in effect. `small_budget` is meant for tens to hundreds of trials. Half the batch means
+    twice the updates, and the learning rate is 9 times as high. Advantages are normalised, because the accuracies of
+    good architectures differ by a percent or less; the entropy weight fits advantages of size 1.
+    benchmarks/search_algorithms.py compares the two.
 
-    Three settings stand in neither paper. `clip_range` is 0.2, the best in table 1 of the PPO paper. `inner_epochs` is
-    5, as NNI repeats, between the PPO paper's 3 (Atari) and 10 (MuJoCo). `embedding_size` is the LSTM's size, as in
-    ENAS.
+    Neither paper states three of the settings. `clip_range` is 0.2, the best in table 1 of the PPO paper.
+    `inner_epochs` is 5, as in NNI, between the PPO paper's 3 (Atari) and 10 (MuJoCo). `embedding_size` is the size of
+    the LSTM, as in ENAS.
     """
 
-    preset: Literal["small_budget", "paper"] = knob(
-        "small_budget", "What the settings not given are: tuned for tens to hundreds of trials, or NASNet's own."
+    preset: str = knob(
+        "small_budget",
+        "Values of the settings that are not given: tuned for tens to hundreds of trials, or NASNet's own.",
+        choices=tuple(PRESETS),
     )
-    method: Literal["ppo", "reinforce"] = knob("ppo", "Policy gradient: clipped, or plain with one step a batch.")
-    batch_size: int | None = knob(None, "Architectures an update. small_budget 10, paper 20.")
-    learning_rate: float | None = knob(None, "Adam's learning rate. small_budget 0.003, paper 0.00035.")
-    entropy_weight: float | None = knob(None, "Weight of the entropy bonus. small_budget 0.05, paper 0.00001.")
-    baseline_decay: float | None = knob(None, "Decay of the baseline, a moving average of the rewards. Both 0.95.")
+    method: str = knob(
+        "ppo", "Policy gradient: clipped, or plain with one step for each batch.", choices=("ppo", "reinforce")
+    )
+    batch_size: int | None = knob(None, "Architectures in an update. small_budget 10, paper 20.", least=1)
+    learning_rate: float | None = knob(None, "Adam's learning rate. small_budget 0.003, paper 0.00035.", above=0)
+    entropy_weight: float | None = knob(None, "Weight of the entropy bonus. small_budget 0.05, paper 0.00001.", least=0)
+    baseline_decay: float | None = knob(
+        None, "Decay of the baseline, a moving average of the rewards. Both presets 0.95.", least=0, below=1
+    )
     normalize_advantage: bool | None = knob(
         None,
-        "Shift and scale a batch's advantages to mean 0 and standard deviation 1; the baseline then cancels out. "
+        "Shift and scale the advantages of a batch to mean 0 and standard deviation 1; the baseline then cancels out. "
         "small_budget yes, paper no.",
     )
-    inner_epochs: int | None = knob(None, "PPO's gradient steps on one batch; REINFORCE takes one. Both 5.")
-    clip_range: float = knob(0.2, "PPO keeps the probability ratio of a token within 1 +- this.")
-    lstm_units: int = knob(100, "Units of the controller's LSTM.")
-    embedding_size: int = knob(100, "Size of the embedding of the previous token.")
+    inner_epochs: int | None = knob(
+        None, "PPO's gradient steps on one batch; REINFORCE takes one. Both presets 5.", least=1
+    )
+    clip_range: float = knob(0.2, "PPO keeps the probability ratio of a token within 1 +- this.", above=0)
+    lstm_units: int = knob(100, "Units of the controller's LSTM.", least=1)
+    embedding_size: int = knob(100, "Size of the embedding of the previous token.", least=1)
 
     def __post_init__(self):
-        for name in ("batch_size", "inner_epochs", "lstm_units", "embedding_size"):
-            self._require(name, lambda value: value >= 1, "at least 1")
-        for name in ("learning_rate", "clip_range"):
-            self._require(name, lambda value: math.isfinite(value) and value > 0, "finite and > 0")
-        self._require("entropy_weight", lambda value: math.isfinite(value) and value >= 0, "finite and >= 0")
-        self._require("baseline_decay", lambda value: 0 <= value < 1, "in [0, 1)")
+        super().__post_init__()
         if self._value("batch_size") == 1 and self._value("normalize_advantage"):
-            raise UserError("A batch of 1 has no deviation to normalize by. Expected a batch size of at least 2, or "
-                            "normalize_advantage=False. Received: batch_size=1")  # fmt: skip
-
-    def _require(self, name, holds, expected):
-        value = getattr(self, name)
-        if value is not None and not holds(value):
-            raise UserError(f"Expected {name.replace('_', ' ')} to be {expected}. Received: {name}={value}")
+            raise UserError(
+                "A batch of 1 has no deviation to normalize by. Expected a batch size of at least 2, or "
+                "normalize_advantage=False. Received: batch_size=1"
+            )
 
     def resolved(self):
-        """This configuration with the preset's value for each setting that is None."""
+        """Returns these settings with the preset's value for each one that is None."""
         return dataclasses.replace(self, **{name: self._value(name) for name in PRESETS[self.preset]})
 
     def _value(self, name):
@@ -96,28 +97,35 @@ class Config:
 
 
 def make(config, num_choices, seed):
-    """The `PPO` over `num_choices`, a tuple of how many choices each decision has."""
+    """Returns the `PPO` over `num_choices`, a tuple of how many choices each decision has."""
     return PPO(config.resolved(), tuple(num_choices), seed)
 
 
 def build_controller(num_choices, batch_size, lstm_units, embedding_size):
-    """The controller as a functional `keras.Model` of fixed batch size.
+    """Builds the controller as a functional `keras.Model` of fixed batch size.
 
-    Inputs: tokens, int32 [batch, decisions], where `SAMPLE` asks for a sample; noise, float32 [batch, decisions,
-    max choices]: with Gumbel noise the largest `logit + noise` is a sample of the softmax.
-    Outputs: tokens, int32 [batch, decisions], given or sampled; scores, float32 [batch, decisions, 2]: the
-    log-probability of each token and the entropy of its softmax.
+    Its inputs are tokens, int32 [batch, decisions], and noise, float32 [batch, decisions, max choices]. A token
+    `SAMPLE` asks for a sample: with Gumbel noise the largest `logit + noise` is a sample of the softmax.
+
+    Its outputs are `tokens`, int32 [batch, decisions], given or sampled, and `scores`, float32 [batch, decisions, 2]:
+    the log-probability of each token and the entropy of its softmax.
+
+    Args:
+        num_choices: tuple of how many choices each decision has.
+        batch_size: architectures in a batch.
+        lstm_units: units of the LSTM.
+        embedding_size: size of the embedding of the previous token.
     """
     import keras
     from keras import ops
 
     given = keras.Input(batch_shape=(batch_size, len(num_choices)), dtype="int32", name="tokens")
     noise = keras.Input(batch_shape=(batch_size, len(num_choices), max(num_choices)), name="noise")
-    # One row for each choice of each decision, after row 0, which stands before the first.
+    # Row 0 is the input of the first decision. Behind it there is one row for each choice of each decision.
     embedding = keras.layers.Embedding(1 + sum(num_choices), embedding_size, name="embedding")
     cell = keras.layers.LSTMCell(lstm_units, name="lstm")
 
-    # From an input, or Keras would take the first step for a constant and leave its weights out of the model.
+    # The first row is made from an input: otherwise Keras takes the first step for a constant, without its weights.
     first_row, row = 1, ops.zeros_like(given[:, 0])
     states = [ops.zeros((batch_size, lstm_units)), ops.zeros((batch_size, lstm_units))]
     tokens, scores = [], []
@@ -139,7 +147,7 @@ Rollout = collections.namedtuple("Rollout", ("tokens", "log_probs", "entropies")
 
 
 class PPO(algorithms.Algorithm):
-    """The controller and its trainer. Sampling uses NumPy's generator, so it does not depend on Keras's backend."""
+    """The controller and its training. NumPy's generator samples, so samples do not depend on Keras's backend."""
 
     def __init__(self, config, num_choices, seed):
         import keras
@@ -176,10 +184,14 @@ class PPO(algorithms.Algorithm):
             self._update_batch(tokens[batch], rewards[batch])
 
     def unroll(self, count, tokens=None):
-        """Samples `count` architectures or, given `tokens` (int [count, decisions]), scores those.
+        """Samples architectures, or scores given ones.
+
+        Args:
+            count: how many.
+            tokens: int [count, decisions], the architectures to score; None: they are sampled.
 
         Returns:
-            `Rollout` of tokens, int32, log-probabilities and entropies, float32, each [count, decisions].
+            A `Rollout` of tokens, int32, log-probabilities and entropies, float32, each [count, decisions].
         """
         shape = (count, len(self._num_choices), max(self._num_choices))
         if tokens is None:
@@ -193,18 +205,18 @@ class PPO(algorithms.Algorithm):
             batches.append((outputs["tokens"], outputs["scores"]))
         if not batches:
             return Rollout(np.zeros(shape[:2], "int32"), np.zeros(shape[:2], "float32"), np.zeros(shape[:2], "float32"))
-        tokens, scores = (np.concatenate(parts)[:count] for parts in zip(*batches))
+        tokens, scores = (np.concatenate(each)[:count] for each in zip(*batches))
         return Rollout(tokens, scores[..., 0], scores[..., 1])
 
     def _update_batch(self, tokens, rewards):
-        """PPO on one batch: the old log-probabilities are those under the weights as they are now."""
+        """Trains on one batch. PPO's old log-probabilities are those under the weights at the beginning."""
         count = len(rewards)
         if self._baseline is None:
             self._baseline = _policy_gradient.moving_average(None, rewards, self._config.baseline_decay)
         advantages = _policy_gradient.advantage(rewards, self._baseline, self._config.normalize_advantage)
         old_log_probs = self.unroll(count, tokens).log_probs
         targets = np.stack([old_log_probs, np.broadcast_to(advantages[:, None], old_log_probs.shape)], axis=-1)
-        # Keras divides by the batch size, padding included.
+        # Keras divides by the whole batch size, padding included.
         weights = self._padded(np.full(count, self.batch_size / count))
         noise = np.zeros((self.batch_size, len(self._num_choices), max(self._num_choices)), "float32")
         for _ in range(1 if self._config.method == "reinforce" else self._config.inner_epochs):
@@ -215,16 +227,16 @@ class PPO(algorithms.Algorithm):
         self._updates += 1
 
     def _padded(self, rows, dtype="float32"):
-        """`rows`, with rows of zeros up to the batch size: one shape, so the graph is traced once."""
+        """Returns `rows` with zeros behind them up to the batch size: with one shape the graph is traced once."""
         padded = np.zeros((self.batch_size, *np.shape(rows)[1:]), dtype)
         padded[: len(rows)] = rows
         return padded
 
     def _checked(self, trials):
-        """The trials' tokens, int [trials, decisions], and rewards, float [trials].
+        """Returns the trials' tokens, int [trials, decisions], and rewards, float [trials].
 
         Raises:
-            UserError: a trial is not of these decisions, or its reward is not finite.
+            UserError: the tokens of a trial do not fit the decisions, or its reward is not finite.
         """
         for trial in trials:
             fits = len(trial.tokens) == len(self._num_choices)
@@ -238,23 +250,3 @@ class PPO(algorithms.Algorithm):
                     f"Expected finished trials with a finite reward. Received: trial {trial.id}, reward={trial.reward}"
                 )
         return np.array([trial.tokens for trial in trials]), np.array([trial.reward for trial in trials])
-
-    def save(self, path):
-        state = {"generator": self._rng.bit_generator.state, "baseline": self._baseline, "updates": self._updates}
-        _checkpoint.write(path, self._identity, state, [np.asarray(variable) for variable in self._variables])
-
-    def restore(self, path):
-        state, arrays = _checkpoint.read(path, self._identity)
-        for variable, array in zip(self._variables, arrays):
-            variable.assign(array)
-        self._rng.bit_generator.state = state["generator"]
-        self._baseline, self._updates = state["baseline"], state["updates"]
-
-    @property
-    def _identity(self):
-        settings = dataclasses.asdict(self._config)
-        return {"algorithm": "ppo", "decisions": self._num_choices, "settings": settings}
-
-    @property
-    def _variables(self):
-        return self._model.weights + self._model.optimizer.variables

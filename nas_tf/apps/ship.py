@@ -7,21 +7,22 @@ nas-ship runs/flowers --recipe=adamw --epochs=100 --device=android --quantizatio
 The same command goes on where it stopped. Everything is in runs/flowers/ship/.
 """
 
-from nas_tf import flags, shipping
-from nas_tf.distribution import Machine
+from nas_tf import flags
+from nas_tf.shipping.chain import ShipSettings, ship
+from nas_tf.training.machine import Machine
 from nas_tf.trial import UserError
 
 
 def main(words):
     if len(words) != 1:
         raise UserError(f"Expected one run folder, as in nas-ship runs/flowers. Received: {' '.join(words) or 'none'}")
-    settings = flags.read(shipping.Settings)
+    settings = flags.read(ShipSettings)
     device = flags.read_part("nas_tf.devices", settings.device).settings if settings.device else {}
-    shipping.ship(words[0], settings, flags.read(Machine), device)
+    ship(words[0], settings, flags.read(Machine), device)
 
 
 def cli():
-    flags.define(shipping.Settings)
+    flags.define(ShipSettings)
     flags.define(Machine)
     flags.define_parts("nas_tf.devices")
     flags.run(main, __doc__, takes_words=True)

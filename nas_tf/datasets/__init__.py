@@ -11,7 +11,10 @@ import typing
 
 import numpy as np
 
+from nas_tf.plugins import Part
 from nas_tf.trial import UserError
+
+NUM_CALIBRATION_IMAGES = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +105,57 @@ def scaled_images(split, count):
             images = pixels if len(images) == 0 else np.concatenate([images, pixels])
         images = images[:count]
     return images.astype("float32") / 127.5 - 1
+
+
+def calibration_images(dataset):
+    """float32 [n, size, size, 3] in [-1, 1]: up to 100 training images of a `Dataset`, drawn from all over the split.
+
+    Raises:
+        UserError: there are none.
+    """
+    split = dataset.train()
+    if split.num_examples == 0:
+        raise UserError(
+            f"An int8 file is calibrated on training images. Received: an empty train split of {dataset.name!r}. "
+            "Add images, or leave int8 out of the number types"
+        )
+    count = min(NUM_CALIBRATION_IMAGES, split.num_examples)
+    images, labels = next(iter(split.batches(count, seed=0)))[:2]
+    return scaled_images(Images(np.asarray(images), np.asarray(labels)), count)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where images come from: plain data from which any process makes the same `Dataset`.
+
+    `part` is the data set's `nas_tf.plugins.Part`, `data_dir` its folder, empty where there is none; `seed` decides
+    splits and samples.
+    """
+
+    part: Part
+    data_dir: str
+    seed: int
+
+    def make(self, image_size, num_samples=0):
+        """The `Dataset` at that size in pixels, with at most `num_samples` training images (0: all)."""
+        return self.part.make(
+            data_dir=self.data_dir or None, image_size=image_size, num_samples=num_samples, seed=self.seed
+        )
+
+    def calibration_images(self, image_size):
+        """float32 [n, size, size, 3] in [-1, 1]: the images on which every int8 file of these data is calibrated,
+        however many of them its network was trained on."""
+        count = max(NUM_CALIBRATION_IMAGES, self.make(image_size).num_classes)
+        return calibration_images(self.make(image_size, count))
+
+    def to_json(self, num_samples):
+        """JSON-ready dict of where a network's training images can be had again."""
+        return {
+            "part": self.part.to_json(),
+            "data_dir": self.data_dir or None,
+            "num_samples": num_samples,
+            "seed": self.seed,
+        }
 
 
 class Dataset(abc.ABC):

@@ -17,13 +17,18 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 _MAX_FILE_BYTES = 256 * 2**20
 _MAX_DEPTH = 4
-# Below this mean size a second thread only costs (10,000 CIFAR-10 JPEGs on 2 cores: 1.9 s alone, 3.1 s with it).
+# Below this mean size a second thread only costs time (10,000 CIFAR-10 JPEGs on 2 cores: 1.9 s with 1, 3.1 s with 2).
 _BYTES_WORTH_A_THREAD = 16 * 2**10
 
 
 class ImageFiles(abc.ABC):
-    """`tree` maps each directory ("" is the root, else "train/cat") to the sorted names of the files in it; hidden
-    files and what operating systems leave behind are not in it."""
+    """The files of a folder or a .zip.
+
+    Attributes:
+        root: path of the folder or the .zip.
+        tree: dict from each directory, such as `"train/cat"` or `""` for the root, to the sorted names of its files.
+            Hidden files, and files that operating systems leave behind, are left out.
+    """
 
     def __init__(self, root):
         self.root = root
@@ -31,16 +36,21 @@ class ImageFiles(abc.ABC):
 
     @abc.abstractmethod
     def open(self, name):
-        """Binary file of the member with path `name` below the root."""
+        """Returns the binary file with path `name` below the root."""
 
     @abc.abstractmethod
     def num_bytes(self, name):
-        """The member's size as declared by what holds it."""
+        """int: the size of a file, as the folder or the .zip states it."""
 
     def decode(self, name, image_size, fit):
-        """uint8 [image_size, image_size, 3]: upright RGB, transparent parts on white, 16 bits scaled down to 8.
+        """Returns the image as uint8 [image_size, image_size, 3].
 
-        `fit` "stretch" resizes the whole image, "crop" the largest square at its centre (bilinear, antialiased).
+        It is upright and RGB, on white where it is transparent, and 16 bits are scaled down to 8.
+
+        Args:
+            name: path of the file below the root.
+            image_size: height and width in pixels.
+            fit: `"stretch"` resizes the whole image, `"crop"` the largest square at its centre (bilinear, antialiased).
 
         Raises:
             UnreadableImage: the file is damaged, too large or of another format.
@@ -48,7 +58,7 @@ class ImageFiles(abc.ABC):
         from PIL import Image
 
         with self._opened(name) as image:
-            image.draft(None, (2 * image_size, 2 * image_size))  # a JPEG many times too large is decoded at a fraction
+            image.draft(None, (2 * image_size, 2 * image_size))  # decodes a much larger JPEG at a fraction
             image = _to_rgb(image)
             if fit == "crop":
                 side = min(image.size)
@@ -57,11 +67,10 @@ class ImageFiles(abc.ABC):
             return np.asarray(image.resize((image_size, image_size), Image.Resampling.BILINEAR))
 
     def check(self, name):
-        """Finds a damaged file for the price of its header where the format allows that: JPEG (it has an end marker)
-        and PNG (checksums); others are decoded.
+        """Finds a damaged file: a PNG by its checksums, a JPEG that has its end marker not at all, others by decoding.
 
         Raises:
-            UnreadableImage: as `decode`.
+            UnreadableImage: the file is damaged, too large or of another format.
         """
         with self._opened(name) as image:
             if image.format == "PNG":
@@ -74,6 +83,7 @@ class ImageFiles(abc.ABC):
             self.decode(name, 8, "stretch")
 
     def path(self, name):
+        """str: the whole path of a file or a directory, for messages."""
         return f"{self.root}/{name}".rstrip("/")
 
     @contextlib.contextmanager
@@ -93,7 +103,7 @@ class ImageFiles(abc.ABC):
             raise
         except UnidentifiedImageError as error:
             raise UnreadableImage("not a JPEG, PNG, BMP, GIF or WebP image") from error
-        except Exception as error:  # Pillow meets damaged data with OSError, SyntaxError, struct.error, IndexError, ...
+        except Exception as error:  # for damaged data Pillow raises OSError, SyntaxError, struct.error, IndexError, ...
             raise UnreadableImage(str(error) or type(error).__name__) from error
 
     def _add_directory(self, directory):
@@ -103,7 +113,7 @@ class ImageFiles(abc.ABC):
 
 
 class UnreadableImage(Exception):
-    """Says why an image cannot be decoded."""
+    """An image cannot be decoded; the message says why."""
 
 
 class _Folder(ImageFiles):
@@ -135,7 +145,7 @@ class _Zip(ImageFiles):
         self._archive = zipfile.ZipFile(root)
         self._add_directory("")
         for name in sorted(self._archive.namelist()):
-            if any(_is_litter(part) for part in name.split("/")):
+            if any(_is_litter(each) for each in name.split("/")):
                 continue
             directory, _, file_name = name.rpartition("/")
             self._add_directory(directory)
@@ -144,7 +154,7 @@ class _Zip(ImageFiles):
 
     def open(self, name):
         with self._archive.open(name) as member:
-            # Bounded, because a member may hold more than it declares.
+            # Bounded, because a member may hold more than its stated size.
             return io.BytesIO(member.read(_MAX_FILE_BYTES))
 
     def num_bytes(self, name):
@@ -152,10 +162,10 @@ class _Zip(ImageFiles):
 
 
 def open_files(data_dir):
-    """The `ImageFiles` of a folder or a .zip.
+    """Returns the `ImageFiles` of a folder or a .zip.
 
     Raises:
-        UserError: there is nothing at `data_dir`, or nothing that can be read.
+        UserError: nothing is at `data_dir`, or it cannot be read.
     """
     path = pathlib.Path(data_dir).expanduser()
     if not path.exists():
@@ -174,10 +184,16 @@ def open_files(data_dir):
 
 
 def decode_all(files, names, image_size, fit, threads):
-    """uint8 [len(names), image_size, image_size, 3].
+    """Returns the images of some files as uint8 [len(names), image_size, image_size, 3].
+
+    Args:
+        files: `ImageFiles`.
+        names: list of paths below its root.
+        image_size, fit: as in `ImageFiles.decode`.
+        threads: how many threads decode.
 
     Raises:
-        UserError: images cannot be decoded; names the first and counts them.
+        UserError: images cannot be decoded; the message names the first and counts all.
     """
     images = np.empty((len(names), image_size, image_size, 3), np.uint8)
 
@@ -189,18 +205,19 @@ def decode_all(files, names, image_size, fit, threads):
 
 
 def check_all(files, names):
-    """Raises `UserError` as `decode_all` would, mostly without decoding."""
+    """Raises `UserError` where `decode_all` would, mostly without decoding."""
     _for_each(lambda i: files.check(names[i]), files, names, "Checking images", num_threads(files, names))
 
 
 def num_threads(files, names):
-    """int: threads that decode `names` fastest."""
+    """int: how many threads decode the files `names` fastest."""
     sample = names[:: max(1, len(names) // 50)]
     mean_bytes = np.mean([files.num_bytes(name) for name in sample]) if sample else 0
     return min(8, os.cpu_count() or 1) if mean_bytes > _BYTES_WORTH_A_THREAD else 1
 
 
 def _for_each(function, files, names, what, threads):
+    """Calls `function(i)` for the index of every name, and raises `UserError` if one raises `UnreadableImage`."""
 
     def reason(i):
         try:
@@ -222,6 +239,7 @@ def _for_each(function, files, names, what, threads):
 
 
 def images_among(file_names):
+    """list[str]: those of the file names that end like an image's."""
     return [name for name in file_names if name.lower().endswith(SUFFIXES)]
 
 

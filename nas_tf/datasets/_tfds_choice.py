@@ -1,4 +1,4 @@
-"""What of a TFDS data set is used: its image and label features, and a split for each part. Imports no TensorFlow."""
+"""Which features of a TFDS data set are used, and which of its splits. Imports no TensorFlow."""
 
 import numpy as np
 
@@ -26,10 +26,12 @@ def check_features(builder):
 
 
 def choose_splits(config, builder):
-    """dict from `"train"`, and from each other part that has a split of its own, to that split.
+    """Returns a dict from `"train"`, `"validation"` and `"test"` to TFDS's expression for that split.
+
+    Validation and test are left out where they have no split of their own.
 
     Raises:
-        UserError: there is no such split, it is empty, or it is to serve twice.
+        UserError: a split does not exist or is empty, or one is chosen twice.
     """
     known = builder.info.splits
     splits = {"train": config.train_split}
@@ -39,20 +41,27 @@ def choose_splits(config, builder):
     test = config.test_split or next((name for name in usual if name in known and name not in splits.values()), "")
     if test:
         splits["test"] = test
-    for part, split in splits.items():
-        if split.partition("[")[0] not in known or not known[split].num_examples:
+    for split, tfds_split in splits.items():
+        if tfds_split.partition("[")[0] not in known or not known[tfds_split].num_examples:
             raise UserError(
-                f"Expected {part}_split to be one of {', '.join(known)}, or a slice of it with examples, of the TFDS "
-                f"data set {builder.info.full_name}. Received: {part}_split={split!r}"
+                f"Expected {split}_split to be one of {', '.join(known)}, or a slice of it with examples, of the TFDS "
+                f"data set {builder.info.full_name}. Received: {split}_split={tfds_split!r}"
             )
     if len(set(splits.values())) < len(splits):
-        received = ", ".join(f"{part}_split={split!r}" for part, split in splits.items())
+        received = ", ".join(f"{split}_split={tfds_split!r}" for split, tfds_split in splits.items())
         raise UserError(f"Expected train, validation and test splits that differ. Received: {received}. Change one")
     return splits
 
 
 def circular_slice(split, start, count, total):
-    """The TFDS expression for `count` of a split's `total` records from `start` on, past the end back to the first."""
+    """Returns TFDS's expression for `count` records from number `start` on; behind the last comes the first.
+
+    Args:
+        split: name of a TFDS split.
+        start: number of the first record.
+        count: how many records.
+        total: how many records the split has.
+    """
     start %= total
     end = start + count
     return f"{split}[{start}:{end}]" if end <= total else f"{split}[{start}:]+{split}[:{end - total}]"

@@ -1,7 +1,7 @@
-"""scikit-learn's handwritten digits: 1,797 real images that lie inside its package and need no network.
+"""scikit-learn's handwritten digits: 1,797 real images that come with its package, so that nothing is downloaded.
 
-Pixels of 0 to 16 become 0 to 255, 8 x 8 grey becomes `image_size` x `image_size` RGB (bilinear). One fifth of all
-images is the test split, one fifth validation.
+Pixels from 0 to 16 become 0 to 255, and 8 x 8 grey becomes `image_size` x `image_size` RGB (bilinear). One fifth of all
+images is the test split, another fifth the validation split.
 """
 
 import dataclasses
@@ -9,21 +9,22 @@ import dataclasses
 import numpy as np
 
 from nas_tf.datasets import Dataset, Images, check_request, partition
+from nas_tf.settings import Settings
 from nas_tf.trial import UserError
 
 _FRACTIONS = {"test": 0.2, "validation": 0.2}
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Nothing to choose."""
+class Config(Settings):
+    """There is nothing to choose."""
 
 
 def make(config, *, data_dir, image_size, num_samples, seed):
-    """The `Digits`.
+    """Returns the `Digits`.
 
     Raises:
-        UserError: a folder was given, which digits would ignore, or an argument is out of range.
+        UserError: a folder was given, which this data set does not read, or an argument is out of range.
     """
     check_request(image_size, num_samples, seed)
     if data_dir:
@@ -35,6 +36,8 @@ def make(config, *, data_dir, image_size, num_samples, seed):
 
 
 class Digits(Dataset):
+    """The handwritten digits 0 to 9."""
+
     name = "digits"
     class_names = tuple("0123456789")
     augmentation = "shift"

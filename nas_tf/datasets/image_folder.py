@@ -1,13 +1,14 @@
 """Images of one's own: a folder with a sub-folder of images for each class, or a .zip of such a folder.
 
-The class folders lie in `--data_dir` itself, or in its `train/` and, where they exist, `val/` (or `validation/`,
-`valid/`) and `test/`; one folder around it all is looked through. What has no folder is drawn from the training images.
-Images are .jpg, .jpeg, .png, .bmp, .gif (its first frame) or .webp, directly in their class folder, of any size and
-colour mode; other files are counted and left alone. A zip is read in place.
+The class folders are in `--data_dir` itself; or in its `train/` and, where they exist, its `val/` (or `valid/`,
+`validation/`) and `test/`. All of this may be inside one more folder. A split that has no folder is drawn from the
+training images.
+
+Images are .jpg, .jpeg, .png, .bmp, .gif (its first frame) or .webp files directly in their class folder, of any size
+and colour mode. Other files are counted and ignored. A zip is read in place.
 """
 
 import dataclasses
-import typing
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from nas_tf.datasets import (
     indexed_batches,
     partition,
 )
-from nas_tf.flags import knob
+from nas_tf.settings import Settings, knob
 from nas_tf.trial import UserError
 
 _SPLIT_FOLDERS = {
@@ -33,25 +34,36 @@ _SPLIT_FOLDERS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    validation_fraction: float = knob(0.1, "Share of the training images drawn where validation has no folder.")
-    test_fraction: float = knob(0.1, "Share of the training images drawn where testing has no folder.")
-    fit: typing.Literal["stretch", "crop"] = knob(
-        "stretch", "How an image that is not square becomes square: the whole of it stretched, or its middle cropped."
+class Config(Settings):
+    """How a folder's images are read and divided into splits."""
+
+    validation_fraction: float = knob(
+        0.1, "Share of the training images drawn where validation has no folder.", above=0, below=1
     )
-    augmentation: typing.Literal["none", "shift", "shift_flip", "crop_flip"] = knob(
-        "shift_flip", "What training may do to an image without changing its class."
+    test_fraction: float = knob(
+        0.1, "Share of the training images drawn where testing has no folder.", above=0, below=1
     )
-    max_memory_mb: int = knob(4096, "Decoded images above this size are decoded anew for each batch.")
+    fit: str = knob(
+        "stretch",
+        "How an image that is not square becomes square: the whole of it stretched, or its middle cropped.",
+        choices=("stretch", "crop"),
+    )
+    augmentation: str = knob(
+        "shift_flip",
+        "What training may do to an image without changing its class.",
+        choices=("none", "shift", "shift_flip", "crop_flip"),
+    )
+    max_memory_mb: int = knob(
+        4096, "Images that need more than this, decoded, are decoded again for each batch.", least=0
+    )
 
     def __post_init__(self):
+        super().__post_init__()
         check_fractions(validation_fraction=self.validation_fraction, test_fraction=self.test_fraction)
-        if self.max_memory_mb < 0:
-            raise UserError(f"Expected --image_folder_max_memory_mb >= 0. Received: {self.max_memory_mb}")
 
 
 def make(config, *, data_dir, image_size, num_samples, seed):
-    """The `ImageFolder` in `data_dir`; lists its files and checks the test images, which are read last.
+    """Returns the `ImageFolder` in `data_dir`. Lists its files and checks the test images, because these are read last.
 
     Raises:
         UserError: the folder is missing, empty or not as described above, or an argument is out of range.
@@ -67,6 +79,8 @@ def make(config, *, data_dir, image_size, num_samples, seed):
 
 
 class ImageFolder(Dataset):
+    """Images of one's own, with a folder for each class."""
+
     name = "image_folder"
 
     def __init__(self, config, files, image_size, num_samples, seed):
@@ -106,7 +120,7 @@ class ImageFolder(Dataset):
 
     def _draw(self, num_samples):
         fractions = {"test": self._config.test_fraction, "validation": self._config.validation_fraction}
-        self._fractions = {split: part for split, part in fractions.items() if split not in self._examples}
+        self._fractions = {split: share for split, share in fractions.items() if split not in self._examples}
         names, labels = self._examples["train"]
         indices = partition(labels, self.class_names, self._fractions, num_samples, self._seed)
         for split, chosen in indices.items():
@@ -117,35 +131,32 @@ class ImageFolder(Dataset):
 
     def _read(self, split):
         names, labels = self._examples[split]
+        threads, image_size, fit = _image_files.num_threads(self._files, names), self._image_size, self._config.fit
         if self._in_memory:
-            threads = _image_files.num_threads(self._files, names)
-            return Images(
-                _image_files.decode_all(self._files, names, self._image_size, self._config.fit, threads), labels
-            )
-        workers, image_size, fit = _image_files.num_threads(self._files, names), self._image_size, self._config.fit
+            return Images(_image_files.decode_all(self._files, names, image_size, fit, threads), labels)
 
         def read(indices):
             chosen = [names[i] for i in indices]
             return _image_files.decode_all(self._files, chosen, image_size, fit, threads=1), labels[indices]
 
         def batches(batch_size, *, seed=None, epochs=1, first_step=0):
-            return indexed_batches(read, Steps(len(names), batch_size, seed, epochs, first_step), workers)
+            return indexed_batches(read, Steps(len(names), batch_size, seed, epochs, first_step), threads)
 
         return Stream(batches, len(names))
 
 
 def _split_folders(files):
-    """dict from each split that has a folder to that folder; `"train"` is always there."""
+    """dict from each split that has a folder to that folder; `"train"` is always one of them."""
     root = ""
-    around = _sub_folders(files, root)
-    if len(around) == 1 and around[0].lower() not in _SPLIT_FOLDERS["train"] and _sub_folders(files, around[0]):
-        root = around[0]
+    outer = _sub_folders(files, root)
+    if len(outer) == 1 and outer[0].lower() not in _SPLIT_FOLDERS["train"] and _sub_folders(files, outer[0]):
+        root = outer[0]
     found = {}
     for folder in _sub_folders(files, root):
         for split, known_as in _SPLIT_FOLDERS.items():
             if folder.rpartition("/")[2].lower() in known_as:
                 found.setdefault(split, folder)
-    # A class may be called "train", too: its folder has images, not class folders.
+    # A class may be called "train" too: then its folder holds images, and no class folders.
     is_split = "train" in found and _sub_folders(files, found["train"])
     return found if is_split else {"train": root}
 
@@ -153,16 +164,16 @@ def _split_folders(files):
 def _class_names(files, folder):
     class_names = tuple(each.rpartition("/")[2] for each in _sub_folders(files, folder))
     if not class_names:
-        lying = len(_image_files.images_among(files.tree[folder]))
+        num_images = len(_image_files.images_among(files.tree[folder]))
         raise UserError(
             f"Expected a sub-folder of images for each class in {files.path(folder)!r}. "
-            f"Received: no sub-folder, {lying} images. Sort the images into one folder a class"
+            f"Received: no sub-folder, {num_images} images. Sort the images into one folder for each class"
         )
     return class_names
 
 
 def _examples(files, folder, class_names, train_folder):
-    """(list[str] paths, int32 [n] labels) of the images in the class folders of a split's folder.
+    """Returns `(list[str] of paths, int32 [n] labels)` of the images in the class folders of a split's folder.
 
     Raises:
         UserError: the classes are not `class_names`, or one has no image.
@@ -170,9 +181,10 @@ def _examples(files, folder, class_names, train_folder):
     found = tuple(each.rpartition("/")[2] for each in _sub_folders(files, folder))
     if found != class_names:
         missing, extra = sorted(set(class_names) - set(found)), sorted(set(found) - set(class_names))
+        differences = [f"{word} {_some(names)}" for word, names in (("missing", missing), ("extra", extra)) if names]
         raise UserError(
             f"Expected the class folders of {files.path(folder)!r} to be those of {files.path(train_folder)!r}. "
-            f"Received: missing {_some(missing)}, in excess {_some(extra)}. Rename, add or delete folders"
+            f"Received: {', '.join(differences)}. Rename, add or delete folders"
         )
     names, labels = [], []
     for label, class_name in enumerate(class_names):
@@ -196,4 +208,4 @@ def _sub_folders(files, folder):
 
 
 def _some(names):
-    return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "") or "none"
+    return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

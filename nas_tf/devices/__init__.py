@@ -1,40 +1,50 @@
-"""Sources of latency, one a file. Each file exposes a frozen dataclass `Config` (its fields become flags, prefixed with
-the file's name; no Keras at import) and `make(config, space, scale)`, which gives a `Meter` (times a file) or an
-`Estimator` (knows the `space` at the deployment `scale`, and converts nothing)."""
+"""Where latency comes from, one device in each file.
+
+Each file has a frozen dataclass `Config` (its fields become flags, prefixed with the file's name; no Keras at import)
+and a function `make(config, space, scale)`. It returns a `Meter`, which times files, or an `Estimator`, which knows the
+`space` at the deployment `scale` and converts nothing.
+"""
 
 import abc
 
 
 class Device(abc.ABC):
+    """What meters and estimators have in common."""
+
     @abc.abstractmethod
     def check(self):
-        """Raises `nas_tf.trial.UserError`, saying what to do, if the device cannot answer."""
+        """Raises `nas_tf.trial.UserError`, which says what to do, if the device cannot answer."""
 
     def resolved(self):
-        """dict of settings that `check` has found, for the workers to use the same."""
+        """dict of settings that `check` has found, so that the workers use the same ones."""
         return {}
 
     def close(self):  # noqa: B027  most have nothing to do
-        """Leaves the device as it was found, once nothing measures any more."""
+        """Leaves the device as it was found. Called when nothing is measured any more."""
 
     @abc.abstractmethod
     def describe(self):
-        """JSON-ready dict of everything that a latency depends on; a run resumed on another device is refused."""
+        """JSON-ready dict of everything that a latency depends on. A run resumed on another device is refused."""
 
 
 class Meter(Device):
-    """Times TFLite files. `shares_host` says that it times on this machine's cores, so that the search holds still."""
+    """Times TFLite files.
+
+    Attributes:
+        shares_host: whether it times on this machine's cores, so that the rest of the search has to stop meanwhile.
+        num_parallel: files that it can time at once, each asked for from a thread of its own.
+    """
 
     shares_host: bool
-    num_parallel = 1  # files that it can time at once, asked from as many threads
+    num_parallel = 1
 
     def brief(self):
-        """A `Meter` for the same device that takes less time over each file, where many small ones are to be timed."""
+        """Returns a `Meter` for the same device that takes less time for each file, for timing many small ones."""
         return self
 
     @abc.abstractmethod
     def measure(self, tflite_path):
-        """`nas_tf.trial.Latency` of the file.
+        """Returns the `nas_tf.trial.Latency` of the file.
 
         Raises:
             nas_tf.trial.InfeasibleArchitecture: the device cannot run the network.
@@ -46,9 +56,9 @@ class Estimator(Device):
     """Predicts latencies of architectures."""
 
     def knows(self, architecture):
-        """bool: the architecture, of the space's own kind, is one that can be estimated."""
+        """bool: whether the architecture, one of the space's, can be estimated."""
         return True
 
     @abc.abstractmethod
     def estimate(self, architectures):
-        """list[float]: milliseconds of each architecture at the deployment scale."""
+        """Returns a list of the architectures' latencies at the deployment scale, float, in milliseconds."""

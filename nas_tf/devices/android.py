@@ -1,69 +1,75 @@
-"""Phones and emulators over adb as the device: each TFLite file is timed there by TFLite's own benchmark_model."""
+"""Phones and emulators over adb as the device: TFLite's own benchmark_model times each TFLite file there."""
 
 import contextlib
 import dataclasses
 import re
-import typing
 
 from nas_tf.devices import Meter
 from nas_tf.devices._android import fleet, phone, tool
 from nas_tf.devices._android.adb import Adb, AdbFailed, PhoneGone
 from nas_tf.devices._android.bench import EMULATOR, RESTORE, Bench, Unfit
 from nas_tf.devices._android.log import parse_benchmark_output
-from nas_tf.flags import knob
+from nas_tf.settings import Settings, knob
 from nas_tf.trial import EvaluationError, UserError
 
-_TRIES = 8  # of one network on one phone that is lost, or fails, again and again
+_TRIES = 8  # of one network on one phone that is lost or fails, before the phone is given up
 __all__ = ["AndroidMeter", "Config", "make", "parse_benchmark_output"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Settings):
+    """Which phones are used, how a file is timed there, and when a latency counts."""
+
     serials: tuple[str, ...] = knob((), "Serials of the phones, as adb devices lists them; all: all that it lists.")
     benchmark_binary: str = knob("", "TFLite's benchmark_model for the phone; empty: the one nas-phone setup fetched.")
-    num_threads: int = knob(1, "Threads that run the network.")
+    num_threads: int = knob(1, "Threads that run the network.", least=1)
     mask: str = knob("", "Cores to pin the tool to, as a hexadecimal mask; empty: the phone's fastest.")
-    delegate: typing.Literal["cpu", "gpu", "nnapi"] = knob("cpu", "What runs the network; it must take all of it.")
-    num_runs: int = knob(50, "Inferences in one run of the tool at least.")
-    min_seconds: float = knob(1.0, "Seconds of inferences in one run of the tool at least.")
-    max_seconds: float = knob(150.0, "Seconds after which the tool ends a run.")
-    warmup_seconds: float = knob(0.5, "Seconds of inferences before any counts.")
-    repeats: int = knob(3, "Runs of the tool that must agree; the latency is their median. An odd number.")
-    max_spread: float = knob(0.03, "Fraction by which these runs may differ.")
-    max_drift: float = knob(0.05, "Fraction by which a reference network may differ from the first time it was timed.")
-    max_thermal_status: int = knob(0, "Android's thermal status above which nothing is timed: 0 none, 1 light, ...")
-    min_battery_percent: int = knob(20, "Battery level under which nothing is timed.")
-    attempts: int = knob(3, "Tries of one network, with a pause to cool between, before it is called unstable.")
-    cool_seconds: float = knob(20.0, "Length of that pause.")
-    answer_seconds: float = knob(30.0, "Seconds of silence after which a phone counts as lost.")
-    poll_seconds: float = knob(5.0, "Pause between two looks at a phone that is hot or low.")
-    patience_minutes: float = knob(10.0, "How long to wait for a phone that is hot, low, lost or in use.")
+    delegate: str = knob(
+        "cpu", "What runs the network; a delegate must take all of it.", choices=("cpu", "gpu", "nnapi")
+    )
+    num_runs: int = knob(50, "Inferences in one run of the tool at least.", least=1)
+    min_seconds: float = knob(1.0, "Seconds of inferences in one run of the tool at least.", above=0)
+    max_seconds: float = knob(150.0, "Seconds after which the tool ends a run.", above=0)
+    warmup_seconds: float = knob(0.5, "Seconds of inferences before any inference counts.", least=0)
+    repeats: int = knob(3, "Runs of the tool that must agree; the latency is their median. An odd number.", least=1)
+    max_spread: float = knob(0.03, "Fraction by which these runs may differ.", above=0)
+    max_drift: float = knob(
+        0.05, "Fraction by which the reference network may differ from the first time it was timed.", above=0
+    )
+    max_thermal_status: int = knob(
+        0, "Android's thermal status above which nothing is timed: 0 none, 1 light, ...", least=0
+    )
+    min_battery_percent: int = knob(20, "Battery level below which nothing is timed.", least=0)
+    attempts: int = knob(
+        3, "Tries of one network, with a pause to cool between them, before it is called unstable.", least=1
+    )
+    cool_seconds: float = knob(20.0, "Length of that pause.", least=0)
+    answer_seconds: float = knob(30.0, "Seconds of silence after which a phone counts as lost.", above=0)
+    poll_seconds: float = knob(5.0, "Pause between two looks at a phone that is hot or low.", above=0)
+    patience_minutes: float = knob(10.0, "How long to wait for a phone that is hot, low, lost or in use.", above=0)
     mixed_models: bool = knob(False, "Take phones of different models for one device.")
 
     def __post_init__(self):
+        super().__post_init__()
         object.__setattr__(self, "serials", tuple(self.serials))
-        for name in ("num_threads", "num_runs", "repeats", "attempts"):
-            if getattr(self, name) < 1:
-                raise UserError(f"Expected --android_{name} of at least 1. Received: {getattr(self, name)}")
         if self.repeats % 2 == 0:
             raise UserError(f"Expected an odd --android_repeats, so that a run is the median. Received: {self.repeats}")
-        for name in ("min_seconds", "max_seconds", "max_spread", "max_drift", "answer_seconds", "poll_seconds",
-                     "patience_minutes"):  # fmt: skip
-            if not getattr(self, name) > 0:
-                raise UserError(f"Expected --android_{name} > 0. Received: {getattr(self, name)}")
-        for name in ("warmup_seconds", "cool_seconds", "max_thermal_status", "min_battery_percent"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"Expected --android_{name} of at least 0. Received: {getattr(self, name)}")
         if self.mask and not (re.fullmatch(r"[0-9a-fA-F]{1,16}", self.mask) and int(self.mask, 16)):
             raise UserError(f"Expected --android_mask to be hexadecimal without 0x, as f0. Received: {self.mask!r}")
 
 
 def make(config, space=None, scale=None):
+    """Returns the `AndroidMeter`; what it times may be of any search space and scale."""
     return AndroidMeter(config)
 
 
 class AndroidMeter(Meter):
-    """Latency on one phone, or on whichever of several alike is free."""
+    """Latency on one phone, or on whichever is free of several phones of one model.
+
+    Attributes:
+        config: the `Config`.
+        log: `log(name, text)` is called with everything that the phones and the tool print.
+    """
 
     shares_host = False
 
@@ -74,7 +80,7 @@ class AndroidMeter(Meter):
 
     @property
     def fleet(self):
-        """The `fleet.Fleet` of the phones that the settings name, or of those that adb lists now."""
+        """The `fleet.Fleet` of the phones that the settings name, or else of those that adb lists now."""
         if self._chosen is None:
             named = self.config.serials not in ((), ("all",))
             serials = self.config.serials if named else fleet.choose(self.config.serials)
@@ -82,14 +88,14 @@ class AndroidMeter(Meter):
         return self._chosen
 
     def bench(self, serial):
-        """The `bench.Bench` of a phone that this process holds."""
+        """Returns the `bench.Bench` of a phone that this process holds."""
         if serial not in self._benches:
             self._benches[serial] = Bench(serial, self.config, self._find_tool, lambda *text: self.log(*text))
         return self._benches[serial]
 
     @contextlib.contextmanager
     def held(self, serial):
-        """The `bench.Bench` of a phone, which is this process's until the block ends."""
+        """Yields the `bench.Bench` of a phone, which this process holds until the block ends."""
         with self.fleet.lend(self._patience_seconds, (serial,)):
             yield self.bench(serial)
 
@@ -98,7 +104,7 @@ class AndroidMeter(Meter):
         return len(self.fleet.serials)
 
     def abis(self):
-        """[str, ...]: the phones' ABIs; asks for no tool."""
+        """list[str]: the phones' ABIs. Does not need the tool."""
         return [phone.read(Adb(serial))[0].abi for serial in self.fleet.serials]
 
     def resolved(self):
@@ -145,7 +151,7 @@ class AndroidMeter(Meter):
                     return latency
                 except (PhoneGone, AdbFailed, Unfit) as error:
                     failure = error
-                    # One that is unfit has had all its time to become fit.
+                    # A phone that is unfit has had all the time it may take to become fit.
                     tries[serial] -= _TRIES if isinstance(error, Unfit) else 1
                     tries = {each: left for each, left in tries.items() if left > 0}
                     self._benches.pop(serial, None)
@@ -164,11 +170,13 @@ class AndroidMeter(Meter):
         models = {serial: self.bench(serial).facts.model for serial in self.fleet.serials}
         if len(set(models.values())) > 1 and not self.config.mixed_models:
             named = ", ".join(f"{serial} ({model})" for serial, model in models.items())
-            raise UserError("Expected phones of one model: latencies of different ones do not compare. Received: "
-                            f"{named}. Choose with --android_serials, or give --android_mixed_models")  # fmt: skip
+            raise UserError(
+                "Expected phones of one model: latencies of different models do not compare. Received: "
+                f"{named}. Choose with --android_serials, or give --android_mixed_models"
+            )
 
 
 def _join(values):
-    """The value that all share, or the list of those there are."""
+    """Returns the value that all have, or the list of different values."""
     different = [value for i, value in enumerate(values) if value not in values[:i]]
     return different[0] if len(different) == 1 else different

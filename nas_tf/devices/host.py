@@ -1,4 +1,4 @@
-"""This machine as the device: a TFLite file is timed by a process of its own, on a core of its own."""
+"""This machine as the device: a process of its own, on a core of its own, times a TFLite file."""
 
 import dataclasses
 import functools
@@ -8,33 +8,35 @@ import pathlib
 import platform
 import subprocess
 import sys
-import typing
 
 from nas_tf.devices import Meter
-from nas_tf.flags import knob
+from nas_tf.settings import Settings, knob
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, Latency, UserError
 
-_TIMER = pathlib.Path(__file__).parent.parent / "tflite_timer.py"
+_TIMER = pathlib.Path(__file__).with_name("_host_timer.py")
 _LIMIT_SECONDS = 300
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    num_threads: int = knob(1, "Threads that run the network; each gets a core.")
-    runtime: typing.Literal["litert", "tflite_runtime"] = knob("litert", "TFLite runtime.")
+class Config(Settings):
+    """How a file is timed on this machine."""
+
+    num_threads: int = knob(1, "Threads that run the network; each gets a core.", least=1)
+    runtime: str = knob("litert", "TFLite runtime.", choices=("litert", "tflite_runtime"))
     python: str = knob("", "Python of the virtual environment that holds the runtime; empty: this one.")
-    warmup_seconds: float = knob(0.2, "Seconds of runs before any counts.")
-    min_seconds: float = knob(0.5, "Seconds of counted runs at least.")
-    max_seconds: float = knob(3.0, "Seconds of counted runs at most, if the median does not stand still before.")
+    warmup_seconds: float = knob(0.2, "Seconds of runs before any run counts.", least=0)
+    min_seconds: float = knob(0.5, "Seconds of counted runs at least.", above=0)
+    max_seconds: float = knob(3.0, "Seconds of counted runs at most, if the median is not stable before.", above=0)
     stable_within: float = knob(
-        0.01, "The median stands still once three thirds of the runs agree within this fraction."
+        0.01, "The median is stable once its values in three thirds of the runs agree within this fraction.", least=0
     )
 
     def __post_init__(self):
+        super().__post_init__()
         cores = os.cpu_count()
-        if not 1 <= self.num_threads <= cores:
+        if self.num_threads > cores:
             raise UserError(f"This machine has {cores} cores. Received: --host_num_threads={self.num_threads}")
-        if not 0 < self.min_seconds <= self.max_seconds:
+        if self.min_seconds > self.max_seconds:
             raise UserError(
                 "Expected 0 < --host_min_seconds <= --host_max_seconds. "
                 f"Received: {self.min_seconds} and {self.max_seconds}"
@@ -42,6 +44,7 @@ class Config:
 
 
 def make(config, space=None, scale=None):
+    """Returns the `HostMeter`; what it times may be of any search space and scale."""
     return HostMeter(config)
 
 
@@ -54,10 +57,11 @@ class HostMeter(Meter):
         self._config = config
 
     def check(self):
-        self._runtime  # noqa: B018  asks the runtime for its version
+        self._runtime  # noqa: B018  runs the timer, which prints the runtime's version
 
     @functools.cached_property
     def _runtime(self):
+        """dict of the versions of the runtime and of the Python that runs it."""
         process = self._run_timer()
         if process.returncode != 0:
             raise UserError(
@@ -99,10 +103,16 @@ class HostMeter(Meter):
     def _run_timer(self, *arguments):
         config = self._config
         command = [
-            self._python, str(_TIMER), f"--runtime={config.runtime}", f"--threads={config.num_threads}",
-            f"--warmup_seconds={config.warmup_seconds}", f"--min_seconds={config.min_seconds}",
-            f"--max_seconds={config.max_seconds}", f"--tolerance={config.stable_within}", *arguments,
-        ]  # fmt: skip
+            self._python,
+            str(_TIMER),
+            f"--runtime={config.runtime}",
+            f"--threads={config.num_threads}",
+            f"--warmup_seconds={config.warmup_seconds}",
+            f"--min_seconds={config.min_seconds}",
+            f"--max_seconds={config.max_seconds}",
+            f"--tolerance={config.stable_within}",
+            *arguments,
+        ]
         try:
             return subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_SECONDS)
         except OSError as error:

@@ -1,31 +1,28 @@
-"""A device that does not exist: latency from multiply-adds, for dry runs and tests. Nothing is converted or timed."""
+"""A device that does not exist: it derives latency from multiply-adds, for dry runs and tests. It converts nothing."""
 
 import dataclasses
 
 from nas_tf.complexity import mult_adds
 from nas_tf.devices import Estimator
-from nas_tf.flags import knob
-from nas_tf.trial import UserError
+from nas_tf.settings import Settings, knob
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    overhead_ms: float = knob(0.5, "Milliseconds that every network takes.")
-    gmult_adds_per_second: float = knob(10.0, "Billions of multiply-adds a second.")
+class Config(Settings):
+    """How fast the device is."""
 
-    def __post_init__(self):
-        if self.overhead_ms < 0 or self.gmult_adds_per_second <= 0:
-            raise UserError(
-                "Expected --simulated_overhead_ms >= 0 and --simulated_gmult_adds_per_second > 0. "
-                f"Received: {self.overhead_ms} and {self.gmult_adds_per_second}"
-            )
+    overhead_ms: float = knob(0.5, "Milliseconds that every network takes.", least=0)
+    gmult_adds_per_second: float = knob(10.0, "Billions of multiply-adds in a second.", above=0)
 
 
 def make(config, space, scale):
+    """Returns the `SimulatedEstimator` for a search space at a scale."""
     return SimulatedEstimator(config, space, scale)
 
 
 class SimulatedEstimator(Estimator):
+    """Latency is an overhead and the multiply-adds, divided by a speed."""
+
     def __init__(self, config, space, scale):
         self._config, self._space, self._scale = config, space, scale
 

@@ -1,4 +1,7 @@
-"""Cells as plain data: blocks, the states they read, JSON, one canonical form for isomorphic cells; no Keras."""
+"""Cells as plain data: blocks, the states they read, JSON, and one canonical form for isomorphic cells.
+
+Imports no Keras.
+"""
 
 import collections
 import dataclasses
@@ -8,9 +11,20 @@ from nas_tf.space import fingerprint
 from nas_tf.trial import UserError
 
 OPERATIONS = (
-    "identity", "conv_1x3_3x1", "conv_1x7_7x1", "dil_conv_3x3", "avg_pool_3x3", "max_pool_3x3", "max_pool_5x5",
-    "max_pool_7x7", "conv_1x1", "conv_3x3", "sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7",
-)  # fmt: skip
+    "identity",
+    "conv_1x3_3x1",
+    "conv_1x7_7x1",
+    "dil_conv_3x3",
+    "avg_pool_3x3",
+    "max_pool_3x3",
+    "max_pool_5x5",
+    "max_pool_7x7",
+    "conv_1x1",
+    "conv_3x3",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "sep_conv_7x7",
+)
 COMBINERS = ("add", "concat")
 NUM_INPUTS = 2
 
@@ -21,8 +35,13 @@ class Block:
 
     State 0 is the cell's input, 1 the input of the cell before it, 2 the first block's result, and so on.
 
+    Attributes:
+        input1, input2: the states that the operations read.
+        op1, op2: the operations, of `OPERATIONS`.
+        combine: how their results are combined, one of `COMBINERS`.
+
     Raises:
-        UserError: an operation or a combiner is unknown, or a state is no whole number from 0 up.
+        UserError: an operation or a combiner is unknown, or a state is not a whole number from 0 up.
     """
 
     input1: int
@@ -46,7 +65,7 @@ class Block:
         return ((self.input1, self.op1), (self.input2, self.op2))
 
     def renumbered(self, numbers):
-        """The same block with the states called `numbers[state]`, its operands in order."""
+        """Returns the same block with `numbers[state]` in place of each state, and with its operands in order."""
         (input1, op1), (input2, op2) = sorted((numbers[state], op) for state, op in self.operands)
         return Block(input1, input2, op1, op2, self.combine)
 
@@ -59,11 +78,14 @@ class Block:
 class Cell:
     """Blocks in the order in which they are computed, and the states whose concatenation is the cell's output.
 
-    `output` is ascending; None stands for the states that no block reads (arXiv 1707.07012, section 3.1: the unused
-    hidden states), as the search has it. Published cells also concatenate states that are read, so theirs is given.
+    Attributes:
+        blocks: the `Block`s.
+        output: the states that are concatenated, ascending. None becomes the states that no block reads, as in a search
+            (arXiv 1707.07012, section 3.1: the unused hidden states). Cells of published networks may also concatenate
+            states that blocks read.
 
     Raises:
-        UserError: there is no block, a block reads a state that does not exist yet, or so does the output.
+        UserError: there is no block, a block reads a state that does not exist yet, or the output names no such state.
     """
 
     blocks: tuple[Block, ...]
@@ -92,12 +114,16 @@ class Cell:
 
     @property
     def num_states(self):
+        """int: the inputs and the blocks' results together."""
         return NUM_INPUTS + len(self.blocks)
 
     @functools.cached_property
     def canonical(self):
-        """The one form of all cells that compute the same, up to the naming of weights: operands in order, blocks that
-        reach no output left out, the rest numbered so that the list of blocks is the first in alphabetical order."""
+        """The one form of all cells that compute the same, whatever their weights are called.
+
+        Its operands are in order, it has no block that the output does not depend on, and its blocks are numbered so
+        that the list of them is the first in alphabetical order.
+        """
         reaching, alive = set(self.output), set(self.output)
         while reaching:
             state = reaching.pop()
@@ -111,10 +137,17 @@ class Cell:
         return self.blocks[state - NUM_INPUTS].operands if state >= NUM_INPUTS else ()
 
     def _orders(self, alive, numbers):
-        """Yields (blocks as tuples, output) of the smallest ways to number the states of `alive` that have no number.
+        """Yields the smallest ways to number the states of `alive` that have no number yet.
 
-        At each step the next number goes to the smallest block whose inputs are numbered. Blocks that are the same and
-        are read alike are interchangeable, so that one of them is tried; other ties are all tried.
+        At each step the next number goes to the smallest block whose inputs have numbers. Of blocks that are the same
+        and have the same readers only one is tried, because they are interchangeable; all other ties are tried.
+
+        Args:
+            alive: set of the states that the output depends on.
+            numbers: dict from the states that have a number to that number.
+
+        Yields:
+            `(blocks as tuples, output)`.
         """
         ready = {
             state: dataclasses.astuple(self.blocks[state - NUM_INPUTS].renumbered(numbers))
@@ -132,7 +165,7 @@ class Cell:
                     yield (block, *blocks), output
 
     def _readers(self, state, alive):
-        """Who reads a state: two blocks' states with the same readers can change places."""
+        """Returns who reads a state. The states of two equal blocks with the same readers can change places."""
         uses = collections.Counter(
             (reader, op) for reader in alive for each, op in self._operands(reader) if each == state
         )
@@ -147,25 +180,21 @@ class Cell:
         return f"{' '.join(map(str, self.blocks))} -> {','.join(map(str, self.output))}"
 
     def to_json(self):
+        """JSON-ready dict of the cell."""
         return {"blocks": [dataclasses.asdict(block) for block in self.blocks], "output": list(self.output)}
 
     @classmethod
     def from_json(cls, value):
-        """The cell whose `to_json()` gave `value`; `output` may be missing or null: the states that no block reads.
+        """Returns the cell whose `to_json()` returned `value`.
+
+        `output` may be missing or null: it then names the states that no block reads.
 
         Raises:
             UserError: `value` has another form.
         """
         fields = [field.name for field in dataclasses.fields(Block)]
-        if (
-            not isinstance(value, dict)
-            or not isinstance(value.get("blocks"), (list, tuple))
-            or set(value)
-            - {
-                "blocks",
-                "output",
-            }
-        ):
+        is_cell = isinstance(value, dict) and isinstance(value.get("blocks"), (list, tuple))
+        if not is_cell or not set(value) <= {"blocks", "output"}:
             raise UserError(f"Expected the JSON of a cell to have blocks and output. Received: {str(value)[:200]}")
         for block in value["blocks"]:
             if not isinstance(block, dict) or set(block) != set(fields):
@@ -178,13 +207,14 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class NASNet:
-    """An architecture of the family: its Normal and its Reduction cell. How often they are stacked is the scale's."""
+    """An architecture of the family: its Normal and its Reduction cell. The scale says how often they are stacked."""
 
     normal: Cell
     reduction: Cell
 
     @property
     def canonical(self):
+        """The same architecture with both cells in their canonical form."""
         return NASNet(self.normal.canonical, self.reduction.canonical)
 
     @functools.cached_property
@@ -195,11 +225,12 @@ class NASNet:
         return f"normal: {self.normal}; reduction: {self.reduction}"
 
     def to_json(self):
+        """JSON-ready dict of both cells."""
         return {"normal": self.normal.to_json(), "reduction": self.reduction.to_json()}
 
     @classmethod
     def from_json(cls, value):
-        """The architecture whose `to_json()` gave `value`.
+        """Returns the architecture whose `to_json()` returned `value`.
 
         Raises:
             UserError: `value` has another form.

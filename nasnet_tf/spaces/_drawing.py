@@ -1,8 +1,8 @@
-"""A cell as a picture, as in the paper's figure 4: the two inputs below, the concatenated output above, and between
-them the blocks, each two operations under the node that combines them.
+"""Draws a cell as in the paper's figure 4: the two inputs are below, the concatenated output is above, and the blocks
+are between them. A block is two operations below the node that combines them.
 
-Blocks stand in rows: one above the highest block it reads. A line that passes a row takes a lane of its own there, so
-that it never runs behind a box; within a row, blocks and lanes are ordered for few crossings.
+Blocks are drawn in rows, each block one row above the highest block that it reads. A line that passes a row has a lane
+of its own there, so that no box hides it. Within a row, blocks and lanes are ordered so that few lines cross.
 """
 
 import io
@@ -13,12 +13,25 @@ from nasnet_tf.spaces._cell import NUM_INPUTS
 
 BOX_WIDTH, BOX_HEIGHT, LANE_WIDTH, ROW_HEIGHT = 1.5, 0.5, 0.45, 2.6
 _OUTPUT = "output"
-_COLORS = {"sep": "#cfe2f3", "conv": "#d9ead3", "dil": "#d9ead3", "avg": "#fff2cc", "max": "#fce5cd",
-           "identity": "#ffffff"}  # fmt: skip
+_COLORS = {
+    "sep": "#cfe2f3",
+    "conv": "#d9ead3",
+    "dil": "#d9ead3",
+    "avg": "#fff2cc",
+    "max": "#fce5cd",
+    "identity": "#ffffff",
+}
 
 
 def draw_cell(cell, title, strides, paths):
-    """Writes a picture of `cell` at each of `paths`, which end in .svg or .png; `strides` is 2 for a Reduction cell."""
+    """Writes pictures of a cell.
+
+    Args:
+        cell: the `Cell`.
+        title: the text above the picture.
+        strides: 2 for a Reduction cell, 1 for a Normal cell.
+        paths: `pathlib.Path`s of the pictures; each ends in .svg or .png.
+    """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -55,14 +68,14 @@ def draw_cell(cell, title, strides, paths):
 
 
 class _Layout:
-    """Where everything in the picture of a cell stands."""
+    """The places of everything in the picture of a cell."""
 
     def __init__(self, cell):
         self._cell, self._rows_of = cell, {0: 0, 1: 0}
         for number, block in enumerate(cell.blocks):
             self._rows_of[number + NUM_INPUTS] = 1 + max(self._rows_of[state] for state, _ in block.operands)
         self._top_row = max(self._rows_of.values()) + 1
-        # (state, row of the reader, reader) of every line; the reader is a block's state and side, or the output.
+        # (state, row of the reader, reader) of every line. The reader is a block's state and side, or the output.
         self._uses = [
             (state, self._rows_of[number + NUM_INPUTS], (number + NUM_INPUTS, side))
             for number, block in enumerate(cell.blocks)
@@ -87,23 +100,23 @@ class _Layout:
         return sum(self._extent()) / 2, self._top_row * ROW_HEIGHT + 0.2
 
     def bounds(self):
-        """(left, right, top) of the picture."""
+        """Returns `(left, right, top)` of the picture."""
         left, right = self._extent()
         return left - 0.6, right + 0.6, self._top_row * ROW_HEIGHT + 2.1
 
     def top_of(self, state):
-        """The place of an input, or of the node that combines a block."""
+        """Returns the place `(x, y)` of an input, or of the node that combines a block."""
         row = self._rows_of[state]
         return self._x[row][state], row * ROW_HEIGHT + (0.35 if row else -0.4)
 
     def operation(self, number, side):
-        """The place of a block's left (0) or right (1) operation, which may be drawn on the other side."""
+        """Returns the place of a block's first (0) or second (1) operation, which is drawn on either side."""
         state = number + NUM_INPUTS
         row, place = self._rows_of[state], self._sides[state][side]
         return self._x[row][state] + (place - 0.5) * (BOX_WIDTH + 0.15), row * ROW_HEIGHT - 0.95
 
     def lines(self):
-        """((x, y), (x, y)) of every piece of every line, from below upwards."""
+        """Returns a list of `((x, y), (x, y))` for every piece of every line, from its lower to its upper end."""
         pieces = set()
         for state, reader_row, reader in self._uses:
             x, y = self.top_of(state)
@@ -124,10 +137,9 @@ class _Layout:
         return sorted(pieces)
 
     def _extent(self):
-        reach = [
-            (x - self._width(item) / 2, x + self._width(item) / 2) for row in self._x for item, x in row.items()
-        ]  # fmt: skip
-        return min(left for left, _ in reach), max(right for _, right in reach)
+        """Returns the left and the right end of the widest row."""
+        placed = [(x, self._width(item) / 2) for row in self._x for item, x in row.items()]
+        return min(x - half for x, half in placed), max(x + half for x, half in placed)
 
     def _width(self, item):
         if isinstance(item, tuple):
@@ -135,7 +147,7 @@ class _Layout:
         return 2.8 if item < NUM_INPUTS else 2 * BOX_WIDTH + 0.5
 
     def _places(self, rows):
-        """[{item: x}, ...]: each row is centred, its items side by side."""
+        """Returns a dict from item to x for each row. A row is centred, and its items are side by side."""
         places = []
         for row in rows:
             edges = list(itertools.accumulate((self._width(item) for item in row), initial=0.0))
@@ -143,7 +155,7 @@ class _Layout:
         return places
 
     def _source_x(self, state, row):
-        """Where a line from `state` enters `row`."""
+        """Returns the x at which a line from `state` enters `row`."""
         below = self._x[row - 1]
         return below[state] if state in below else below["lane", state]
 
@@ -153,7 +165,7 @@ class _Layout:
         return [state for state, _ in self._cell.blocks[item - NUM_INPUTS].operands]
 
     def _ordered(self, rows):
-        """The rows, each ordered by where its lines come from, or go to, whichever crosses least."""
+        """Returns the rows, each ordered by where its lines come from or go to, so that the fewest lines cross."""
         best = rows
         for _ in range(6):
             for upward in (True, False):
@@ -207,10 +219,8 @@ def _label(operation):
 def _box(axes, x, y, text, color, width=BOX_WIDTH, height=BOX_HEIGHT):
     from matplotlib.patches import FancyBboxPatch
 
-    axes.add_patch(FancyBboxPatch(
-        (x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=0.08", fc=color,
-        ec="black", lw=0.9, zorder=3,
-    ))  # fmt: skip
+    corner, style = (x - width / 2, y - height / 2), "round,pad=0,rounding_size=0.08"
+    axes.add_patch(FancyBboxPatch(corner, width, height, boxstyle=style, fc=color, ec="black", lw=0.9, zorder=3))
     axes.text(x, y, text, ha="center", va="center", fontsize=9, zorder=4)
 
 

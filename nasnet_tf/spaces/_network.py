@@ -1,6 +1,6 @@
-"""From two cells and a scale to a Keras model."""
+"""Builds the Keras model of two cells at a scale."""
 
-from nas_tf.blocks import Style
+from nas_tf.networks.blocks import Style
 from nasnet_tf.spaces import _operations as nn
 from nasnet_tf.spaces._cell import NUM_INPUTS
 
@@ -8,8 +8,11 @@ DEFAULT_STEM_FILTERS = 32
 
 
 def build(architecture, scale):
-    """The `keras.Model` of a `NASNet` at `scale`: float32 [batch, size, size, 3] to probabilities [batch, classes], and
-    the auxiliary head's beside them where the scale has one."""
+    """Builds the `keras.Model` of a `NASNet` at a `Scale`.
+
+    It takes float32 [batch, size, size, 3] and returns probabilities, float32 [batch, classes]; if the scale has an
+    auxiliary head, a list of these and of the head's own.
+    """
     import keras
 
     inputs = keras.Input((scale.image_size, scale.image_size, 3), name="image")
@@ -21,9 +24,16 @@ def build(architecture, scale):
 
 
 def features(images, architecture, scale):
-    """What the classifier and the auxiliary head read, each behind its ReLU: float32 [batch, height, width, channels].
+    """Returns what the classifier and what the auxiliary head read, both behind a ReLU.
 
-    `images` are float32 [batch, height, width, 3] with height and width known.
+    Args:
+        images: float32 [batch, height, width, 3], of known height and width.
+        architecture: the `NASNet`.
+        scale: its `Scale`.
+
+    Returns:
+        Two tensors, float32 [batch, height, width, channels]: the outputs of the last cell and of the last cell of the
+        second stage.
     """
     network = _Network(images, architecture, scale)
     if scale.stem == "imagenet":
@@ -42,7 +52,7 @@ def features(images, architecture, scale):
 
 
 def classifier(x, scale, activation):
-    """Class scores float32 [batch, num_classes] of the last cell's output."""
+    """Returns the class scores, float32 [batch, num_classes], of the last cell's output `x`."""
     from keras import layers
 
     x = layers.GlobalAveragePooling2D(name="mean")(x)
@@ -52,7 +62,10 @@ def classifier(x, scale, activation):
 
 
 def auxiliary_head(x, scale):
-    """Class scores float32 [batch, num_classes] at two thirds of the depth (NASNet's code, `_build_aux_head`)."""
+    """Returns class scores, float32 [batch, num_classes], at two thirds of the depth.
+
+    It is built as by `_build_aux_head` of NASNet's code.
+    """
     from keras import layers
 
     style = _style(scale)
@@ -71,7 +84,7 @@ def _style(scale):
 
 
 class _Network:
-    """A network under construction: the outputs of its stem and cells so far, as `_operations.State`s."""
+    """A network under construction: the outputs of its stem and of its cells so far, as `_operations.State`s."""
 
     def __init__(self, images, architecture, scale):
         from keras import layers
@@ -82,27 +95,34 @@ class _Network:
         self._cells_built = 0
         imagenet = scale.stem == "imagenet"
         x = layers.Conv2D(
-            scale.stem_filters or (DEFAULT_STEM_FILTERS if imagenet else 3 * scale.filters), 3,
-            strides=2 if imagenet else 1, padding="valid" if imagenet else "same", use_bias=False,
-            kernel_initializer="he_normal", name="stem_conv",
-        )(images)  # fmt: skip
+            scale.stem_filters or (DEFAULT_STEM_FILTERS if imagenet else 3 * scale.filters),
+            3,
+            strides=2 if imagenet else 1,
+            padding="valid" if imagenet else "same",
+            use_bias=False,
+            kernel_initializer="he_normal",
+            name="stem_conv",
+        )(images)
         self._outputs = [self._state(self._style.norm(x, "stem"), "stem")]
         self._skips_input = False
         self._progress = None
         if scale.drop_path_keep < 1 and scale.drop_path in ("v1", "v3"):
-            from nas_tf.drop_path import TrainingProgress
+            from nas_tf.networks.drop_path import TrainingProgress
 
             self._progress = TrainingProgress(name="training_progress")(images)
 
     @property
     def last(self):
+        """The output of the stem or cell that was added last."""
         return self._outputs[-1]
 
     def normal(self, name, filters):
+        """Adds a Normal cell."""
         self._cell(self._architecture.normal, name, filters, strides=1)
         self._skips_input = False
 
     def reduction(self, name, filters):
+        """Adds a Reduction cell."""
         self._cell(self._architecture.reduction, name, filters, strides=2)
         self._skips_input = self._scale.skip_reduction_input and not name.startswith("stem")
 
@@ -138,7 +158,7 @@ class _Network:
         return nn.State(tensor, name, self._style)
 
     def _previous(self, current, name, filters):
-        """State 1 of the next cell, which reads `current`."""
+        """Returns state 1 of the next cell, which reads `current`."""
         if len(self._outputs) == 1:
             return current
         previous = self._outputs[-3 if self._skips_input else -2]
@@ -148,11 +168,11 @@ class _Network:
         return self._state(nn.conv_bn(previous.relu, filters, 1, name, self._style), name)
 
     def _drop(self, x, name):
-        """`x` behind its drop path; the depth decides how often it is dropped in versions 2 and 3."""
+        """Returns `x` behind a drop path. In versions 2 and 3 the depth decides how often it is dropped."""
         scale = self._scale
         if scale.drop_path_keep == 1:
             return x
-        from nas_tf.drop_path import DropPath
+        from nas_tf.networks.drop_path import DropPath
 
         depth = self._cells_built / self._num_cells if scale.drop_path in ("v2", "v3") else 1.0
         layer = DropPath(1 - depth * (1 - scale.drop_path_keep), name=f"{name}_drop")

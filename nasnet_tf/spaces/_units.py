@@ -1,15 +1,16 @@
-"""The pieces of which every stack of NASNet cells is made, as a latency table times them.
+"""The units of which every stack of NASNet cells is made, as a latency table times them.
 
-Operations, sums, concatenations and ReLUs of a cell, at the width and size of each cell that repeats it; what joins
-cells: the 1 x 1 convolution and the factorized reduction of their inputs; stem and classifier.
+They are the operations, sums, concatenations and ReLUs of a cell, at the width and size of each cell that repeats it;
+the 1 x 1 convolution and the factorized reduction of the inputs of cells; the stem; and the classifier.
 
-A part is `(cell, what, how)`, and stands for all cells of the stack at once, so that an architecture has some thirty.
+What `parts` returns are tuples `(cell, what, how)`. Each stands for all cells of the stack at once, so that an
+architecture has only some thirty of them.
 """
 
 import collections
 import dataclasses
 
-from nas_tf.blocks import Style
+from nas_tf.networks.blocks import Style
 from nas_tf.space import Unit
 from nasnet_tf.spaces import _operations as nn
 from nasnet_tf.spaces._cell import COMBINERS, NUM_INPUTS
@@ -17,14 +18,21 @@ from nasnet_tf.spaces._network import DEFAULT_STEM_FILTERS
 
 _POOLS = ("avg_pool_3x3", "max_pool_3x3", "max_pool_5x5", "max_pool_7x7")
 READS_AS_IT_IS = ("identity", *_POOLS)
-# What keeps channels reads state 1 of the first cell, which has the stem's, projected: once for all that read it.
+# State 1 of the first cell has the stem's channels. These operations read its projection, which is made once.
 READS_FITTED = {"normal": READS_AS_IT_IS, "reduction": _POOLS}
 
 
 @dataclasses.dataclass(frozen=True)
 class CellUnit(Unit):
-    """`kind` is an operation, `relu`, `add`, `concat`, `combine`, `project`, `reduce`, `stem` or `classifier`; `size`
-    is that of its input in pixels, `inputs` its channels; `concat` joins `inputs` maps of `filters` channels."""
+    """One unit with its shape.
+
+    Attributes:
+        kind: an operation, or `relu`, `add`, `concat`, `combine`, `project`, `reduce`, `stem` or `classifier`.
+        size: height and width of its input in pixels.
+        inputs: channels of its input; for `concat` the number of its inputs, which have `filters` channels each.
+        filters: channels of its output.
+        strides: its stride.
+    """
 
     kind: str
     size: int
@@ -60,8 +68,8 @@ class CellUnit(Unit):
         elif self.kind == "reduce":
             x = nn.factorized_reduction(_Rectified(x, "input", style), self.filters, "reduce")
         elif self.kind == "stem":
-            x = layers.Conv2D(self.filters, 3, strides=self.strides, padding="valid" if self.strides == 2 else "same",
-                              use_bias=False)(x)  # fmt: skip
+            padding = "valid" if self.strides == 2 else "same"
+            x = layers.Conv2D(self.filters, 3, strides=self.strides, padding=padding, use_bias=False)(x)
             x = style.norm(x, "stem")
         elif self.kind == "classifier":
             x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
@@ -72,7 +80,7 @@ class CellUnit(Unit):
 
 
 class _Rectified(nn.State):
-    """A state whose ReLU costs nothing: it is a unit of its own, which all that read it share."""
+    """A state whose ReLU costs nothing here: the ReLU is a unit of its own, made once for all that read it."""
 
     @property
     def relu(self):
@@ -81,7 +89,7 @@ class _Rectified(nn.State):
 
 @dataclasses.dataclass(frozen=True)
 class _Place:
-    """Where a cell stands: its filters, the size and channels of its two inputs."""
+    """The place of a cell in the stack: which cell it is, its filters, the size and channels of its two inputs."""
 
     cell: str
     filters: int
@@ -101,7 +109,7 @@ class _Place:
 
 
 def parts(architecture):
-    """tuple of the parts of a `NASNet`, each `(cell, what, how)`."""
+    """Returns a tuple of tuples `(cell, what, how)`: all that a `NASNet` consists of."""
     found = [("stack", len(architecture.normal.output), len(architecture.reduction.output))]
     for name in ("normal", "reduction"):
         cell = getattr(architecture, name)
@@ -117,7 +125,7 @@ def parts(architecture):
 
 
 def units(part, scale):
-    """dict of `CellUnit` to its count over the whole stack at `scale`, for one of `parts`."""
+    """Returns a dict from each `CellUnit` in `part` to its count in the whole stack at `scale`."""
     first, what, how = part
     counts = collections.Counter()
     if first == "stack":
@@ -132,7 +140,10 @@ def units(part, scale):
 
 
 def all_units(scale, space):
-    """list[CellUnit]: those of every operation at every place, and of every number of states that a cell can give."""
+    """Returns a list of every `CellUnit` of a space at a scale.
+
+    They are those of every operation at every place, and of every number of states that a cell can concatenate.
+    """
     found = {}
     for name in ("normal", "reduction"):
         for kind in range(NUM_INPUTS + 1):
@@ -147,12 +158,14 @@ def all_units(scale, space):
 
 
 def _unit(place, what, kind):
-    """The `CellUnit` of an operation, combiner, ReLU or projection at a place, None where it costs nothing; `kind` is
-    the state that it reads: 0, 1, or 2 for a block's."""
+    """Returns the `CellUnit` of an operation, combiner, ReLU or projection at a place, or None if it costs nothing.
+
+    `kind` is the state that it reads: 0, 1, or 2 for that of any block.
+    """
     inner = kind == NUM_INPUTS
     size = place.out_size if inner else place.size
     strides = 1 if inner else place.strides
-    # The first cell has no cell before it: its state 1 is the stem's output as it is, with the ReLU that state 0 reads.
+    # No cell is before the first one: its state 1 is the stem's output, with the same ReLU that state 0 reads.
     is_stem = place.is_first and kind == 1
     inputs = place.channels if is_stem and what not in _POOLS else place.filters
     if what in COMBINERS:
@@ -168,6 +181,7 @@ def _unit(place, what, kind):
 
 
 def _count_stack(counts, scale, num_normal, num_reduction):
+    """Counts the units between cells, for cells that concatenate so many states."""
     stem_strides = 2 if scale.stem == "imagenet" else 1
     places = _places(scale, num_normal, num_reduction)
     counts[CellUnit("stem", scale.image_size, 3, places[0].channels, stem_strides)] += 1
@@ -176,9 +190,8 @@ def _count_stack(counts, scale, num_normal, num_reduction):
         counts[CellUnit("relu", place.size, place.channels, place.channels)] += 1
         counts[CellUnit("project", place.size, place.channels, place.filters)] += 1
         if not place.is_first:
-            halves = place.previous_size != place.size
-            counts[CellUnit("reduce" if halves else "project", place.previous_size, place.previous_channels,
-                            place.filters, 2 if halves else 1)] += 1  # fmt: skip
+            kind, strides = ("reduce", 2) if place.previous_size != place.size else ("project", 1)
+            counts[CellUnit(kind, place.previous_size, place.previous_channels, place.filters, strides)] += 1
         if outputs > 1:
             counts[CellUnit("concat", place.out_size, outputs, place.filters)] += 1
     last = places[-1]
@@ -187,7 +200,10 @@ def _count_stack(counts, scale, num_normal, num_reduction):
 
 
 def _places(scale, num_normal, num_reduction):
-    """[_Place, ...] of the cells of a stack whose cells give so many states (`_network.features` builds it)."""
+    """Returns a list of the `_Place`s of a stack whose cells concatenate so many states.
+
+    `_network.features` builds the same stack.
+    """
     imagenet = scale.stem == "imagenet"
     size = (scale.image_size - 3) // 2 + 1 if imagenet else scale.image_size
     channels = scale.stem_filters or (DEFAULT_STEM_FILTERS if imagenet else 3 * scale.filters)
@@ -206,4 +222,3 @@ def _places(scale, num_normal, num_reduction):
         outputs.append((place.out_size, filters * (num_normal if cell == "normal" else num_reduction)))
         skips_input = cell == "reduction" and scale.skip_reduction_input and number > 1
     return places
-

@@ -4,10 +4,10 @@ Where the paper leaves it open, the authors' code (tensorflow/models, `research/
 `applications.nasnet` decide:
 
 * State 0 is the cell's input behind ReLU, a 1 x 1 convolution to the cell's filters, and batch normalisation. State 1
-  is the input of the cell before: by a factorized reduction where it is larger, else by a 1 x 1 convolution as well.
-  (NASNet's code leaves that out where the channels agree by chance; with it, the order in which a cell concatenates
-  never matters.) The first cell has no cell before it: there, state 1 is the stem's output as it is, and operations
-  that keep channels read its projection.
+  is the input of the cell before, behind a factorized reduction if it is larger than state 0, else behind a 1 x 1
+  convolution too. (NASNet's code leaves that convolution out where the channels agree by chance. With it, the order in
+  which a cell concatenates never matters.) No cell is before the first one: there, state 1 is the stem's output, and
+  operations that keep channels read a projection of it.
 * In a Reduction cell, operations on states 0 and 1 have stride 2. `identity` is then a factorized reduction, and a
   pooling window reads zeros beyond the border.
 * `concat` is followed by ReLU, a 1 x 1 convolution back to the cell's filters, and batch normalisation.
@@ -17,11 +17,9 @@ Where the paper leaves it open, the authors' code (tensorflow/models, `research/
 
 import dataclasses
 import functools
-import math
 import pathlib
-import typing
 
-from nas_tf.flags import knob
+from nas_tf.settings import Settings, knob
 from nas_tf.space import Decision, SearchSpace
 from nas_tf.trial import UserError
 from nasnet_tf.spaces import _units
@@ -34,59 +32,53 @@ QUESTIONS = ("input1", "input2", "op1", "op2", "combine")
 
 
 @dataclasses.dataclass(frozen=True)
-class Scale:
-    """How cells are stacked: `cells` Normal cells a stage (N), `filters` in the first stage (F), three stages.
+class Scale(Settings):
+    """How cells are stacked: in three stages of Normal cells, with a Reduction cell between stages.
 
-    The stem `cifar` is one convolution; `imagenet` one of stride 2 and two Reduction cells with F/4 and F/2 filters.
-    Between stages stands a Reduction cell with twice the filters. The papers' "N @ P" names P = 24 F, the channels that
-    NASNet-A's last cell gives. `stem_filters` 0 means 3 F for `cifar`, 32 for `imagenet`.
+    Every stage has twice the filters of the stage before. The papers' "N @ P" names P = 24 F, the channels that the
+    last cell of NASNet-A returns.
 
-    `skip_reduction_input`: behind a Reduction cell, state 1 is the input of the cell before the one before (large).
-    `drop_path_keep` is the probability of the last step in the last cell; `drop_path` says how others come to it: `v3`
-    falls from 1 over training and with depth (the default; NASNet's code), `v1` over training only, `v2` with depth
-    only, `constant` not at all. `auxiliary_head` adds a second output, the class scores at two thirds of the depth.
-    `activation` "relu6" ends every ReLU at 6, which loses less at int8; latency tables have no such networks.
+    Attributes:
+        image_size: height and width of the images in pixels.
+        num_classes: how many classes the network tells apart.
+        cells: Normal cells in a stage (N).
+        filters: filters in the first stage (F).
+        stem: `"cifar"` is one convolution; `"imagenet"` is one of stride 2 and two Reduction cells with F/4 and F/2
+            filters.
+        stem_filters: filters of that convolution; 0: 3 F for `cifar`, 32 for `imagenet`.
+        skip_reduction_input: whether, behind a Reduction cell, state 1 is not the input of the cell before but of the
+            one before that (NASNet-A large).
+        auxiliary_head: whether there is a second output, the class scores at two thirds of the depth.
+        drop_path_keep: probability to keep a path in the last training step and the last cell.
+        drop_path: how the probability falls from 1 to `drop_path_keep`: `"v3"` over training and with depth (the
+            default; NASNet's code), `"v1"` over training only, `"v2"` with depth only; `"constant"`: it does not begin
+            at 1.
+        dropout_rate: share of features that is dropped before the classifier while training.
+        bn_momentum, bn_epsilon: of batch normalisation, with Keras's meaning.
+        activation: `"relu"`, or `"relu6"`, which ends every ReLU at 6 and so loses less at int8. Latency tables are not
+            made for it.
 
     Raises:
-        UserError: a value is none that a network can be built from.
+        UserError: no network can be built with one of these values.
     """
 
-    image_size: int = 224
-    num_classes: int = 1000
-    cells: int = 4
-    filters: int = 44
-    stem: typing.Literal["cifar", "imagenet"] = "imagenet"
-    stem_filters: int = 0
+    image_size: int = knob(224, least=1)
+    num_classes: int = knob(1000, least=1)
+    cells: int = knob(4, least=1)
+    filters: int = knob(44, least=1)
+    stem: str = knob("imagenet", choices=("cifar", "imagenet"))
+    stem_filters: int = knob(0, least=0)
     skip_reduction_input: bool = False
     auxiliary_head: bool = False
-    drop_path_keep: float = 1.0
-    drop_path: typing.Literal["v1", "v2", "v3", "constant"] = "v3"
-    dropout_rate: float = 0.0
-    bn_momentum: float = 0.9997
-    bn_epsilon: float = 1e-3
-    activation: typing.Literal["relu", "relu6"] = "relu"
+    drop_path_keep: float = knob(1.0, above=0, most=1)
+    drop_path: str = knob("v3", choices=("v1", "v2", "v3", "constant"))
+    dropout_rate: float = knob(0.0, least=0, below=1)
+    bn_momentum: float = knob(0.9997, least=0, below=1)
+    bn_epsilon: float = knob(1e-3, above=0)
+    activation: str = knob("relu", choices=("relu", "relu6"))
 
     def __post_init__(self):
-        for name, least in (("image_size", 1), ("num_classes", 1), ("cells", 1), ("filters", 1), ("stem_filters", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise UserError(f"Expected {name} to be a whole number from {least} up. Received: {name}={value!r}")
-        for name, allowed in (
-            ("stem", ("cifar", "imagenet")),
-            ("drop_path", ("v1", "v2", "v3", "constant")),
-            ("activation", ("relu", "relu6")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise UserError(f"Expected {name} to be one of {', '.join(allowed)}. Received: {getattr(self, name)!r}")
-        for name, expected, fits in (
-            ("drop_path_keep", "above 0 and at most 1", lambda value: 0 < value <= 1),
-            ("dropout_rate", "from 0 to below 1", lambda value: 0 <= value < 1),
-            ("bn_momentum", "from 0 to below 1", lambda value: 0 <= value < 1),
-            ("bn_epsilon", "finite and > 0", lambda value: 0 < value < math.inf),
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not fits(value):
-                raise UserError(f"Expected {name} to be {expected}. Received: {name}={value!r}")
+        super().__post_init__()
         if self.stem == "imagenet" and (self.filters % 4 or self.filters < 8):
             raise UserError(
                 "Expected filters to be a multiple of 4, 8 at least: the two Reduction cells of the imagenet stem have "
@@ -101,23 +93,25 @@ class Scale:
 
 
 @dataclasses.dataclass(frozen=True)
-class NASNetSpace(SearchSpace):
+class NASNetSpace(SearchSpace, Settings):
     """Five decisions for each block of the Normal cell, then of the Reduction cell: 50 for the paper's five blocks."""
 
-    blocks: int = knob(5, "Blocks in a cell.")
-    operations: tuple[str, ...] = knob(OPERATIONS, "Operations to choose from.")
+    blocks: int = knob(5, "Blocks in a cell.", least=1, most=12, flag="nasnet_blocks")
+    operations: tuple[str, ...] = knob(
+        OPERATIONS,
+        "Operations to choose from.",
+        choices=OPERATIONS,
+        required="the operations to choose from",
+        flag="nasnet_operations",
+    )
 
     name = "nasnet"
 
     def __post_init__(self):
-        if not isinstance(self.blocks, int) or not 1 <= self.blocks <= 12:
-            raise UserError(f"Expected 1 to 12 blocks in a cell. Received: blocks={self.blocks!r}")
-        operations = tuple(self.operations)
-        if not operations or len(set(operations)) < len(operations) or not set(operations) <= set(OPERATIONS):
-            raise UserError(
-                f"Expected operations among {', '.join(OPERATIONS)}, each once. Received: {','.join(operations)}"
-            )
-        object.__setattr__(self, "operations", operations)
+        object.__setattr__(self, "operations", tuple(self.operations))
+        super().__post_init__()
+        if len(set(self.operations)) < len(self.operations):
+            raise UserError(f"Expected each of --nasnet_operations once. Received: {', '.join(self.operations)}")
 
     @functools.cached_property
     def decisions(self):
@@ -148,7 +142,7 @@ class NASNetSpace(SearchSpace):
                 )
             if cell.output != Cell(cell.blocks).output:
                 raise ValueError(
-                    f"Cells of space {self.name!r} give the states that no block reads, here "
+                    f"Cells of space {self.name!r} concatenate the states that no block reads, here "
                     f"{Cell(cell.blocks).output}. Received: output={cell.output}"
                 )
             for block in cell.blocks:
@@ -186,7 +180,7 @@ class NASNetSpace(SearchSpace):
         return _units.all_units(scale, self)
 
     def draw(self, architecture, folder):
-        """Writes `normal_cell` and `reduction_cell`, each as .svg and .png."""
+        """Writes `normal_cell` and `reduction_cell`, each as .svg and .png, and returns the paths."""
         from nasnet_tf.spaces._drawing import draw_cell
 
         drawn = []

@@ -1,1 +1,1 @@
-"""The parts of the Android meter: what talks to the phone and what reads its answers."""
+"""What the Android meter is made of: it talks to phones, reads their answers and judges whether a latency counts."""

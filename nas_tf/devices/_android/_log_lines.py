@@ -1,4 +1,4 @@
-"""What a line of `benchmark_model` looks like, version by version, and which figures in it can be true.
+"""What lines of `benchmark_model` look like, in all of its versions, and which figures in them can be true.
 
 Times are whole microseconds; averages and sizes are C++ doubles at six significant digits (`%g`).
 """
@@ -10,7 +10,11 @@ from nas_tf.trial import EvaluationError
 
 
 class BenchmarkLogError(EvaluationError):
-    """A log is cut, failed or contradicts itself; `refused_network`: the tool said that it cannot run this model."""
+    """A log is cut, reports a failure or contradicts itself.
+
+    Attributes:
+        refused_network: whether the tool said that it cannot run this network.
+    """
 
     def __init__(self, message, refused_network=False):
         super().__init__(message)
@@ -19,8 +23,8 @@ class BenchmarkLogError(EvaluationError):
 
 _WHOLE, _FROM_0, _NUMBER = r"[1-9]\d{0,17}", r"(?:0|[1-9]\d{0,17})", r"(?:0|[1-9]\d*)(?:\.\d+)?(?:e[+-]\d\d+)?"
 TIMES = ["first", "curr", "min", "max"]
-# Kind of line: (how it begins, all of it, an example for messages). A line that begins right and goes on wrong is
-# damaged.
+# Kind of line: (how it begins, the whole line, an example for messages). A line that begins as one of these and goes on
+# differently is damaged.
 _GRAMMAR = {
     "start": ("STARTING!", "STARTING!", "STARTING!"),
     "loaded": ("Loaded model", r"Loaded model ?(?P<graph>.*)", "Loaded model PATH"),
@@ -80,20 +84,20 @@ _GRAMMAR = {
         rf"Overall peak memory footprint \(MB\) via periodic monitoring: (?P<peak>{_NUMBER})",
         "Overall peak memory footprint (MB) via periodic monitoring: 9",
     ),
-    # Statistics of the operators' profile, which follow a run: not of whole inferences.
+    # Statistics of the operators' profile, which follow a run. They are not of whole inferences.
     "profile": (r"Timings \(microseconds\): |Memory \(bytes\): ", ".*", ""),
     "flag": (r"[^:\[\]\t]+: \[", r"(?P<name>.+?) ?: \[(?P<value>.*)\]", "Num threads: [1]"),
 }
 KIND = re.compile("|".join(f"(?P<{kind}>{begin})" for kind, (begin, _, _) in _GRAMMAR.items()))
-# ASCII: other scripts' digits are no figures of the tool's.
+# ASCII, because the tool writes no digits of other scripts.
 WHOLE_LINE = {kind: re.compile(pattern, re.ASCII) for kind, (_, pattern, _) in _GRAMMAR.items()}
 EXAMPLE = {kind: example for kind, (_, _, example) in _GRAMMAR.items()}
-# What is left of a line of figures whose beginning was lost.
+# The rest of a line of figures whose beginning was lost.
 REMAINS = re.compile(
     r"(?:count|first|curr|min|max|avg|std|p5|median|p95|overall)=\d|timings in us|nitialized session|unning benchmark|"
     r"model file size \(MB|node\(s\) with delegate|Benchmarking"
 )
-# logcat's forms "threadtime" (its default) and "time".
+# A line of logcat in its formats "threadtime" (the default) and "time".
 LOGCAT = re.compile(
     r"(?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d\.\d+\s+(?:(?P<pid>\d+)\s+\d+\s+(?P<level>[VDIWEFAS])\s+(?P<tag>[^:]*?)\s*: ?|"
     r"(?P<level2>[VDIWEFAS])/(?P<tag2>.*?)\s*\(\s*(?P<pid2>\d+)\): ?)(?P<message>.*)"
@@ -101,16 +105,40 @@ LOGCAT = re.compile(
 SEVERITY = re.compile(r"(?:(INFO|VERBOSE|WARN|WARNING|ERROR|FATAL): )?(.*)", re.DOTALL)
 
 
+# The tool stops after each of these, whatever it printed before. After "failed to invoke" it goes on in vain.
+FAILURE = re.compile(
+    r"Benchmarking failed|Failed to (?:initialize the interpreter|initialize model loader|load model|mmap model|"
+    r"allocate tensors|set thread number|apply \S+ delegate\.)|Disallowed CPU fallback detected|failed to invoke"
+)
+REFUSAL = re.compile(
+    r"Failed to initialize the interpreter|Failed to allocate tensors|[Dd]idn't find (?:custom )?op|not supported|"
+    r"unresolved custom op|failed to prepare|not a valid Flatbuffer"
+)
+# Flags that no other program prints, and one of which every version prints: a run may also begin with one of these.
+HEAD_FLAGS = (
+    "Log parameter values verbosely",
+    "Min num runs",
+    "Num threads",
+    "Graph",
+    "Signature to run",
+    "#threads used for CPU inference",
+    "Use gpu",
+    "Use NNAPI",
+)
+
+
 def quoted(line):
+    """str: the line in quotes, cut if it is long."""
     return repr(line if len(line) <= 300 else line[:300] + "...")
 
 
 def contradiction(expected, line):
+    """Returns the `BenchmarkLogError` of a line that contradicts what was `expected`, in words."""
     return BenchmarkLogError(f"Expected {expected}. Received: {quoted(line)}")
 
 
 def figure(text, line):
-    """A number as the tool writes it, and in no other way: "119.750" or "1e3" are the work of something else."""
+    """Returns a number that is written as the tool writes it; "119.750" or "1e3" come from something else."""
     value = float(text)
     if f"{value:g}" != text:
         raise contradiction(f"numbers at six significant digits ({value:g})", line)
@@ -118,7 +146,7 @@ def figure(text, line):
 
 
 def megabytes(text, line):
-    """MB as the tool writes them, which counts memory in whole KB."""
+    """Returns MB that are written as the tool writes them: it counts memory in whole KB."""
     value = figure(text, line)
     if f"{round(value * 1024) / 1024:g}" != text:
         raise contradiction(f"whole KB in MB ({round(value * 1024) / 1024:g})", line)
@@ -126,7 +154,15 @@ def megabytes(text, line):
 
 
 class Times:
-    """The figures of a "count=" line in microseconds, checked against one another."""
+    """The figures of a "count=" line in microseconds, checked against one another.
+
+    Args:
+        match: the match of the whole line.
+        line: the line, for messages.
+
+    Raises:
+        BenchmarkLogError: they contradict one another.
+    """
 
     def __init__(self, match, line):
         self.count = int(match["count"])
@@ -148,7 +184,7 @@ class Times:
             raise contradiction("min <= p5 <= median <= p95 <= max", line)
         if not all(self.min <= value <= self.max for value in (self.first, self.curr)):
             raise contradiction("first and curr between min and max", line)
-        # The percentile is the sorted times' element [count * percent // 100].
+        # A percentile is element [count * percent // 100] of the sorted times.
         if percentiles and ((self.count < 20 and self.p5 != self.min) or (self.count <= 20 and self.p95 != self.max)):
             raise contradiction("p5 to be min and p95 to be max where so few were timed", line)
         self._check_moments(line)
@@ -159,18 +195,21 @@ class Times:
         above, below = self.max - self.mean + slack, self.mean - self.min + slack
         if min(above, below) < 0:
             raise contradiction("avg between min and max", line)
-        # No distribution in [min, max] with this mean has a larger variance than (max - mean) (mean - min), and with
-        # one time at min, one at max none a smaller one than (max - min)^2 / 2n. The tool cuts the decimals off.
+        # Times in [min, max] with this mean have at most the variance (max - mean) (mean - min). With one time at min
+        # and one at max they have at least (max - min)^2 / 2n. The tool cuts off the decimals of the deviation.
         if self.std > math.sqrt(above * below) or self.std + 1 < (self.max - self.min) / math.sqrt(2 * self.count):
             raise contradiction("a std that min, max, avg and count allow", line)
 
     def check_phase(self, phase, pauses, line):
-        """The number of inferences against the tool's announcement; it rests between them if `pauses`."""
+        """Checks the number of inferences against the match of the line that announced them, `phase`.
+
+        `pauses` says whether the tool rests between inferences.
+        """
         runs, seconds, limit = int(phase["runs"]), float(phase["seconds"] or 0), phase["limit"]
-        # Had the time been up before the last inference, it would not have begun: the others took less.
+        # The last inference began, so the others had taken less than the time announced.
         if self.count > runs and self.count * self.mean * (1 - 5e-6) - self.curr >= seconds * 1e6:
             raise contradiction(f"no more than the {runs} iterations and {seconds:g} seconds announced", line)
-        # Only the limit ends it early; half of that time is left to copying the inputs.
+        # Only the limit ends a run early. Up to half of that time may go to copying the inputs.
         is_over = limit is not None and self.count * self.mean >= float(limit) * 1e6 / 2
         if self.count < runs and not (is_over or pauses):
             raise contradiction(f"the {runs} iterations announced", line)

@@ -1,7 +1,8 @@
-"""One phone over adb, through adbutils: shells, pushes and their time-outs. What a user names is quoted here.
+"""One phone over adb, through adbutils: shells, pushes and their time-outs. Names that the user gives are quoted here.
 
-adbutils raises its own kinds of error, bare EOFErrors and OSErrors, and its pushes know no time-out: from here on there
-are two kinds, `PhoneGone` (the phone, or the way to it, is lost: another may take its job) and `AdbFailed`.
+adbutils raises its own kinds of error, bare EOFErrors and OSErrors, and its pushes have no time-out. This module raises
+two kinds only: `PhoneGone` (the phone, or the connection to it, is lost: another phone may take its job) and
+`AdbFailed`.
 """
 
 import contextlib
@@ -20,31 +21,33 @@ class PhoneGone(EvaluationError):
 
 
 class AdbFailed(EvaluationError):
-    """The phone answered, and it was no success."""
+    """The phone answered, and what it was asked to do failed."""
 
 
 def adbutils():
-    """The `adbutils` package.
+    """Returns the `adbutils` package.
 
     Raises:
-        UserError: it is not installed, or has no adb for this machine.
+        UserError: it is not installed, or comes without an adb for this machine.
     """
     try:
         import adbutils as package
 
         package.adb_path()
     except ImportError:
-        raise UserError("Expected the package adbutils, which speaks to phones: pip install adbutils") from None
-    except Exception as error:  # its own kind, where there is no adb binary for this machine
+        raise UserError("Expected the package adbutils, which talks to phones: pip install adbutils") from None
+    except Exception as error:  # of adbutils's own kind: there is no adb binary for this machine
         raise UserError(f"Expected the program adb: {error}. Install Android's platform-tools") from None
     return package
 
 
 def list_phones():
-    """dict of serial to adb's state of it (`device`, `offline`, `unauthorized`, ...), in adb's own order.
+    """Returns a dict from serial to adb's state of that phone (`device`, `offline`, `unauthorized`, ...).
+
+    The order is adb's own.
 
     Raises:
-        UserError: no adb server answers and none can be started.
+        UserError: no adb server answers, and none can be started.
     """
     package = adbutils()
     try:
@@ -54,16 +57,21 @@ def list_phones():
 
 
 def quote(*words):
-    """The words as one shell command: whatever they hold, each reaches the phone as one argument."""
+    """Returns the words as one shell command: whatever they hold, each reaches the phone as one argument."""
     return " ".join(shlex.quote(str(word)) for word in words)
 
 
 class Adb:
-    """The way to one phone."""
+    """The connection to one phone.
+
+    Attributes:
+        serial: the phone's serial.
+        is_silent: whether it did not answer when it was last asked.
+    """
 
     def __init__(self, serial, answer_seconds=30.0):
         self.serial, self._answer_seconds = serial, answer_seconds
-        self.is_silent = False  # it did not answer when last asked
+        self.is_silent = False
         self._package = adbutils()
         self._client = self._package.AdbClient(socket_timeout=10)
         # adbutils asks the server's version before each shell, on a connection of its own that takes 10 ms to close.
@@ -71,12 +79,12 @@ class Adb:
         self._device = self._package.AdbDevice(self._client, serial=serial)
 
     def is_back(self):
-        """bool: the phone answers. One that adb reaches over TCP is connected anew where it does not."""
+        """bool: whether the phone answers. A phone that adb reaches over TCP is connected again if it does not."""
         if self._answers():
             return True
         if re.fullmatch(r".+:\d+", self.serial):
-            # A phone that hangs stays connected for adb: only a new connection shows whether it is well again.
-            with contextlib.suppress(Exception):  # what counts is whether it answers afterwards
+            # To adb a phone that hangs is still connected: only a new connection shows whether it works again.
+            with contextlib.suppress(Exception):  # all that matters is whether it answers afterwards
                 self._client.disconnect(self.serial)
                 self._client.connect(self.serial, timeout=self._answer_seconds)
             return self._answers()
@@ -88,7 +96,7 @@ class Adb:
         return False
 
     def shell(self, script):
-        """The standard output of a short script; standard error is kept apart.
+        """Returns the standard output of a short script, without its standard error.
 
         Raises:
             AdbFailed: its exit status is not 0.
@@ -99,10 +107,17 @@ class Adb:
         return output
 
     def run(self, script, timeout_seconds=None):
-        """`(status, standard output, standard error)` of a script on the phone.
+        """Runs a script on the phone.
+
+        Args:
+            script: the shell script.
+            timeout_seconds: seconds of silence after which the phone counts as lost; None: `answer_seconds`.
+
+        Returns:
+            The tuple `(status, standard output, standard error)`.
 
         Raises:
-            PhoneGone: the phone was lost, or was silent for `timeout_seconds` (None: as long as it takes to answer).
+            PhoneGone: the phone was lost, or was silent for too long.
         """
         timeout_seconds = timeout_seconds or self._answer_seconds
         with self._errors(f"running {script[:60]!r}", timeout_seconds):
@@ -111,23 +126,31 @@ class Adb:
         return result.returncode, result.stdout, result.stderr
 
     def push(self, local, remote, mode=0o644, timeout_seconds=120.0):
-        """Copies a file and verifies size and checksum of what has arrived.
+        """Copies a file to the phone and verifies size and checksum of the copy.
+
+        Args:
+            local: path of the file on this machine.
+            remote: its path on the phone.
+            mode: its permissions there.
+            timeout_seconds: seconds after which the phone counts as lost.
 
         Raises:
-            AdbFailed: it did not arrive whole, for instance because the storage is full.
-            PhoneGone: the phone was lost on the way.
+            AdbFailed: the file did not arrive whole, for instance because the storage is full.
+            PhoneGone: the phone was lost before the file had arrived.
         """
         content = pathlib.Path(local).read_bytes()
         with self._errors(f"pushing {pathlib.Path(local).name}", timeout_seconds):
             self._send(content, remote, mode, timeout_seconds)
         if not self.holds(remote, content):
-            raise AdbFailed(f"{self.serial}: the file pushed to {remote} is not what arrived there: sizes or checksums "
-                            "differ. Another program may write there, or the storage is full")  # fmt: skip
+            raise AdbFailed(
+                f"{self.serial}: the file pushed to {remote} is not what arrived there: sizes or checksums differ. "
+                "Another program may write there, or the storage is full"
+            )
 
     def holds(self, remote, content):
-        """bool: the phone's file `remote` has exactly these bytes."""
+        """bool: whether the phone's file `remote` has exactly these bytes."""
         path = quote(remote)
-        # Android 7 has no sha256sum. An absent file prints nothing.
+        # Android 7 has no sha256sum. For a file that does not exist nothing is printed.
         script = f"wc -c < {path} 2>/dev/null; if command -v sha256sum >/dev/null; then sha256sum {path}; "
         script += f"else md5sum {path}; fi 2>/dev/null; true"
         words = self.shell(script).split()
@@ -140,7 +163,7 @@ class Adb:
         device, opened = self._device, []
 
         class Watched:
-            """adbutils gives its file transfers no time-out; this notes their connections, to be cut from outside."""
+            """Notes the connections of a file transfer, so that they can be cut: adbutils has no time-out for it."""
 
             def open_transport(self, timeout=None):
                 opened.append(device.open_transport(timeout=None))
@@ -175,6 +198,7 @@ class Adb:
 
     @contextlib.contextmanager
     def _errors(self, doing, timeout_seconds):
+        """Inside it, adbutils's errors become `PhoneGone`; `doing` is what they interrupt, in words."""
         package = self._package
         try:
             yield

@@ -1,6 +1,7 @@
-"""One phone timing files: pinned, cool, repeated until the repeats agree, between two timings of a reference network.
+"""Times files on one phone: pinned to cores, cool, repeated until the repeats agree.
 
-Nothing that comes from here is provisional: a latency is given only once the reference, timed after it, has passed.
+The reference network is timed before each file, unless it passed within the last minute, and after it. A latency is
+returned only if these timings agree with the first one of the reference network, so none of them is provisional.
 """
 
 import contextlib
@@ -19,26 +20,37 @@ from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
 REFERENCE = pathlib.Path(__file__).with_name("reference.tflite")
 EMULATOR = "emulator: not a phone's latency"
-# What a killed worker may have left behind.
+# Removes what a killed worker may have left behind.
 RESTORE = (
     f"rm -f {PID_FILE}; cd {phone.FOLDER} && for f in *.tflite; do "
     '[ "$f" = reference.tflite ] || rm -f "$f"; done; cmd power set-fixed-performance-mode-enabled false'
 )
 _PASSED_FOR_SECONDS = 60.0
-_LEAST_FREE_BYTES = 100 << 20
 _SLOWEST_PUSH = 500_000  # bytes a second
 
 
 class ReferenceRefused(AdbFailed):
-    """The tool cannot run the reference network, which says nothing of the network to be timed."""
+    """The tool cannot run the reference network. This says nothing about the network to be timed."""
 
 
 class Unfit(EvaluationError):
-    """The phone answers, and is in no state to time anything now."""
+    """The phone answers, but its condition does not allow timing now."""
 
 
 class Bench:
-    """A phone that this process holds, its tool in place.
+    """A phone that this process holds, and the tool for it.
+
+    Args:
+        serial: the phone's serial.
+        config: the `Config` of the device `android`.
+        find_tool: `find_tool(abi)` returns the `tool.Tool` for a processor.
+        log: `log(name, text)` is called with all that the phone and the tool print.
+
+    Attributes:
+        facts: the phone's `phone.Facts`.
+        condition: its latest `phone.Condition`.
+        tool: the `tool.Tool`.
+        mask: int, the cores that the tool is pinned to, as a bit mask; 0: it is not pinned.
 
     Raises:
         UserError: the tool is not for its processor.
@@ -56,39 +68,23 @@ class Bench:
         self._runner = Runner(self._adb, config, self.mask, self._tool_path, log)
 
     def describe(self):
-        """JSON-ready dict of what phones of one make share, and a latency depends on."""
-        facts = self.facts
-        return {
-            "model": facts.model, "android": facts.android, "build": facts.build, "abi": facts.abi,
-            "cores": facts.cores, "mask": f"{self.mask:x}", "tool": self.tool.to_json(),
-        }  # fmt: skip
+        """JSON-ready dict of all that a latency depends on and phones of one model have in common."""
+        facts = {name: getattr(self.facts, name) for name in ("model", "android", "build", "abi", "cores")}
+        return {**facts, "mask": f"{self.mask:x}", "tool": self.tool.to_json()}
 
     def complaint(self):
-        """What is wrong with the phone's condition and what to do, in one line; None where nothing is."""
-        now, config = self.condition, self._config
-        if now.free_bytes is not None and now.free_bytes < _LEAST_FREE_BYTES:
-            return (
-                f"The storage of {self._adb.serial} is full: {now.free_bytes >> 20} MiB are free in /data/local/tmp. "
-                f"Expected at least {_LEAST_FREE_BYTES >> 20} MiB: remove something from the phone"
-            )
-        if self.facts.is_emulator:
-            return None  # it has no battery and no heat of its own
-        if now.battery_saver:
-            return f"Battery saver is on at {self._adb.serial}, which slows the phone: turn it off"
-        if now.battery_percent is not None and now.battery_percent < config.min_battery_percent:
-            return (
-                f"The battery of {self._adb.serial} is at {now.battery_percent} %: charge it to "
-                f"{config.min_battery_percent} % (--android_min_battery_percent)"
-            )
-        return None
+        """Says what is wrong with the phone and what to do, in one line; returns None where nothing is wrong."""
+        return phone.complaint(self.facts, self.condition, self._config)
 
     def measure(self, path):
-        """`nas_tf.trial.Latency` of the TFLite file: the median of the repeats that agree, with all that was seen on
-        the way in its `details`.
+        """Returns the `nas_tf.trial.Latency` of a TFLite file: the median of the repeats that agree.
+
+        All that was observed is in its `details`.
 
         Raises:
-            InfeasibleArchitecture: the tool says that it cannot run the network, or the delegate takes only a part.
-            Unfit: the phone stayed hot, low, unstable or away from its reference.
+            InfeasibleArchitecture: the tool says that it cannot run the network, or the delegate does not take all of
+                it.
+            Unfit: the phone stayed hot, low or unstable, or the reference network kept another latency than at first.
             PhoneGone: the phone was lost.
         """
         content = pathlib.Path(path).read_bytes()
@@ -119,21 +115,23 @@ class Bench:
         finally:
             self._clean(remote, fixed)
         tries = "; ".join(_voided(each) for each in voided)
-        raise Unfit(f"{self._adb.serial} gives no stable latency: {tries}. Let it cool, close other programs, see "
-                    "nas-phone check; the bounds are --android_max_spread and --android_max_drift")  # fmt: skip
+        raise Unfit(
+            f"{self._adb.serial} gives no stable latency: {tries}. Let it cool, close other programs, see nas-phone "
+            "check; the bounds are --android_max_spread and --android_max_drift"
+        )
 
     def renew_reference(self):
-        """dict: the reference's latency, taken anew as that which all others are held against."""
+        """As `check_reference`, with the first latency of the reference network forgotten and taken again."""
         memory = self._memory.read()
         memory.pop(self._reference_key(), None)
         self._memory.write(memory)
         return self.check_reference()
 
     def check_reference(self):
-        """dict: the reference's latency now and the first time's.
+        """Returns a dict of the reference network's latency now and the first time.
 
         Raises:
-            UserError: it has drifted.
+            UserError: the two differ too much.
         """
         self._prepare()
         fixed = self._settle()
@@ -147,14 +145,15 @@ class Bench:
             raise UserError(
                 f"{self._adb.serial} times its reference network at {found['ms']:.3f} ms, {found['drift']:.0%} away "
                 f"from the {found['baseline_ms']:.3f} ms of {found['taken_at']}: its latencies would not compare with "
-                "those taken since. Let it cool and charge; nas-phone check takes the reference anew"
+                "those taken since. Let it cool and charge; or begin again with nas-phone check"
             )
         return found
 
     def _prepare(self):
+        """Puts the tool and the reference network on the phone."""
         if self._is_ready:
             return
-        self._runner.end_process()  # one that outlived a lost link would run beside the next
+        self._runner.end_process()  # a tool that still runs after a lost connection would slow the next run
         content = pathlib.Path(self.tool.path).read_bytes()
         self._adb.shell(f"mkdir -p {phone.FOLDER}")
         if not self._adb.holds(self._tool_path, content):
@@ -166,7 +165,7 @@ class Bench:
         self._is_ready = True
 
     def _settle(self):
-        """Waits until the phone is fit and turns its fixed performance on, where it has one; whether it has."""
+        """Waits until the phone is fit, and turns its mode of fixed performance on; returns whether it has one."""
         self.condition = phone.condition(self._adb)
         deadline, is_told = time.monotonic() + 60 * self._config.patience_minutes, False
         while (why := self._why_unfit()) is not None:
@@ -183,6 +182,7 @@ class Bench:
         return status == 0 and "error" not in (text + error).lower()
 
     def _why_unfit(self):
+        """Says why the phone cannot time anything now; returns None where it can."""
         hot = self.condition.thermal_status
         if not self.facts.is_emulator and hot is not None and hot > self._config.max_thermal_status:
             return f"its thermal status is {hot}, over {self._config.max_thermal_status} (--android_max_thermal_status)"
@@ -199,8 +199,11 @@ class Bench:
             time.sleep(self._config.poll_seconds)
 
     def _repeat(self, remote, content):
-        """`(runs, spread)`: runs of the tool until its last `repeats` agree, at most twice as many, and how far those
-        lie apart."""
+        """Runs the tool until its last `repeats` runs agree, but at most twice as often.
+
+        Returns:
+            `(runs, spread)`: a `Latency` for each run, and the spread of the last ones.
+        """
         count, runs = self._config.repeats, []
         while True:
             try:
@@ -214,21 +217,24 @@ class Bench:
                 return runs, spread
 
     def _reference(self):
-        """dict of the reference's latency and its drift; one that passed within the last minute serves again."""
+        """Returns a dict of the reference network's latency and drift; a timing that passed is used for a minute."""
         known = self._memory.read().get(self._reference_key())
         if known and 0 <= time.time() - known["passed_at"] < _PASSED_FOR_SECONDS:
             return {**known, "drift": 0.0}
         return self._time_reference()
 
     def _time_reference(self):
-        """dict of the reference's latency now and the first time, and the drift between; a pass is remembered."""
+        """Returns a dict of the reference network's latency now and the first time, and the drift between them.
+
+        A timing that passes is remembered.
+        """
         key, memory = self._reference_key(), self._memory.read()
         known, drift = memory.get(key), 0.0
         if known is None:
             ms = self._steady_reference_ms()
             known = {"baseline_ms": ms, "taken_at": time.strftime("%Y-%m-%d %H:%M:%S")}
         else:
-            for _ in range(2):  # one run may be disturbed; a drift shows in two
+            for _ in range(2):  # one run may be disturbed; only what both show is a drift
                 ms = self._reference_ms()
                 drift = abs(ms / known["baseline_ms"] - 1)
                 if drift <= self._config.max_drift:
@@ -238,7 +244,7 @@ class Bench:
         return {**known, "ms": ms, "drift": drift}
 
     def _steady_reference_ms(self):
-        """float: the median of timings of the reference that agree as those of a network must."""
+        """float: the median of timings of the reference network that agree as closely as a network's must."""
         for attempt in range(self._config.attempts):
             if attempt:
                 self._cool()
@@ -246,8 +252,10 @@ class Bench:
             if _spread(values) <= self._config.max_spread:
                 return statistics.median(values)
         figures = ", ".join(f"{ms:.3f}" for ms in values)
-        raise Unfit(f"{self._adb.serial} is unstable: it times the reference network at {figures} ms. Let it cool, "
-                    "close other programs; the bound is --android_max_spread")  # fmt: skip
+        raise Unfit(
+            f"{self._adb.serial} is unstable: it times the reference network at {figures} ms. Let it cool, close other "
+            "programs; the bound is --android_max_spread"
+        )
 
     def _reference_ms(self):
         config = self._config
@@ -260,8 +268,7 @@ class Bench:
 
     def _reference_key(self):
         config = self._config
-        return ":".join((self.facts.build, self.tool.sha256[:16], f"{self.mask:x}", str(config.num_threads),
-                         config.delegate))  # fmt: skip
+        return f"{self.facts.build}:{self.tool.sha256[:16]}:{self.mask:x}:{config.num_threads}:{config.delegate}"
 
     def _why_void(self, reference, after):
         if reference["drift"] > self._config.max_drift:
@@ -270,22 +277,25 @@ class Bench:
         return self._why_unfit()
 
     def _latency(self, runs, spread, before, after, reference, fixed, voided):
-        config, counted = self._config, runs[-self._config.repeats :]
+        """Returns the middle `Latency` of the runs that count, with all that was observed in its details."""
+        counted = runs[-self._config.repeats :]
         middle = sorted(counted, key=lambda run: run.latency_ms)[len(counted) // 2]
-        details = {
-            "serial": self._adb.serial, **self.describe(), "threads": config.num_threads, "delegate": config.delegate,
-            "asked": self._runner.flags(), "flags": middle.details["flags"], "delegates": middle.details["delegates"],
-            "before": before.to_json(), "after": after.to_json(), "fixed_performance": fixed, "reference": reference,
-            "spread": spread, "tool_runs": [dataclasses.asdict(run) for run in runs], "counted_runs": len(counted),
-            "voided": voided, **({"note": EMULATOR} if self.facts.is_emulator else {}),
-        }  # fmt: skip
+        details = {"serial": self._adb.serial, **self.describe()}
+        details |= {"threads": self._config.num_threads, "delegate": self._config.delegate}
+        details |= {"asked": self._runner.flags()}
+        details |= {name: middle.details[name] for name in ("flags", "delegates")}
+        details |= {"before": before.to_json(), "after": after.to_json(), "fixed_performance": fixed}
+        details |= {"reference": reference, "spread": spread}
+        details |= {"tool_runs": [dataclasses.asdict(run) for run in runs], "counted_runs": len(counted)}
+        details |= {"voided": voided, **({"note": EMULATOR} if self.facts.is_emulator else {})}
         return dataclasses.replace(middle, details=details)
 
     def _clean(self, remote, fixed):
+        """Removes the file `remote` from the phone, and turns its fixed performance off if it was `fixed`."""
         script = f"rm -f {PID_FILE} {quote(remote) if remote else ''}"
         if fixed:
             script += "; cmd power set-fixed-performance-mode-enabled false"
-        # A lost phone keeps a file, which the next push replaces; a silent one is not waited for a second time.
+        # A lost phone keeps the file, which the next push replaces. A silent phone is not waited for a second time.
         if not self._adb.is_silent:
             with contextlib.suppress(EvaluationError):
                 self._adb.run(script)
@@ -296,10 +306,12 @@ def _figures(runs):
 
 
 def _spread(values):
+    """float: how far the values lie apart, as a fraction of their median."""
     return (max(values) - min(values)) / statistics.median(values)
 
 
 def _voided(entry):
+    """str: why a try did not count, and its figures."""
     figures = ", ".join(f"{ms:.3f}" for ms in entry.get("latencies_ms", []))
     reference = entry.get("reference")
     drift = f" (reference {reference['ms']:.3f} ms, at first {reference['baseline_ms']:.3f})" if reference else ""

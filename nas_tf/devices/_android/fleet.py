@@ -1,7 +1,7 @@
-"""Which phones there are, who has which just now, and what is remembered of each between commands.
+"""Which phones there are, which process holds each of them, and what is remembered of each between commands.
 
-A phone is held by a file lock: another worker, or another search on this machine, waits or takes another phone, and a
-process that dies lets go of it.
+A process holds a phone by a file lock. Meanwhile another worker, or another search on this machine, waits or takes
+another phone. A process that dies releases its phone.
 """
 
 import contextlib
@@ -28,22 +28,28 @@ _STATES = {
     "absent": "plug it in, turn on USB debugging (Settings, Developer options), or adb connect HOST:PORT",
 }
 _LONGEST_BACKOFF_SECONDS = 30.0
-_PROBE_SECONDS = 5.0  # others wait while one is asked whether it is back
+_PROBE_SECONDS = 5.0  # other phones wait while one is asked whether it is back
 
 
 def choose(serials):
-    """tuple[str, ...]: the serials of the phones to use; given none, the one that adb lists; `all`, all that it lists.
+    """Returns a tuple of the serials of the phones to use.
+
+    Args:
+        serials: the serials that the user gave; `("all",)` stands for all ready phones that adb lists, and none for the
+            one phone that it lists.
 
     Raises:
-        UserError: there is none, several and none was chosen, or one is not ready: it says what to do.
+        UserError: there is no phone, there are several and none was chosen, or one is not ready. It says what to do.
     """
     listed = adb.list_phones()
     ready = [serial for serial, state in listed.items() if state == "device"]
     if tuple(serials) == ("all",):
         serials = ready
     if not serials and len(listed) > 1:
-        raise UserError(f"adb lists several devices: {_list(listed)}. Choose with --android_serials=SERIAL, several "
-                        "with commas, or =all")  # fmt: skip
+        raise UserError(
+            f"adb lists several devices: {_list(listed)}. Choose with --android_serials=SERIAL, several separated by "
+            "commas, or all with --android_serials=all"
+        )
     serials = tuple(dict.fromkeys(serials or listed))
     if not serials:
         raise UserError(f"adb lists no device: {_STATES['absent']}")
@@ -61,7 +67,7 @@ def _list(listed):
 
 
 class Memory:
-    """What is known of a phone from earlier: JSON by its serial, in the user's cache folder."""
+    """What is remembered of a phone: a JSON file for each serial, in the user's cache folder."""
 
     def __init__(self, serial):
         folder = tool.cache_folder() / "phones"
@@ -70,6 +76,7 @@ class Memory:
         self.lock_path = self._path.with_suffix(".lock")
 
     def read(self):
+        """Returns a dict of what is remembered, empty where nothing is or the file is damaged."""
         try:
             value = json.loads(self._path.read_text())
             return value if isinstance(value, dict) else {}
@@ -77,11 +84,12 @@ class Memory:
             return {}
 
     def write(self, value):
+        """Remembers a JSON-ready dict in place of what was remembered before."""
         write_file(self._path, json.dumps(value, indent=2) + "\n")
 
 
 class Fleet:
-    """The phones of one meter, each lent to one job at a time."""
+    """The phones of one meter, each lent to one job at a time; `serials` are theirs."""
 
     def __init__(self, serials, answer_seconds):
         self.serials, self._answer_seconds = tuple(serials), answer_seconds
@@ -90,10 +98,14 @@ class Fleet:
 
     @contextlib.contextmanager
     def lend(self, patience_seconds, among=None):
-        """The serial of a phone, of `among` if given, that is nobody else's until the block ends.
+        """Yields the serial of a phone that no other job uses until the block ends.
+
+        Args:
+            patience_seconds: for how long to wait for a phone.
+            among: tuple of the serials to choose from; None: all.
 
         Raises:
-            PhoneGone: every phone stays lost, or held by others, for `patience_seconds`.
+            PhoneGone: all that time every phone was lost, or held by others.
         """
         serial, lock = self._take(among or self.serials, time.monotonic() + patience_seconds)
         try:
@@ -102,17 +114,17 @@ class Fleet:
             lock.close()
 
     def put_aside(self, serial, longest_seconds=2.0):
-        """Leaves a phone that has failed alone for a while, the longer the oftener it has."""
+        """Does not lend a phone that has failed for a while, which is longer after each further failure."""
         self._failures[serial] += 1
         self._not_before[serial] = time.monotonic() + min(0.25 * 2 ** min(self._failures[serial], 8), longest_seconds)
 
     def trust(self, serial):
-        """Forgets the failures of a phone that has done its work."""
+        """Forgets the failures of a phone that has now done its work."""
         self._failures[serial] = 0
 
     def _take(self, serials, deadline):
         while True:
-            # The one that has rested longest comes first: phones share the work, and the heat.
+            # The phone that has rested longest comes first: so phones share the work, and the heat.
             for serial in sorted(serials, key=_last_lent):
                 if time.monotonic() < self._not_before[serial]:
                     continue
@@ -134,7 +146,7 @@ class Fleet:
 
 
 def _last_lent(serial):
-    """float: when a phone was last lent, by any process; 0 for never."""
+    """float: when a phone was last lent, by any process; 0 if never."""
     try:
         return Memory(serial).lock_path.stat().st_mtime
     except OSError:
@@ -142,8 +154,8 @@ def _last_lent(serial):
 
 
 def _lock(serial):
-    """The open file whose lock says that the phone is this process's, or None where another has it."""
-    file = open(Memory(serial).lock_path, "a")  # noqa: SIM115  open as long as the phone is held
+    """Returns the open file whose lock says that this process holds the phone, or None where another holds it."""
+    file = open(Memory(serial).lock_path, "a")  # noqa: SIM115  it is open as long as the phone is held
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

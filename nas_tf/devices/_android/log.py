@@ -1,17 +1,19 @@
-"""Reads what TensorFlow Lite's `benchmark_model` prints: every figure checked against the others, or an error.
+"""Reads what TensorFlow Lite's `benchmark_model` prints. Every figure is checked against the others.
 
-The tool logs a line per fact: to stderr up to TF 2.x, later as "INFO: ..." to stdout and errors to stderr, an app's to
-logcat under the tag `tflite`. A figure that stands twice was formatted from the same number, so the two are compared
-as text: nothing is tolerated beyond the digits that the format drops.
+The tool prints a line for each fact: up to TF 2.x to stderr; later as "INFO: ..." to stdout, and errors to stderr; as
+an app to logcat, under the tag `tflite`. A figure that is printed twice was formatted from one number both times. So
+the two are compared as text, and may differ only in digits that the format drops.
 """
 
 import collections
-import re
 
 from nas_tf.devices._android._log_lines import (
     EXAMPLE,
+    FAILURE,
+    HEAD_FLAGS,
     KIND,
     LOGCAT,
+    REFUSAL,
     REMAINS,
     SEVERITY,
     WHOLE_LINE,
@@ -24,48 +26,41 @@ from nas_tf.devices._android._log_lines import (
 )
 from nas_tf.trial import Latency
 
-# After each of these the tool stops, whatever it printed before. "failed to invoke": it goes on counting, to no use.
-_FAILURE = re.compile(
-    r"Benchmarking failed|Failed to (?:initialize the interpreter|initialize model loader|load model|mmap model|"
-    r"allocate tensors|set thread number|apply \S+ delegate\.)|Disallowed CPU fallback detected|failed to invoke"
-)
-_REFUSAL = re.compile(
-    r"Failed to initialize the interpreter|Failed to allocate tensors|[Dd]idn't find (?:custom )?op|not supported|"
-    r"unresolved custom op|failed to prepare|not a valid Flatbuffer"
-)
-# Flags that other programs do not print and one of which every version prints: with these, too, a run may begin.
-_HEAD_FLAGS = (
-    "Log parameter values verbosely", "Min num runs", "Num threads", "Graph", "Signature to run",
-    "#threads used for CPU inference", "Use gpu", "Use NNAPI",
-)  # fmt: skip
-# The printed names that state one setting; the second is what the interpreter was given.
+# Two printed names of one setting; the second one states what the interpreter was told.
 _ALSO_PRINTED = {"Num threads": "#threads used for CPU inference"}
 _PAUSES = ("Inter-run delay (seconds)", "Number of prorated runs per second")
 
-# How far a run has been read, and the kind of line that has to follow.
+# How far a run has been read, and the kind of line that has to follow: "session" where nothing else is said.
 _NOTHING, _HEAD, _LOADED, _SIZED, _READY, _WARMING, _WARM, _RUNNING, _RAN, _DONE, _MEMORY, _PEAK = range(-1, 11)
-_NEXT = {_HEAD: "loaded", _LOADED: "session", _SIZED: "session", _READY: "phase", _WARMING: "times", _WARM: "phase",
-         _RUNNING: "times", _RAN: "summary", _DONE: "start", _MEMORY: "start", _PEAK: "start"}  # fmt: skip
-# Kinds of line with which a run may begin whose head is cut.
+_NEXT = {_HEAD: "loaded", _READY: "phase", _WARMING: "times", _WARM: "phase", _RUNNING: "times", _RAN: "summary"}
+_NEXT |= dict.fromkeys((_DONE, _MEMORY, _PEAK), "start")
+# Kinds of line with which a run may begin if its head is cut off.
 _BEGINNINGS = ("start", "loaded", "several", "replaced", "applied", "size", "session")
 
 
 def parse_benchmark_output(text):
-    """One `Latency` for each run of the tool in the text, in their order; pass the text as it came, line ends too.
+    """Reads all runs of the tool in a text. Lines that are not the tool's are ignored.
 
-    Lines that are not the tool's are passed over. `details` has `flags` (as printed before the model was loaded),
-    `delegates` (`name`, `nodes`, `of_nodes`, `partitions`), `delegated` (`all`, `partial`, `none`; None: not said)
-    and, where the tool gave them, `tflite_bytes_mb` and `memory_mb`.
+    Args:
+        text: what the tool printed, with its line ends as they were.
+
+    Returns:
+        A list with a `Latency` for each run, in their order. Its `details` has
+
+        * `flags`: dict of the flags printed before the model was loaded;
+        * `delegates`: list of dicts of `name`, `nodes`, `of_nodes` and `partitions`;
+        * `delegated`: how much of the network delegates took: `all`, `partial` or `none`; None where that is not said;
+        * `tflite_bytes_mb` and `memory_mb`, where the tool printed them.
 
     Raises:
-        BenchmarkLogError: the text has no run, or any run in it is cut, failed, contradictory or of an unknown form.
+        BenchmarkLogError: the text has no run; or a run in it is cut, failed, contradicts itself or has another form.
     """
-    # Not splitlines(), which also breaks lines at damaged bytes.
+    # splitlines() would also break lines at damaged bytes.
     lines = text.split("\n")
     processes = collections.defaultdict(_Process)
     for number, line in enumerate(lines):
         pid, severity = None, None
-        # Only these: at the end of a line, any other white space may be what is left of a digit.
+        # No other white space is stripped: at the end of a line it may be a damaged digit.
         line = line.rstrip("\r")
         if line[:1].isdigit() and (logcat := LOGCAT.fullmatch(line)):
             if "tflite" not in (logcat["tag"], logcat["tag2"]):
@@ -84,9 +79,15 @@ def parse_benchmark_output(text):
 
 
 def unhonoured_flags(latency, asked):
-    """The flags (printed name to value) that the tool did not take over, as "Num threads: asked 1, used 4".
+    """Finds the flags that the tool did not obey.
 
-    A log whose head is cut says nothing of its flags and contradicts none.
+    Args:
+        latency: of a run, as `parse_benchmark_output` returned it.
+        asked: dict from the printed name of a flag to the value that was asked for.
+
+    Returns:
+        A list of str, such as "Num threads: asked 1, used 4". It is empty for a log whose head is cut off, as such a
+        log says nothing about flags.
     """
     flags = latency.details["flags"]
     unhonoured = []
@@ -102,6 +103,7 @@ def unhonoured_flags(latency, asked):
 
 
 def _equal(text, other):
+    """bool: whether two texts are the same, or the same number."""
     try:
         return text == other or float(text) == float(other)
     except ValueError:
@@ -120,23 +122,24 @@ class _Process:
         self._run = _Run()
 
     def read(self, line, severity, number, is_last):
+        """Reads line `number` of the log; `severity` is logcat's, and None elsewhere."""
         prefix, line = SEVERITY.fullmatch(line).groups()
         if found := KIND.match(line):
             kind = found.lastgroup
             match = WHOLE_LINE[kind].fullmatch(line)
-            if match is None and kind == "flag" and line.partition(": [")[0] not in _HEAD_FLAGS:
+            if match is None and kind == "flag" and line.partition(": [")[0] not in HEAD_FLAGS:
                 return
             if match is None:
                 raise BenchmarkLogError(f'Expected a line like "{EXAMPLE[kind]}". Received: {quoted(line)}')
-            # A last line without its end may have lost digits: nothing else states these, so they are left out.
+            # A last line without its end may have lost digits. No other line states these figures: they are left out.
             if kind == "profile" or (is_last and kind in ("memory", "peak")):
                 return
-            if self._run.stage >= _DONE and (kind in _BEGINNINGS or (kind == "flag" and match["name"] in _HEAD_FLAGS)):
+            if self._run.stage >= _DONE and (kind in _BEGINNINGS or (kind == "flag" and match["name"] in HEAD_FLAGS)):
                 self.finish()
             getattr(self._run, kind)(match, line)
             if kind == "summary":
                 self._run.number = number
-        elif _FAILURE.search(line):
+        elif FAILURE.search(line):
             self._run.fail(line)
         elif REMAINS.search(line) or (_NOTHING < self._run.stage < _DONE and line.replace(".", "").isdigit()):
             raise BenchmarkLogError(f"Expected whole lines of benchmark_model. Received: {quoted(line)}")
@@ -144,7 +147,7 @@ class _Process:
             self._run.complaints.append(line)
 
     def finish(self):
-        """Ends the run that is being read; one of which nothing but remarks was read never began."""
+        """Ends the run that is being read; a run of which only remarks were read never began."""
         if _NOTHING < self._run.stage < _DONE:
             raise self._run.cut("the log ends with", self._run.last)
         if self._run.stage >= _DONE:
@@ -153,7 +156,7 @@ class _Process:
 
 
 class _Run:
-    """One run of the tool as far as it has been read: a method for each kind of line."""
+    """One run of the tool as far as it has been read, with a method for each kind of line."""
 
     def __init__(self):
         self.stage, self.number, self.last = _NOTHING, 0, ""
@@ -162,13 +165,15 @@ class _Run:
         self.tflite_mb = self.session_ms = self.phase_line = self.warm_up = self.timed = self.init_us = None
 
     def cut(self, how, line):
+        """Returns the `BenchmarkLogError` of a run in which another line should have come before this one."""
         said = f"; it had said: {'; '.join(map(quoted, self.complaints[-5:]))}" if self.complaints else ""
         expected = EXAMPLE[_NEXT.get(self.stage, "session")]
         return BenchmarkLogError(f'Expected a line like "{expected}" next in this run, but {how} {quoted(line)}{said}')
 
     def fail(self, line):
+        """Raises the `BenchmarkLogError` of a run that failed, as this line says."""
         said = [*self.complaints[-5:], line]
-        refused = any(map(_REFUSAL.search, said)) or (line.startswith("Disallowed") and bool(self.delegates))
+        refused = any(map(REFUSAL.search, said)) or (line.startswith("Disallowed") and bool(self.delegates))
         raise BenchmarkLogError(
             f"Expected a finished run of benchmark_model, but it failed: {'; '.join(map(quoted, said))}",
             refused_network=refused and "failed to invoke" not in line,
@@ -184,9 +189,9 @@ class _Run:
         self.delegates, self.applied_by, self.complaints = [], {}, []
 
     def flag(self, match, line):
-        if self.stage == _HEAD or (self.stage == _NOTHING and match["name"] in _HEAD_FLAGS):
+        if self.stage == _HEAD or (self.stage == _NOTHING and match["name"] in HEAD_FLAGS):
             self.stage, self.last = _HEAD, line
-            # Two delegates may both print an option that they share.
+            # Two delegates may both print an option that both have.
             if self.flags.setdefault(match["name"], match["value"]) != match["value"]:
                 raise contradiction(f"{match['name']} to be {self.flags[match['name']]!r} as said before", line)
 
@@ -201,7 +206,7 @@ class _Run:
         self.num_delegates = int(match["count"])
 
     def replaced(self, match, line):
-        # Comes by stderr, which may run ahead of stdout or behind it.
+        # This line comes through stderr, which may be ahead of stdout or behind it.
         of_nodes = int(match["of"]) if match["of"] else None
         nodes, partitions = int(match["nodes"]), int(match["partitions"])
         if of_nodes is not None and nodes > of_nodes:
@@ -258,6 +263,7 @@ class _Run:
         self.memory_mb["peak"] = megabytes(match["peak"], line)
 
     def latency(self):
+        """Returns the `Latency` of the whole run."""
         details = {"flags": self.flags, "delegates": self.delegates, "delegated": self._delegated()}
         details |= {"tflite_bytes_mb": self.tflite_mb} if self.tflite_mb is not None else {}
         details |= {"memory_mb": self.memory_mb} if self.memory_mb else {}
@@ -280,14 +286,14 @@ class _Run:
         )
 
     def _delegated(self):
-        """What the tool says of the delegates that it was asked for; where of none, what the default one took."""
+        """Says how much the delegates took that were asked for; if none was, how much the default one took."""
         names = {name.lower() for name in self.applied_by}
         asked = {name[4:].lower() for name, value in self.flags.items() if name.startswith("Use ") and value == "1"}
         if asked - names - {"caching"}:
-            # Silence about one that was asked for; what another took in its place would mislead.
+            # Nothing is said about a delegate that was asked for. What another took instead would mislead.
             return None
         if said := set(self.applied_by.values()):
-            # One of several that took everything leaves none to the others, and may be missing from a damaged log.
+            # If one of several took everything, none is left for the others; a damaged log may lack its line.
             share = next(share for share in ("all", "partial", "none") if share in said)
             others = [each["name"] for each in self.delegates if each["nodes"] and "XNNPack" not in each["name"]]
             return None if share == "none" and (self.is_head_cut or others) else share

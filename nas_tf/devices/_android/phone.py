@@ -1,4 +1,4 @@
-"""What a phone is and how it is: its properties, its cores, its heat, battery and storage, read and parsed."""
+"""What a phone is and in what condition: its properties, cores, heat, battery and storage, read and parsed."""
 
 import dataclasses
 import re
@@ -21,12 +21,25 @@ _CHANGING = (
 )
 # Thermal types of android.hardware.thermal; others are currents, voltages and sensors of the board.
 _THERMAL_TYPES = {0: "cpu", 2: "battery", 3: "skin"}
+_LEAST_FREE_BYTES = 100 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What does not change of a phone. `capacities`: dict of core to its relative speed (cpu_capacity, else its highest
-    frequency in kHz), of online cores; empty where the system does not tell, as on emulators."""
+    """What does not change about a phone.
+
+    Attributes:
+        serial: adb's name of it.
+        model: its manufacturer and model.
+        android: its version of Android.
+        sdk: the level of Android's API.
+        build: the fingerprint of its build of Android.
+        abi: Android's name of its processor.
+        cores: how many cores are online.
+        capacities: dict from each online core to its relative speed (cpu_capacity, else its highest frequency in kHz);
+            empty where the system does not tell, as on emulators.
+        is_emulator: whether it is an emulator.
+    """
 
     serial: str
     model: str
@@ -39,8 +52,10 @@ class Facts:
     is_emulator: bool
 
     def mask(self, num_threads):
-        """int: the fastest cores, as a bit mask: whole clusters of equal cores until each thread has a core. 0 where
-        the system does not tell, or all cores are alike: then nothing is pinned."""
+        """int: the fastest cores as a bit mask, in whole clusters of equal cores, so many that each thread has a core.
+
+        It is 0 where the system does not tell, or all cores are alike: then nothing is pinned.
+        """
         if len(set(self.capacities.values())) < 2:
             return 0
         chosen = set()
@@ -53,10 +68,14 @@ class Facts:
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """How a phone is just now; None where it does not tell.
+    """The condition of a phone at one moment; what the phone does not tell is None.
 
-    `thermal_status` is Android's: 0 none, 1 light, 2 moderate, 3 severe, to 6, shutdown. `temperatures_c` are the
-    highest of the CPU, the battery and the skin.
+    Attributes:
+        thermal_status: Android's: 0 none, 1 light, 2 moderate, 3 severe, and so on to 6, shutdown.
+        temperatures_c: dict of the highest temperature of the CPU, of the battery and of the skin.
+        battery_percent: level of the battery.
+        battery_saver: whether the battery saver is on.
+        free_bytes: free storage.
     """
 
     thermal_status: int | None
@@ -66,12 +85,21 @@ class Condition:
     free_bytes: int | None
 
     def to_json(self):
-        return {"thermal_status": self.thermal_status, "temperatures_c": self.temperatures_c,
-                "battery_percent": self.battery_percent}  # fmt: skip
+        """JSON-ready dict of heat and battery."""
+        return {
+            "thermal_status": self.thermal_status,
+            "temperatures_c": self.temperatures_c,
+            "battery_percent": self.battery_percent,
+        }
 
 
 def read(adb, log=lambda name, text: None):
-    """`(Facts, Condition)` of the phone behind an `adb.Adb`, in one shell; `log(name, text)` is given what it said."""
+    """Returns `(Facts, Condition)` of a phone, asked for in one shell.
+
+    Args:
+        adb: the phone's `adb.Adb`.
+        log: `log(name, text)` is called with all that the phone printed.
+    """
     sections = _ask(adb, _STATIC + _CHANGING)
     for command, text in zip(_STATIC + _CHANGING, sections):
         log("phone.txt", f"$ {command}\n{text}")
@@ -79,23 +107,49 @@ def read(adb, log=lambda name, text: None):
 
 
 def condition(adb):
-    """`Condition` of the phone behind an `adb.Adb`."""
+    """Returns the `Condition` of the phone of an `adb.Adb`."""
     return parse_condition(*_ask(adb, _CHANGING))
 
 
+def complaint(facts, now, config):
+    """Says what is wrong with a phone and what to do, in one line; returns None where nothing is wrong.
+
+    Args:
+        facts: the phone's `Facts`.
+        now: its `Condition`.
+        config: the `Config` of the device `android`.
+    """
+    if now.free_bytes is not None and now.free_bytes < _LEAST_FREE_BYTES:
+        return (
+            f"The storage of {facts.serial} is full: {now.free_bytes >> 20} MiB are free in /data/local/tmp. "
+            f"Expected at least {_LEAST_FREE_BYTES >> 20} MiB: remove something from the phone"
+        )
+    if facts.is_emulator:
+        return None  # it has no battery and no heat of its own
+    if now.battery_saver:
+        return f"Battery saver is on: it slows {facts.serial}. Turn it off"
+    if now.battery_percent is not None and now.battery_percent < config.min_battery_percent:
+        return (
+            f"The battery of {facts.serial} is at {now.battery_percent} %: charge it to "
+            f"{config.min_battery_percent} % (--android_min_battery_percent)"
+        )
+    return None
+
+
 def _ask(adb, commands):
+    """list[str]: what each of the commands prints."""
     script = f"; echo {_MARK}; ".join(commands) + "; true"
     return adb.shell(script).replace("\r\n", "\n").split(f"{_MARK}\n")
 
 
 def parse_facts(serial, properties, online, capacities, frequencies, processors):
-    """`Facts` of the text of `getprop`, of sysfs and of /proc/cpuinfo."""
+    """Returns the `Facts` that are in the text of `getprop`, of sysfs and of /proc/cpuinfo."""
     prop = dict(re.findall(r"^\[(.*?)\]: \[(.*?)\]$", properties, re.MULTILINE | re.DOTALL))
     cores = _cores(online.strip())
     speeds = _speeds(capacities) or _speeds(frequencies)
     if cores:
         speeds = {core: speed for core, speed in speeds.items() if core in cores}
-    if len(speeds) < len(cores):  # a core that tells nothing may be the fastest
+    if len(speeds) < len(cores):  # a core of unknown speed may be the fastest
         speeds = {}
     qemu = "1" in (prop.get("ro.kernel.qemu"), prop.get("ro.boot.qemu"))
     hardware = prop.get("ro.hardware") in ("goldfish", "ranchu", "cutf_cvm")
@@ -113,7 +167,7 @@ def parse_facts(serial, properties, online, capacities, frequencies, processors)
 
 
 def _cores(text):
-    """{0, 1, 4} of `0-1,4`."""
+    """Returns the set of cores in a list such as `0-1,4`, here {0, 1, 4}."""
     cores = set()
     for first, last in re.findall(r"(\d+)(?:-(\d+))?", text):
         cores |= set(range(int(first), int(last or first) + 1))
@@ -125,7 +179,7 @@ def _speeds(text):
 
 
 def parse_condition(thermal, battery, low_power, storage):
-    """`Condition` of the text of two `dumpsys`, of `settings get global low_power` and of `df -k`."""
+    """Returns the `Condition` in the text of two `dumpsys`, of `settings get global low_power` and of `df -k`."""
     status = re.search(r"^Thermal Status: (\d+)", thermal, re.MULTILINE)
     level = re.search(r"^\s*level: (\d+)", battery, re.MULTILINE)
     now = thermal.split("Current temperatures from HAL:")[-1]

@@ -1,4 +1,4 @@
-"""One run of benchmark_model on a phone: its command, its end, and the figures in its text, strictly read."""
+"""One run of benchmark_model on a phone: its command, how it ends, and the figures that it prints, strictly read."""
 
 import contextlib
 import json
@@ -14,19 +14,30 @@ _DELEGATE_LINES = {"cpu": {}, "gpu": {"Use gpu": "1"}, "nnapi": {"Use NNAPI": "1
 
 
 class Runner:
-    """Runs the tool at `tool_path` behind an `adb.Adb`, pinned to `mask` unless that is 0; `log(name, text)` is given
-    what it printed."""
+    """Runs the tool on a phone.
+
+    Args:
+        adb: the phone's `adb.Adb`.
+        config: the `Config` of the device `android`.
+        mask: int, the cores to pin the tool to, as a bit mask; 0: it is not pinned.
+        tool_path: path of the tool on the phone.
+        log: `log(name, text)` is called with all that the tool prints.
+    """
 
     def __init__(self, adb, config, mask, tool_path, log):
         self._adb, self._config, self._mask, self._tool_path, self._log = adb, config, mask, tool_path, log
 
     def run(self, remote, num_runs=None, min_seconds=None, warmup_seconds=None):
-        """`nas_tf.trial.Latency` of one run of the tool on the file `remote`, repeated where its text was damaged.
+        """Returns the `nas_tf.trial.Latency` of one run of the tool, repeated where what it printed was damaged.
+
+        Args:
+            remote: path of the TFLite file on the phone.
+            num_runs, min_seconds, warmup_seconds: settings that replace those of the `Config`; None: those.
 
         Raises:
             InfeasibleArchitecture: the tool cannot run the network, or the delegate does not take all of it.
             PhoneGone: the phone was lost.
-            AdbFailed: no text could be read.
+            AdbFailed: what the tool printed was damaged each time.
         """
         config, flags = self._config, [f"--graph={remote}", *self.flags(num_runs, min_seconds, warmup_seconds)]
         pinned = ["taskset", f"{self._mask:x}"] if self._mask else []
@@ -48,14 +59,17 @@ class Runner:
         raise AdbFailed(f"{self._adb.serial}: benchmark_model ended with status {status}, and {failure}")
 
     def flags(self, num_runs=None, min_seconds=None, warmup_seconds=None):
-        """list[str]: the tool's flags, but for the file."""
+        """list[str]: the tool's flags without the file; arguments as for `run`."""
         config = self._config
         return [
-            f"--num_threads={config.num_threads}", f"--num_runs={_or(num_runs, config.num_runs)}", "--warmup_runs=1",
+            f"--num_threads={config.num_threads}",
+            f"--num_runs={_or(num_runs, config.num_runs)}",
+            "--warmup_runs=1",
             f"--warmup_min_secs={_or(warmup_seconds, config.warmup_seconds)}",
-            f"--min_secs={_or(min_seconds, config.min_seconds)}", f"--max_secs={config.max_seconds}",
+            f"--min_secs={_or(min_seconds, config.min_seconds)}",
+            f"--max_secs={config.max_seconds}",
             *_DELEGATE_FLAGS[config.delegate],
-        ]  # fmt: skip
+        ]
 
     def _read(self, text, status, remote):
         latencies = parse_benchmark_output(text)
@@ -65,8 +79,10 @@ class Runner:
         asked = {"Graph": remote, "Num threads": str(self._config.num_threads), **delegate}
         wrong = unhonoured_flags(latencies[0], asked)
         if wrong:
-            raise BenchmarkLogError(f"it did not do as asked: {'; '.join(wrong)}. Is it too old? Another can be given "
-                                    "by --android_benchmark_binary")  # fmt: skip
+            raise BenchmarkLogError(
+                f"it did not do as asked: {'; '.join(wrong)}. Is it too old? Another can be given by "
+                "--android_benchmark_binary"
+            )
         details = latencies[0].details
         if self._config.delegate == "cpu":
             return latencies[0]
@@ -81,7 +97,7 @@ class Runner:
         return latencies[0]
 
     def end_process(self):
-        """Ends a tool that went on when the link was lost or silent, if the phone can be reached."""
+        """Ends a tool that still runs after the connection was lost or silent, if the phone can be reached."""
         script = (
             f'p=$(cat {PID_FILE} 2>/dev/null); [ -n "$p" ] && grep -q benchmark_model /proc/$p/cmdline 2>/dev/null '
             f"&& kill -9 $p; rm -f {PID_FILE}"

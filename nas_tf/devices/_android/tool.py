@@ -1,4 +1,4 @@
-"""TFLite's own benchmark_model for the phone's processor: the user's file, or the official one, fetched and kept."""
+"""TFLite's own benchmark_model for the phone's processor: the user's file, or the official one, which is downloaded."""
 
 import dataclasses
 import hashlib
@@ -24,7 +24,14 @@ _BUILD = (
 
 @dataclasses.dataclass(frozen=True)
 class Tool:
-    """A benchmark_model: where it is on this machine, for which ABI, and which it is."""
+    """A benchmark_model on this machine.
+
+    Attributes:
+        path: where it is.
+        abi: Android's name of the processor that it is for.
+        version: of TFLite, or "the user's own".
+        sha256: its checksum.
+    """
 
     path: str
     abi: str
@@ -32,19 +39,20 @@ class Tool:
     sha256: str
 
     def to_json(self):
+        """JSON-ready dict of all that a latency depends on."""
         return {"version": self.version, "sha256": self.sha256, "abi": self.abi}
 
 
 def cache_folder():
-    """pathlib.Path: where this user's fetched tools and the phones' reference latencies are kept."""
+    """pathlib.Path: the folder of this user's downloaded tools, and of the phones' reference latencies."""
     return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "nas_tf"
 
 
 def find(binary, abi):
-    """The `Tool` in the user's file `binary`, or, where that is empty, the one that `nas-phone setup` has fetched.
+    """Returns the `Tool` in the user's file `binary`; where that is empty, the one that `nas-phone setup` fetched.
 
     Raises:
-        UserError: there is none, or it is for another ABI.
+        UserError: there is no such tool, or it is for another ABI.
     """
     if binary:
         return _check(pathlib.Path(binary).expanduser(), abi, "the user's own")
@@ -60,13 +68,15 @@ def find(binary, abi):
         raise UserError(f"{path.with_suffix('.json')} is missing or damaged: run nas-phone setup again") from error
     tool = _check(path, abi, version)
     if tool.sha256 != sha256:
-        raise UserError(f"{path} is not the file that was fetched (SHA-256 {tool.sha256}, then {sha256}): run "
-                        "nas-phone setup again")  # fmt: skip
+        raise UserError(
+            f"{path} is not the file that was fetched (its SHA-256 is {tool.sha256}, and was {sha256}): run "
+            "nas-phone setup again"
+        )
     return tool
 
 
 def how_to_get(abi):
-    """str: what a user without a tool for `abi` can do."""
+    """str: what a user who has no tool for `abi` can do."""
     if abi in PLATFORMS:
         return "run nas-phone setup, or give --android_benchmark_binary=PATH"
     arch = {"x86_64": "x86_64", "x86": "x86", "armeabi-v7a": "arm"}.get(abi, abi)
@@ -75,12 +85,19 @@ def how_to_get(abi):
 
 
 def fetch(abi, version, sha256="", address=ADDRESS, progress=lambda done, total: None):
-    """The official `Tool` for `abi`, fetched into the cache; a fetch that broke off goes on where it stopped.
+    """Downloads the official `Tool` for `abi` into the cache and returns it.
 
-    `sha256` is what the file must have; empty: what it had when this version was first fetched, if it was.
+    A download that broke off continues where it stopped.
+
+    Args:
+        abi: Android's name of the phone's processor.
+        version: of TFLite.
+        sha256: checksum that the file must have; empty: the one that it had when this version was first fetched here.
+        address: where it is, with `{version}` and `{platform}` in place of these.
+        progress: `progress(done, total)` is called with numbers of bytes.
 
     Raises:
-        UserError: there is none, it cannot be fetched, or it is another file than it must be.
+        UserError: there is no such tool, it cannot be fetched, or the file has another checksum.
     """
     if abi not in PLATFORMS:
         raise UserError(how_to_get(abi))
@@ -94,7 +111,7 @@ def fetch(abi, version, sha256="", address=ADDRESS, progress=lambda done, total:
     try:
         tool = _check(partial, abi, version)
     except UserError:
-        partial.unlink(missing_ok=True)  # a page of some gate-keeper, say: fetched anew next time
+        partial.unlink(missing_ok=True)  # for instance the page of a gateway: next time it is fetched from the start
         raise
     expected = sha256.lower() or known.get(url, tool.sha256)
     if tool.sha256 != expected:
@@ -123,16 +140,20 @@ def _download(url, partial, progress):
     except urllib.error.HTTPError as error:
         if error.code == 416:  # nothing is left to fetch
             return
-        raise UserError(f"Cannot fetch {url}: {error}. Is there such a version? Or give "
-                        "--android_benchmark_binary=PATH") from error  # fmt: skip
+        raise UserError(
+            f"Cannot fetch {url}: {error}. Is there such a version? Or give --android_benchmark_binary=PATH"
+        ) from error
     except OSError as error:
-        raise UserError(f"Cannot fetch {url}: {error}. The same command goes on where this one stopped; or give "
-                        "--android_benchmark_binary=PATH") from error  # fmt: skip
+        raise UserError(
+            f"Cannot fetch {url}: {error}. The same command goes on where this one stopped; or give "
+            "--android_benchmark_binary=PATH"
+        ) from error
     if total and done != total:
         raise UserError(f"{url} broke off after {done} of {total} bytes: the same command goes on from there")
 
 
 def _check(path, abi, version):
+    """Returns the `Tool` at `path`; raises `UserError` where it cannot be read, or is for another ABI."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -147,7 +168,7 @@ def _check(path, abi, version):
 
 
 def elf_abi(content):
-    """Android's name of the processor that an ELF file is for, or None where the bytes are no such file."""
+    """Returns Android's name of the processor that an ELF file is for, or None where the bytes are no such file."""
     if content[:4] != b"\x7fELF" or len(content) < 20:
         return None
     return _MACHINES.get(struct.unpack_from("<H" if content[5] == 1 else ">H", content, 18)[0])

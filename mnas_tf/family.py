@@ -1,0 +1,106 @@
+"""The MnasNet family: its settings and scales, for commands that serve every family and for its own."""
+
+import dataclasses
+
+from mnas_tf import _pytorch_weights
+from mnas_tf.recipes import PLANS
+from nas_tf.apps import train
+from nas_tf.family import Family
+from nas_tf.networks import folder
+from nas_tf.search.request import SearchSettings
+from nas_tf.settings import knob
+from nas_tf.training.recipe import recipe_knob
+from nas_tf.trial import UserError
+
+SPACES = "mnas_tf.spaces"
+
+
+@dataclasses.dataclass(frozen=True)
+class MnasNetSearchSettings(SearchSettings):
+    """The settings of every search, and this family's space and widths."""
+
+    search_space: str = knob("mnasnet", "Search space.", folder=SPACES)
+    proxy_width_multiplier: float = knob(0.5, "Factor on the filters of the children that are trained.", above=0)
+    deploy_width_multiplier: float = knob(1.0, "Factor on the filters of the network that ships.", above=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class MnasNetTrainSettings(train.TrainSettings):
+    """The settings of every training, and this family's space, width and recipes."""
+
+    architecture: str = knob(
+        "mnasnet_a1", "An architecture.json; block strings, separated by blanks or commas; or a published name."
+    )
+    search_space: str = knob("mnasnet", "Search space whose builder makes the network.", folder=SPACES)
+    recipe: str = recipe_knob(PLANS)
+    width_multiplier: float = knob(1.0, "Factor on the filters.", above=0)
+    activation: str = knob("relu", "relu6 loses less when it is quantised to int8.", choices=("relu", "relu6"))
+    squeeze_excite: bool = knob(True, "Keep squeeze-and-excitation, which loses when it is quantised to int8.")
+
+
+def search_scales(settings, scale, num_classes):
+    """The proxy's scale and the deployment's."""
+    # Few steps: a moving average over 100 of them would still hold its initial values, and dropout only slows them.
+    proxy = {"width_multiplier": settings.proxy_width_multiplier, "bn_momentum": 0.9, "dropout_rate": 0.0}
+    deploy = {"width_multiplier": settings.deploy_width_multiplier, "bn_momentum": 0.9}
+    return (
+        scale(settings.proxy_image_size, num_classes, **proxy),
+        scale(settings.deploy_image_size, num_classes, **deploy),
+    )
+
+
+def train_scales(settings, scale, num_classes, plan, recipe):
+    """The scale at which a network ships, and the one at which it is trained: the same here."""
+    chosen = train.scale_settings(settings, plan)
+    if settings.architecture.startswith("mnasnet_small") and settings.dropout_rate is None:
+        chosen["dropout_rate"] = 0.0  # as published
+    both = scale(
+        settings.image_size,
+        num_classes,
+        settings.width_multiplier,
+        activation=settings.activation,
+        squeeze_excite=settings.squeeze_excite,
+        **chosen,
+    )
+    return both, both
+
+
+def read_architecture(text, space):
+    """The architecture that a file, block strings or a published name mean.
+
+    Raises:
+        UserError: `text` is none of these.
+    """
+    from mnas_tf import published
+    from mnas_tf.spaces.mnasnet import MnasNet
+
+    if text.endswith(".json"):
+        return folder.read_architecture(text, space)
+    if text in published.ARCHITECTURES:
+        return published.ARCHITECTURES[text]
+    if "_" not in text or not text.startswith("r"):
+        raise UserError(
+            "Expected --architecture to be an architecture.json, block strings such as r1_k3_s11_e1_i32_o16_noskip, "
+            f"or one of {', '.join(published.ARCHITECTURES)}. Received: {text!r}"
+        )
+    return MnasNet.parse(text)
+
+
+def scale_for_weights(path, scale):
+    """The scale that a file of weights needs: PyTorch's networks are built in another style."""
+    return _pytorch_weights.scale_for(scale) if path.endswith(".safetensors") else scale
+
+
+FAMILY = Family(
+    space_folder=SPACES,
+    published="mnas_tf.published",
+    plans=PLANS,
+    search_settings=MnasNetSearchSettings,
+    search_scales=search_scales,
+    published_beside=("mnasnet_a1", "mobilenet_v2", "nasnet_mobile"),
+    train_settings=MnasNetTrainSettings,
+    train_scales=train_scales,
+    read_architecture=read_architecture,
+    read_weights=_pytorch_weights.read,
+    scale_for_weights=scale_for_weights,
+)

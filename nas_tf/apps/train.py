@@ -1,0 +1,227 @@
+"""The train command of a family: its flags, and the training that they ask for."""
+
+import dataclasses
+import json
+import pathlib
+
+from nas_tf import flags
+from nas_tf.datasets import Source
+from nas_tf.files import check_writable
+from nas_tf.networks import weights
+from nas_tf.networks.folder import (
+    describe,
+    has_description,
+    read_description,
+    read_keras,
+    read_network,
+    write_network,
+)
+from nas_tf.plugins import Part
+from nas_tf.quiet import import_keras
+from nas_tf.reports import training as report
+from nas_tf.settings import Settings, knob
+from nas_tf.training.evaluate import evaluate
+from nas_tf.training.machine import Machine
+from nas_tf.training.network import train_network
+from nas_tf.training.train import Log
+from nas_tf.trial import UserError
+
+_MAY_CHANGE = ("out_dir", "checkpoint_minutes", "data_dir", "evaluate_only")
+# Fields of `Scale` that no flag sets: weights to begin with decide them.
+_OF_THE_WEIGHTS = ("padding", "input_normalization", "bn_epsilon")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings(Settings):
+    """The settings of every training; a family adds its space, its scale and its recipes."""
+
+    architecture: str = knob("", "Network to train.")
+    dataset: str = knob("digits", "Images.", folder="nas_tf.datasets")
+    data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.")
+    out_dir: str = knob("", "Folder to write; the same command goes on where it stopped.")
+    image_size: int = knob(224, "Height and width of the images in pixels.", least=1)
+    num_samples: int = knob(0, "Training images, drawn by class; 0: all.", least=0)
+    epochs: int | None = knob(None, "Epochs; default: the recipe's.", least=1)
+    batch_size: int | None = knob(None, "Images in a step, over all devices; default: the recipe's.", least=1)
+    learning_rate: float | None = knob(None, "Peak of the schedule; default: the recipe's.", above=0)
+    weight_decay: float | None = knob(None, "Weight decay; default: the recipe's.", least=0)
+    label_smoothing: float | None = knob(
+        None, "Probability that labels give away evenly; default: the recipe's.", least=0, below=1
+    )
+    bn_momentum: float | None = knob(
+        None,
+        "Momentum of batch normalisation; default: the recipe's. 0.99 suits thousands of steps.",
+        least=0,
+        below=1,
+    )
+    dropout_rate: float | None = knob(
+        None, "Dropout in front of the classifier; default: the recipe's.", least=0, below=1
+    )
+    initial_weights: str = knob(
+        "",
+        "Weights to begin with: a trained network's folder, a .keras or .weights.h5 file, or published ones of the "
+        "family (docs/training.md); a head with other classes is trained anew.",
+    )
+    evaluate_only: bool = knob(False, "Only print the accuracy of --initial_weights on the validation and test images.")
+    checkpoint_minutes: float = knob(10.0, "Minutes between checkpoints; there is one after every epoch, too.", above=0)
+    seed: int = knob(0, "Decides splits, initial weights and the order of images.", least=0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.evaluate_only:
+            if not self.initial_weights:
+                raise UserError("--evaluate_only needs --initial_weights, what to evaluate. Received: none")
+        elif not self.out_dir:
+            raise UserError("Expected --out_dir, the folder to write. Received: none")
+
+
+def train(family, settings, machine=None, parts=None):
+    """Trains as `settings` say, and returns the `NetworkDescription` that it wrote; with `evaluate_only`, which trains
+    nothing, a dict of split to accuracy.
+
+    Args:
+        family: the `nas_tf.family.Family`.
+        settings: an instance of its `train_settings`.
+        machine: `nas_tf.training.machine.Machine`; None: the default.
+        parts: settings of parts by name.
+
+    Raises:
+        nas_tf.trial.UserError: something that the caller has to mend.
+    """
+    machine, parts = machine or Machine(), parts or {}
+    machine.start()
+    space_part = family.space(settings.search_space, parts.get(settings.search_space))
+    dataset_part = Part("nas_tf.datasets", settings.dataset, parts.get(settings.dataset, {}))
+    images = Source(dataset_part, settings.data_dir, settings.seed)
+    import_keras()
+    if settings.evaluate_only and _holds_a_network(settings.initial_weights):
+        return _evaluate(*_read_network(settings, images))
+    space, plan = space_part.space, family.plans[settings.recipe]
+    architecture = family.read_architecture(settings.architecture, space)
+    recipe = plan.recipe.with_settings(
+        settings, "epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing"
+    )
+    dataset = images.make(settings.image_size, settings.num_samples)
+    scale, train_scale = (
+        _scale_for(family, settings.initial_weights, each)
+        for each in family.train_scales(settings, space_part.module.Scale, dataset.num_classes, plan, recipe)
+    )
+
+    def build(scale):
+        return space.build(architecture, scale)
+
+    def start(model, head="any"):
+        return weights.load(model, settings.initial_weights, reader=family.read_weights, head=head)
+
+    if settings.evaluate_only:
+        model = build(scale)
+        start(model, head="same")
+        return _evaluate(model, dataset)
+    folder = pathlib.Path(settings.out_dir)
+    if has_description(folder):
+        raise UserError(f"--out_dir={settings.out_dir} holds a network already. Choose another, or remove it")
+    check_writable(folder)
+    log = Log(
+        folder / "checkpoint.npz",
+        settings.checkpoint_minutes,
+        _asked(settings, machine, architecture, parts, dataset),
+        machine.is_chief,
+    )
+    model, training = train_network(
+        build,
+        scale,
+        dataset,
+        recipe,
+        settings.seed,
+        train_scale,
+        machine=machine,
+        log=log,
+        start=start if settings.initial_weights else None,
+    )
+    description = training.described(describe(space_part, architecture, scale, dataset))
+    description = dataclasses.replace(description, data=images.to_json(settings.num_samples))
+    if machine.is_chief:
+        report.write_csv(folder / "training.csv", training.history)
+        report.draw(folder / "training.png", training.history, str(architecture))
+        description = write_network(folder, model, description, space)
+        log.path.unlink(missing_ok=True)
+    return description
+
+
+def _asked(settings, machine, architecture, parts, dataset):
+    """JSON-ready dict of all that decides a training's weights."""
+    chosen = {name: value for name, value in dataclasses.asdict(settings).items() if name not in _MAY_CHANGE}
+    asked = {
+        **chosen,
+        **dataclasses.asdict(machine),
+        "architecture": architecture.fingerprint,
+        "parts": parts,
+        "num_examples": dataset.describe()["num_examples"],
+    }
+    return json.loads(json.dumps(asked))
+
+
+def _holds_a_network(path):
+    return pathlib.Path(path).is_dir() or path.endswith(".keras")
+
+
+def _read_network(settings, images):
+    """`(keras.Model, Dataset)`: the network of `--initial_weights`, and images of its size, or of `--image_size` where
+    it takes any.
+
+    Raises:
+        UserError: the network is missing or damaged, or its head has other classes than the images.
+    """
+    path = settings.initial_weights
+    if pathlib.Path(path).is_dir():
+        model, description = read_network(path)
+        known = description.class_names
+    else:
+        model, known = read_keras(path), ()
+    dataset = images.make(model.inputs[0].shape[1] or settings.image_size, settings.num_samples)
+    num_classes = model.outputs[0].shape[-1]
+    if num_classes != dataset.num_classes:
+        raise UserError(f"Expected images of {num_classes} classes, as {path} has. Received: {dataset.num_classes}")
+    for one, other in zip(known, dataset.class_names):
+        if one != other:
+            raise UserError(f"Expected images of class {one!r}, as {path} has. Received: {other!r} in its place")
+    return model, dataset
+
+
+def _evaluate(model, dataset):
+    return {name: evaluate(model, getattr(dataset, name)()) for name in ("validation", "test")}
+
+
+def _scale_for(family, path, scale):
+    """The scale, as the network of these initial weights was built in what no flag says."""
+    if not path or not has_description(path):
+        return family.scale_for_weights(path, scale)
+    theirs = read_description(path).scale
+    kept = {name: theirs[name] for name in _OF_THE_WEIGHTS if name in theirs and hasattr(scale, name)}
+    return dataclasses.replace(scale, **kept)
+
+
+def scale_settings(settings, plan):
+    """dict of a plan's settings of `Scale`, with what flags say otherwise."""
+    asked = {name: getattr(settings, name) for name in ("bn_momentum", "dropout_rate")}
+    return {**plan.scale, **{name: value for name, value in asked.items() if value is not None}}
+
+
+def cli(family, usage):
+    """Defines the flags of a family's training, parses the command line and runs it."""
+    folders = (family.space_folder, "nas_tf.datasets")
+
+    def main():
+        settings, machine = flags.read(family.train_settings), flags.read(Machine)
+        names = (settings.search_space, settings.dataset)
+        parts = {name: flags.read_part(folder, name).settings for folder, name in zip(folders, names)}
+        result = train(family, settings, machine, parts)
+        accuracy = result if settings.evaluate_only else dataclasses.asdict(result.accuracy)
+        what = settings.initial_weights if settings.evaluate_only else settings.out_dir
+        print(f"{what}: validation accuracy {accuracy['validation']:.4f}, test accuracy {accuracy['test']:.4f}")
+
+    flags.define(family.train_settings)
+    flags.define(Machine)
+    for folder in folders:
+        flags.define_parts(folder)
+    flags.run(main, usage)

@@ -1,0 +1,133 @@
+"""Times one TFLite file in a process of its own and prints the figures as one line of JSON.
+
+It imports nothing of this project (only the standard library, NumPy and one TFLite runtime), so that the Python of
+another virtual environment can run it: `python _host_timer.py --runtime=litert --threads=1 model.tflite`.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+
+
+def time_runs(run, warmup_seconds, min_seconds, max_seconds, tolerance):
+    """Calls `run()` again and again until the median is stable, and returns the milliseconds of each call.
+
+    The median is stable once the medians of the first, second and last third of the calls agree within `tolerance`. At
+    least 30 calls are made.
+
+    Args:
+        run: the function to time.
+        warmup_seconds: for how long it is called before any call counts.
+        min_seconds: for how long it is called at least.
+        max_seconds: after which time it is called no more, stable or not.
+        tolerance: fraction of the smallest of the three medians.
+
+    Returns:
+        A list of float, without the warm-up.
+    """
+    end = time.perf_counter() + warmup_seconds
+    run()
+    while time.perf_counter() < end:
+        run()
+    milliseconds, begin, next_look = [], time.perf_counter(), min_seconds
+    while True:
+        start = time.perf_counter()
+        run()
+        now = time.perf_counter()
+        milliseconds.append((now - start) * 1e3)
+        elapsed = now - begin
+        if elapsed < next_look and elapsed < max_seconds:
+            continue
+        if len(milliseconds) >= 30 and (elapsed >= max_seconds or _is_still(milliseconds, tolerance)):
+            return milliseconds
+        next_look = elapsed + 0.1
+
+
+def _is_still(milliseconds, tolerance):
+    third = len(milliseconds) // 3
+    medians = [_quantile(milliseconds[i * third : (i + 1) * third], 0.5) for i in range(3)]
+    return max(medians) <= (1 + tolerance) * min(medians)
+
+
+def _quantile(values, fraction):
+    ordered = sorted(values)
+    position = fraction * (len(ordered) - 1)
+    low = int(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+
+
+def _pin(threads):
+    """Keeps this process on `threads` cores and returns them; returns None where the system cannot do that.
+
+    They are some of the cores that the process may use already, if these are enough.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    if len(os.sched_getaffinity(0)) < threads:
+        os.sched_setaffinity(0, range(os.cpu_count()))
+    cores = sorted(os.sched_getaffinity(0))[-threads:]
+    os.sched_setaffinity(0, cores)
+    return cores
+
+
+def _load_runtime(name):
+    """Returns the runtime's `Interpreter` class and its version."""
+    import importlib.metadata
+
+    if name == "litert":
+        from ai_edge_litert.interpreter import Interpreter
+
+        return Interpreter, "ai-edge-litert " + importlib.metadata.version("ai-edge-litert")
+    from tflite_runtime.interpreter import Interpreter
+
+    return Interpreter, "tflite-runtime " + importlib.metadata.version("tflite-runtime")
+
+
+def main():
+    """Times the file that the command line names, or prints the runtime's version."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", nargs="?", help="without one, only the runtime's version is printed")
+    parser.add_argument("--runtime", choices=("litert", "tflite_runtime"), default="litert")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--warmup_seconds", type=float, default=0.2)
+    parser.add_argument("--min_seconds", type=float, default=0.5)
+    parser.add_argument("--max_seconds", type=float, default=5.0)
+    parser.add_argument("--tolerance", type=float, default=0.01)
+    args = parser.parse_args()
+
+    interpreter_class, version = _load_runtime(args.runtime)
+    figures = {"runtime": version, "python": sys.version.split()[0]}
+    if args.model is None:
+        print(json.dumps(figures))
+        return
+    import numpy as np
+
+    cores = _pin(args.threads)
+    interpreter = interpreter_class(model_path=args.model, num_threads=args.threads)
+    interpreter.allocate_tensors()
+    rng = np.random.default_rng(0)
+    for detail in interpreter.get_input_details():
+        is_float = np.issubdtype(detail["dtype"], np.floating)
+        value = rng.uniform(-1, 1, detail["shape"]) if is_float else rng.integers(0, 127, detail["shape"])
+        interpreter.set_tensor(detail["index"], value.astype(detail["dtype"]))
+    milliseconds = time_runs(
+        interpreter.invoke, args.warmup_seconds, args.min_seconds, args.max_seconds, args.tolerance
+    )
+    mean = sum(milliseconds) / len(milliseconds)
+    figures |= {
+        "runs": len(milliseconds),
+        "median_ms": _quantile(milliseconds, 0.5),
+        "mean_ms": mean,
+        "p95_ms": _quantile(milliseconds, 0.95),
+        "std_ms": (sum((value - mean) ** 2 for value in milliseconds) / len(milliseconds)) ** 0.5,
+        "stable": _is_still(milliseconds, args.tolerance),
+        "cores": cores,
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""What a family of networks is, and which families are installed: what commands that serve all of them need to know.
+
+A family names itself in setup.cfg, as an entry point of the group `nas_tf.families` that is its `Family`.
+"""
+
+import dataclasses
+import functools
+import importlib
+import importlib.metadata
+import typing
+
+from nas_tf import plugins
+from nas_tf.plugins import Part
+from nas_tf.rewards import Objective
+from nas_tf.settings import Settings
+from nas_tf.training.recipe import Plan, ProxyRecipe
+from nas_tf.trial import UserError
+
+GROUP = "nas_tf.families"
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """What one family's search and training are made of.
+
+    Attributes:
+        space_folder: plug-in folder of its search spaces.
+        published: name of its module of published networks, which has `architecture(name)`, `build(name, scale)`,
+            `Scale` and `ONE_WIDTH`.
+        plans: its recipes by name (`nas_tf.training.recipe.Plan`).
+        search_settings: dataclass that extends `nas_tf.search.request.SearchSettings` by its space and scales.
+        search_scales: `search_scales(settings, Scale, num_classes)` returns the proxy's scale and the deployment's.
+        published_beside: the published networks whose cost is measured beside a search.
+        train_settings: dataclass that extends `nas_tf.apps.train.TrainSettings` by its space and scale.
+        train_scales: `train_scales(settings, Scale, num_classes, plan, recipe)` returns the scale at which a network
+            ships and the one at which it is trained.
+        read_architecture: `read_architecture(text, space)` returns what `--architecture` names.
+        read_weights: reads a file of another program's weights (`nas_tf.networks.weights.load`).
+        scale_for_weights: `scale_for_weights(path, scale)` returns the scale that such weights need.
+        objective, proxy: the defaults of a search's flags.
+    """
+
+    space_folder: str
+    published: str
+    plans: dict[str, Plan]
+    search_settings: type
+    search_scales: typing.Callable
+    published_beside: tuple[str, ...]
+    train_settings: type
+    train_scales: typing.Callable
+    read_architecture: typing.Callable
+    read_weights: typing.Callable
+    scale_for_weights: typing.Callable
+    objective: Objective = dataclasses.field(default_factory=Objective)
+    proxy: ProxyRecipe = dataclasses.field(default_factory=ProxyRecipe)
+
+    def space(self, name, settings=None):
+        """The `nas_tf.plugins.Part` of one of its search spaces."""
+        return Part(self.space_folder, name, settings or {})
+
+    @property
+    def published_module(self):
+        """Its module of published networks."""
+        return importlib.import_module(self.published)
+
+
+@functools.cache
+def families():
+    """tuple[Family, ...], in alphabetical order of their entry points.
+
+    Raises:
+        UserError: none is installed.
+    """
+    points = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name)
+    if not points:
+        raise UserError(
+            f"Expected installed families, entry points of the group {GROUP}. Install the project again: "
+            "pip install --editable ."
+        )
+    return tuple(point.load() for point in points)
+
+
+def space_names():
+    """tuple[str, ...]: the search spaces of all families."""
+    return tuple(name for family in families() for name in plugins.names(family.space_folder))
+
+
+def family_of(space_name):
+    """The family that has a search space of this name; a `.py` file belongs to the family whose `Scale` it takes.
+
+    Raises:
+        UserError: there is none.
+    """
+    for family in families():
+        if space_name in plugins.names(family.space_folder):
+            return family
+        if space_name.endswith(".py"):
+            scale = plugins.load(family.space_folder, space_name).Scale
+            if scale.__module__.startswith(f"{family.space_folder}."):
+                return family
+    raise UserError(f"Expected a search space, one of {', '.join(space_names())}. Received: {space_name!r}")
+
+
+def family_of_published(name):
+    """The family that has a published network called `name`.
+
+    Raises:
+        UserError: none has.
+    """
+    refused = []
+    for family in families():
+        try:
+            family.published_module.architecture(name)
+            return family
+        except UserError as error:
+            refused.append(str(error))
+    raise UserError(" ".join(refused))
+
+
+def deploy_settings():
+    """A frozen dataclass of the settings `deploy_...` of every family: the scale at which networks ship."""
+    fields = {}
+    for family in families():
+        for field in dataclasses.fields(family.search_settings):
+            if field.name.startswith("deploy_") and field.name != "deploy_number_type":
+                knob = dataclasses.field(default=field.default, metadata=field.metadata)
+                fields.setdefault(field.name, (field.name, field.type, knob))
+    return dataclasses.make_dataclass("DeploySettings", fields.values(), frozen=True, bases=(Settings,))
+
+
+def deploy_scale(family, scale_type, values, num_classes):
+    """The family's deployment scale for an instance of `deploy_settings()`."""
+    mine = {field.name for field in dataclasses.fields(family.search_settings)}
+    chosen = {name: value for name, value in dataclasses.asdict(values).items() if name in mine}
+    return family.search_scales(family.search_settings(run_dir="-", **chosen), scale_type, num_classes)[1]

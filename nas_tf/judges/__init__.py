@@ -1,0 +1,72 @@
+"""Where an accuracy comes from, one source a file, as `nas_tf.devices` is for latency.
+
+Each file exposes a frozen dataclass `Config` (its fields become flags, prefixed with the file's name; no Keras at
+import) and `make(config, task) -> Judge`.
+"""
+
+import abc
+import dataclasses
+
+from nas_tf.datasets import Source
+from nas_tf.plugins import Part
+from nas_tf.training.recipe import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What every judge of a search is given, as plain data: which children, on which images, at which scales.
+
+    Attributes:
+        space: the search space's `nas_tf.plugins.Part`.
+        images: where the images come from.
+        proxy_scale, deploy_scale: the family's `Scale` of the children that are trained and of the network that ships.
+        recipe: how a child is trained.
+        proxy_samples: training images that a child sees; 0: all.
+        seed: decides initial weights and the order of images.
+    """
+
+    space: Part
+    images: Source
+    proxy_scale: object
+    deploy_scale: object
+    recipe: Recipe
+    proxy_samples: int
+    seed: int
+
+
+class Judge(abc.ABC):
+    """Says how accurate the architecture of some tokens is.
+
+    A run makes a judge in its own process and calls `check`, `describe` and `prepare`, in this order. Every worker
+    makes one anew, calls `prepare` and then `accuracy` for one architecture after another.
+    """
+
+    @abc.abstractmethod
+    def check(self):
+        """Raises `nas_tf.trial.UserError`, saying what to do, if the judge cannot answer. Takes seconds at most."""
+
+    @abc.abstractmethod
+    def describe(self):
+        """JSON-ready dict of everything that an accuracy depends on beside the `Task`; `judge` in it is the judge's
+        name. A run resumed with another is refused."""
+
+    def prepare(self, folder):  # noqa: B027  most have nothing to make
+        """Makes in `folder`, inside the run's, what the judge needs first, such as a fine-tuned parent.
+
+        What is there is not made again, and what a kill left half made is completed. The first call is in the run's own
+        process, so that a worker only finds what it needs. The files are part of the run's identity: a run whose
+        files have changed is refused. `nas_tf.resume.begin` records what they were made with.
+        """
+
+    @abc.abstractmethod
+    def accuracy(self, tokens, max_steps=None):
+        """`nas_tf.training.train.Trained` of the architecture that `tokens` mean.
+
+        Args:
+            tokens: one token for each decision of the space.
+            max_steps: ends training early, for a rehearsal.
+
+        Raises:
+            nas_tf.trial.InfeasibleArchitecture: the architecture cannot be built, or its training diverged.
+            nas_tf.trial.EvaluationError: the world broke.
+        """

@@ -1,0 +1,60 @@
+"""The papers' own judge: a child is built at the proxy scale, trained for a few epochs and run on validation images."""
+
+import dataclasses
+import functools
+
+from nas_tf.judges import Judge
+from nas_tf.quiet import import_keras
+from nas_tf.trial import InfeasibleArchitecture
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Nothing to choose: the flags `--proxy_...` are those of every search."""
+
+
+def make(config, task):
+    """The `ProxyJudge` of a `nas_tf.judges.Task`."""
+    return ProxyJudge(task)
+
+
+class ProxyJudge(Judge):
+    """Validation accuracy of a child after the task's recipe, from weights and an order that the seed decides."""
+
+    def __init__(self, task):
+        self._task, self._space = task, task.space.space
+
+    def check(self):
+        """Nothing can be wrong with it: the data set checks the images."""
+
+    def describe(self):
+        return {"judge": "proxy"}
+
+    @functools.cached_property
+    def _images(self):
+        return _ReadOnce(self._task.images.make(self._task.proxy_scale.image_size, self._task.proxy_samples))
+
+    def accuracy(self, tokens, max_steps=None):
+        from nas_tf.training.train import train
+
+        task = self._task
+        keras = import_keras()
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(task.seed)
+        try:
+            child = self._space.build(self._space.decode(tokens), task.proxy_scale)
+        except ValueError as error:
+            raise InfeasibleArchitecture(f"The child cannot be built at {task.proxy_scale}: {error}") from error
+        trained = train(child, self._images, task.recipe, seed=task.seed, max_steps=max_steps)
+        del child
+        keras.backend.clear_session()
+        return trained
+
+
+class _ReadOnce:
+    """A data set whose train and validation splits are read once in the life of a process, and never its test split."""
+
+    def __init__(self, dataset):
+        self.augmentation, self.num_classes = dataset.augmentation, dataset.num_classes
+        self.train = functools.cache(dataset.train)
+        self.validation = functools.cache(dataset.validation)

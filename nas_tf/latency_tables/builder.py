@@ -1,0 +1,261 @@
+"""Makes a latency table: times every building unit of a space alone, and whole networks to fit how units add up and to
+test it. What was timed is kept at once, so that the same call goes on where one stopped."""
+
+import concurrent.futures
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import pathlib
+
+import numpy as np
+
+from nas_tf import resume
+from nas_tf.devices import Meter
+from nas_tf.devices.table import LatencyTable
+from nas_tf.export import to_tflite
+from nas_tf.files import write_file
+from nas_tf.latency_tables import composition
+from nas_tf.plugins import Part
+from nas_tf.quiet import import_keras, progress_bar
+from nas_tf.settings import Settings, knob
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
+
+_PACKAGES = ("mobile-nas-tf", "keras", "tensorflow", "ai-edge-litert")
+
+
+@dataclasses.dataclass(frozen=True)
+class Thoroughness(Settings):
+    """How thoroughly a table is made and tested."""
+
+    num_calibration: int = knob(60, "Random networks by which is fitted how units add up.", least=10)
+    num_validation: int = knob(40, "Random networks, not seen before, by which the table is tested.", least=2)
+    passes: int = knob(3, "Timings of each of these networks, in shuffled order; their median counts.", least=2)
+    seed: int = knob(0, "Decides which networks, and the order of timings.", least=0)
+    num_workers: int = knob(0, "Processes that convert; 0: one for each core. Nothing is timed meanwhile.", least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class TablePlan:
+    """For what a table is made, and how: a space's part, the family's deployment scale, a device's part."""
+
+    space: Part
+    scale: object
+    device: Part
+    thoroughness: Thoroughness = dataclasses.field(default_factory=Thoroughness)
+
+
+def build(plan, folder, say=print):
+    """Makes and returns the `nas_tf.devices.table.LatencyTable` of a plan, with its validation.
+
+    `folder` keeps what was timed, and `say` takes each line of text.
+
+    Raises:
+        UserError: the device is none that times files, or the folder is another plan's.
+        EvaluationError: a unit or network could not be timed; the same call goes on from there.
+    """
+    space = plan.space.space
+    latency_scale = space.latency_scale(plan.scale)
+    device = plan.device.make(space, plan.scale)
+    if not isinstance(device, Meter):
+        raise UserError(f"Expected a --device that times files. Received: {plan.device.name!r}")
+    device.check()
+    about = device.describe()
+    thoroughness = plan.thoroughness
+    networks = _draw_networks(space, thoroughness)
+    asked = {
+        "space": plan.space.to_json(),
+        "scale": latency_scale,
+        "device": about,
+        "seed": thoroughness.seed,
+        "networks": [list(tokens) for tokens, _ in networks],
+    }
+    timings = _Timings(pathlib.Path(folder), asked)
+    units = {unit.name: unit for unit in space.all_units(plan.scale)}
+    jobs = [("unit", name, 0) for name, unit in units.items() if not unit.costs_nothing]
+    jobs += [("network", number, each) for number in range(len(networks)) for each in range(thoroughness.passes)]
+    np.random.default_rng(thoroughness.seed).shuffle(jobs)
+    jobs = [(kind, int(name) if kind == "network" else str(name), int(each)) for kind, name, each in jobs]
+    pending = [job for job in jobs if job not in timings.found]
+    say(
+        f"{len(units)} units and {len(networks)} networks of space {space.name!r} at {latency_scale} on "
+        f"{about['device']}; {len(jobs) - len(pending)} of {len(jobs)} timings are there"
+    )
+    _convert(plan, [job[:2] for job in pending], networks, timings)
+    _time(device, pending, timings)
+    return _compose(plan, units, networks, timings, about, latency_scale, device)
+
+
+def _draw_networks(space, thoroughness):
+    """[(tokens, architecture), ...]: random networks, each once; those to calibrate with come first."""
+    rng, found = np.random.default_rng(thoroughness.seed), {}
+    num_networks = thoroughness.num_calibration + thoroughness.num_validation
+    for _ in range(100 * num_networks):
+        tokens = tuple(int(rng.integers(count)) for count in space.num_choices)
+        architecture = space.decode(tokens)
+        found.setdefault(architecture.fingerprint, (tokens, architecture))
+        if len(found) == num_networks:
+            return list(found.values())
+    raise UserError(
+        f"Space {space.name!r} has only {len(found)} different networks. Expected {thoroughness.num_calibration} + "
+        f"{thoroughness.num_validation} of them: ask for fewer with --num_calibration and --num_validation"
+    )
+
+
+class _Timings:
+    """What was timed, a JSON line each, and the converted files that still have to be."""
+
+    def __init__(self, folder, asked):
+        self.folder, self.files = folder, folder / "files"
+        self.files.mkdir(parents=True, exist_ok=True)
+        resume.begin(folder / "asked.json", asked, instead="remove it, or choose another --out")
+        self._lines = folder / "timings.jsonl"
+        self.found = {}
+        if self._lines.exists():
+            text = self._lines.read_text()
+            whole = text[: text.rfind("\n") + 1]  # a kill may have cut the last line short
+            if whole != text:
+                write_file(self._lines, whole)
+            for line in whole.splitlines():
+                value = json.loads(line)
+                self.found[value["kind"], value["name"], value["pass"]] = value
+
+    def file(self, kind, name):
+        return self.files / (f"{name}.tflite" if kind == "unit" else f"network{name:04d}.tflite")
+
+    def add(self, job, latency, tflite_bytes):
+        kind, name, number = job
+        value = {
+            "kind": kind,
+            "name": name,
+            "pass": number,
+            "ms": latency.latency_ms,
+            "std_ms": latency.std_ms,
+            "runs": latency.runs,
+            "tflite_bytes": tflite_bytes,
+        }
+        with open(self._lines, "a") as file:
+            file.write(json.dumps(value) + "\n")
+        self.found[job] = value
+
+
+def _convert(plan, targets, networks, timings):
+    """Converts what has no file yet, in as many processes as there are cores; nothing is timed meanwhile."""
+    missing = [each for each in dict.fromkeys(targets) if not timings.file(*each).exists()]
+    if not missing:
+        return
+    count = min(plan.thoroughness.num_workers or os.cpu_count(), len(missing))
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(count, context, _Converter.start, (plan.space, plan.scale)) as pool:
+        jobs = {
+            pool.submit(
+                _convert_one, kind, networks[name][0] if kind == "network" else name, timings.file(kind, name)
+            ): (kind, name)
+            for kind, name in missing
+        }
+        for job in progress_bar(concurrent.futures.as_completed(jobs), total=len(jobs), desc="converting", unit="file"):
+            try:
+                job.result()
+            except (InfeasibleArchitecture, ValueError, concurrent.futures.BrokenExecutor) as error:
+                pool.shutdown(cancel_futures=True)
+                kind, name = jobs[job]
+                raise EvaluationError(f"{kind} {name} cannot be converted: there is no table: {error}") from error
+
+
+class _Converter:
+    """What one process of the pool converts with, made once in each."""
+
+    here = None
+
+    def __init__(self, space, scale):
+        self._space, self._scale = space.space, scale
+        self._units = {unit.name: unit for unit in self._space.all_units(scale)}
+
+    @classmethod
+    def start(cls, space, scale):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        import_keras()
+        cls.here = cls(space, scale)
+
+    def build(self, kind, what):
+        if kind == "network":
+            return self._space.build(self._space.decode(what), self._scale)
+        return self._units[what].build()
+
+
+def _convert_one(kind, what, path):
+    import_keras().backend.clear_session()
+    to_tflite(_Converter.here.build(kind, what), path)
+
+
+def _time(device, pending, timings):
+    brief = device.brief()
+
+    def time_one(job):
+        path = timings.file(*job[:2])
+        try:
+            return job, (brief if job[0] == "unit" else device).measure(os.fspath(path)), path.stat().st_size
+        except InfeasibleArchitecture as error:
+            raise EvaluationError(f"{job[0]} {job[1]} cannot be timed, so that there is no table: {error}") from error
+
+    with concurrent.futures.ThreadPoolExecutor(device.num_parallel) as pool:
+        futures = [pool.submit(time_one, job) for job in pending]
+        try:
+            for future in progress_bar(
+                concurrent.futures.as_completed(futures), total=len(futures), desc="timing", unit="file"
+            ):
+                timings.add(*future.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _compose(plan, units, networks, timings, about, latency_scale, device):
+    space, found, num_calibration = plan.space.space, timings.found, plan.thoroughness.num_calibration
+    passes = range(plan.thoroughness.passes)
+    measured = np.array([[found["network", i, each]["ms"] for each in passes] for i in range(len(networks))])
+    alone = {
+        name: _of_unit(found["unit", name, 0]) if not unit.costs_nothing else (0.0, 0.0) for name, unit in units.items()
+    }
+    kinds = {name: unit.kind for name, unit in units.items()}
+    counts = [_count_units(space, architecture, plan.scale) for _, architecture in networks]
+    medians = np.median(measured, axis=1)
+    model = composition.fit(kinds, alone, counts[:num_calibration], medians[:num_calibration])
+    test = slice(num_calibration, None)
+    predicted = [sum(n * model.units[name] for name, n in each.items()) for each in counts[test]]
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    validation = composition.compare(predicted, measured[test])
+    validation["networks"] = [
+        {"tokens": list(tokens), "predicted_ms": ms, "measured_ms": list(row)}
+        for (tokens, _), ms, row in zip(networks[test], predicted, measured[test].tolist())
+    ]
+    return LatencyTable(
+        space.name,
+        latency_scale,
+        about,
+        0.0,
+        model.units,
+        {
+            "space_settings": plan.space.settings,
+            "factors": model.factors,
+            "validation": validation,
+            "timings_ms": {name: ms for name, (ms, _) in alone.items()},
+            "num_calibration": num_calibration,
+            "versions": versions,
+            "made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        },
+    )
+
+
+def _of_unit(timing):
+    return timing["ms"], timing["tflite_bytes"] / 1e6
+
+
+def _count_units(space, architecture, scale):
+    counts = {}
+    for part in space.parts(architecture, scale):
+        for unit, count in space.units(part, scale).items():
+            counts[unit.name] = counts.get(unit.name, 0) + count
+    return counts

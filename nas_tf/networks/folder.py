@@ -1,0 +1,156 @@
+"""A trained network's folder: architecture.json, model.keras, TFLite, SavedModel. Only this module writes and reads it."""
+
+import dataclasses
+import json
+import pathlib
+
+from nas_tf.export import to_keras, to_saved_model, to_tflite
+from nas_tf.files import read_json, write_json
+from nas_tf.networks.description import FileRecord, NetworkDescription
+from nas_tf.quiet import import_keras, quiet
+from nas_tf.trial import UserError, first_line
+
+_DESCRIPTION = "architecture.json"
+_RECORDS = "files.json"
+
+
+def describe(space_part, architecture, scale, dataset):
+    """The `NetworkDescription` of a network of a search space, without its weights.
+
+    Args:
+        space_part: `nas_tf.plugins.Part` of the space.
+        architecture: a value that the space decoded.
+        scale: the family's `Scale`.
+        dataset: `nas_tf.datasets.Dataset` that it is trained on.
+    """
+    return NetworkDescription(
+        text=str(architecture),
+        scale=dataclasses.asdict(scale),
+        class_names=tuple(dataset.class_names),
+        dataset=dataset.describe(),
+        space=space_part.to_json(),
+        architecture=architecture.to_json(),
+        fingerprint=architecture.fingerprint,
+    )
+
+
+def write_network(folder, model, description, space, number_type="float32", calibration=None):
+    """Writes the folder of a trained network and returns the description that it holds.
+
+    `architecture.json` comes last: it vouches for the rest.
+
+    Args:
+        folder: the folder to write.
+        model: the trained `keras.Model`.
+        description: its `NetworkDescription`.
+        space: the `nas_tf.space.SearchSpace` of its architecture, which draws it.
+        number_type, calibration: of `model.tflite` (`nas_tf.export.to_tflite`).
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _DESCRIPTION).unlink(missing_ok=True)
+    to_keras(model, folder / "model.keras")
+    to_tflite(model, folder / "model.tflite", 1, number_type, calibration)
+    to_saved_model(model, folder / "saved_model", description.class_names)
+    space.draw(space.architecture(description.architecture), folder)
+    description = dataclasses.replace(description, tflite_number_type=number_type)
+    write_description(folder, description)
+    return description
+
+
+def write_description(folder, description):
+    """Writes `architecture.json` alone."""
+    write_json(pathlib.Path(folder) / _DESCRIPTION, description.to_json())
+
+
+def read_network(folder):
+    """`(keras.Model, NetworkDescription)` of a trained network's folder.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    description = read_description(folder)
+    return read_keras(pathlib.Path(folder) / "model.keras"), description
+
+
+def read_description(folder):
+    """The `NetworkDescription` in a trained network's folder.
+
+    Raises:
+        UserError: there is no such folder, or its `architecture.json` is damaged.
+    """
+    path = pathlib.Path(folder) / _DESCRIPTION
+    if not path.is_file():
+        raise UserError(f"Expected the folder of a trained network. There is no file {str(path)!r}")
+    return NetworkDescription.from_json(_read_json(path, f"Expected {str(path)!r} to be a JSON file"), str(path))
+
+
+def has_description(folder):
+    """bool: whether the folder has an `architecture.json`."""
+    return (pathlib.Path(folder) / _DESCRIPTION).is_file()
+
+
+def write_records(folder, network, records):
+    """Writes `files.json`.
+
+    Args:
+        folder: the folder of the files.
+        network: what names the network's weights.
+        records: dict of file name to `FileRecord`; a file that failed has another name in its record.
+    """
+    files = {name: record.to_json() for name, record in records.items()}
+    write_json(pathlib.Path(folder) / _RECORDS, {"network": network, "files": files})
+
+
+def read_records(folder, network):
+    """dict of file name to `FileRecord`, as `write_records` took it; empty where it was of another network or there is
+    no `files.json`.
+
+    Raises:
+        UserError: a record is damaged.
+    """
+    path = pathlib.Path(folder) / _RECORDS
+    written = read_json(path)
+    if not isinstance(written, dict) or written.get("network") != network:
+        return {}
+    return {name: FileRecord.from_json(record, f"{path}, {name}") for name, record in written["files"].items()}
+
+
+def holds_records(folder):
+    """bool: whether the folder has a `files.json`."""
+    return (pathlib.Path(folder) / _RECORDS).is_file()
+
+
+def read_architecture(path, space):
+    """The architecture of `space` in a JSON file: an `architecture.json`, or the architecture's own JSON value.
+
+    Raises:
+        UserError: there is no such file, it is no JSON, or it is no architecture of the space.
+    """
+    value = _read_json(path, "Expected --architecture to be a JSON file")
+    return space.architecture(value.get("architecture", value) if isinstance(value, dict) else value)
+
+
+def _read_json(path, expected):
+    try:
+        return json.loads(pathlib.Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{expected}. Received: {str(path)!r}: {error}") from error
+
+
+def read_keras(path):
+    """The `keras.Model` in a `.keras` file.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    if not pathlib.Path(path).is_file():
+        raise UserError(f"Expected a trained network. There is no file {str(path)!r}")
+    keras = import_keras()
+    from nas_tf.networks import drop_path  # noqa: F401  a file may hold its layers
+
+    try:
+        with quiet():
+            return keras.saving.load_model(path, compile=False)
+    except Exception as error:  # h5py, zipfile and Keras each raise their own kinds
+        raise UserError(f"{path} is missing or damaged: {first_line(error)}") from error

@@ -1,0 +1,29 @@
+"""A device in one line, of what its `describe()` returns; an emulator is marked as one."""
+
+
+def device_name(description):
+    """str: where latencies come from; "no device" for an empty description."""
+    if not description:
+        return "no device"
+    made_on = description.get("made_on")
+    text = f"{description['device']} {_model(description)}".strip() + (f" of {device_name(made_on)}" if made_on else "")
+    return text + _note(description)
+
+
+def device_line(description):
+    """str: which phone, with the settings that decide its latencies."""
+    settings = description.get("settings", {})
+    threads = settings.get("num_threads")
+    return (
+        f"{_model(description) or description['device']}, Android {description.get('android')}, "
+        f"{description.get('abi')}, cores {description.get('mask')}, {threads} thread{'' if threads == 1 else 's'}, "
+        f"{settings.get('delegate')}{_note(description)}"
+    )
+
+
+def _model(description):
+    return description.get("model") or description.get("processor") or ""
+
+
+def _note(description):
+    return f" ({description['note']})" if description.get("note") else ""

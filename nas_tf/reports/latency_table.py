@@ -1,0 +1,61 @@
+"""How far a latency table is off, as text and picture."""
+
+import statistics
+
+from nas_tf.reports import _picture
+
+_LEAST_REPEATABILITY_PERCENT = 2.0
+
+
+def validation_text(table):
+    """str: how far a `nas_tf.devices.table.LatencyTable` is off on networks that it has not seen."""
+    found = table.facts["validation"]
+    worst = found["networks"][found["worst"]]
+    note = f"\n{table.device['note']}" if table.device.get("note") else ""
+    lines = [
+        f"{len(found['networks'])} random networks not seen before, predicted against measured "
+        f"(median of {len(worst['measured_ms'])} timings each):",
+        f"  mean absolute percentage error   {found['mean_absolute_percentage_error']:.2f} %",
+        f"  within 5 %                       {found['share_within_5_percent']:.1%}",
+        f"  rank correlation (Spearman)      {found['rank_correlation']:.4f}",
+        f"  worst                            {found['worst_percentage_error']:+.1f} % "
+        f"({worst['predicted_ms']:.2f} ms predicted)",
+        f"  repeatability of the device      {found['repeatability_percent']:.2f} % between two timings of one network",
+    ]
+    if found["repeatability_percent"] > _LEAST_REPEATABILITY_PERCENT:
+        lines.append(
+            f"  The device repeats its own timings worse than to {_LEAST_REPEATABILITY_PERCENT:g} %: part of the error "
+            "above is its noise. Close other programs; remove --out and give the same command with more --passes: the "
+            "timings that are there stay"
+        )
+    return "\n".join(lines) + note
+
+
+def draw_scatter(path, table):
+    """Writes a picture of predicted against measured latency of the networks that tested a table."""
+    found = table.facts["validation"]
+    predicted = [network["predicted_ms"] for network in found["networks"]]
+    timings = [sorted(network["measured_ms"]) for network in found["networks"]]
+    measured = [statistics.median(row) for row in timings]
+    figure = _picture.new_figure(6, 5.6)
+    axes = figure.add_subplot()
+    low, high = 0.95 * min(*predicted, *measured), 1.05 * max(*predicted, *measured)
+    axes.plot([low, high], [low, high], color="black", lw=1, label="equal")
+    axes.fill_between(
+        [low, high],
+        [0.95 * low, 0.95 * high],
+        [1.05 * low, 1.05 * high],
+        color="tab:green",
+        alpha=0.15,
+        label="within 5 %",
+    )
+    spread = [[ms - row[0] for ms, row in zip(measured, timings)], [row[-1] - ms for ms, row in zip(measured, timings)]]
+    axes.errorbar(measured, predicted, xerr=spread, fmt="o", ms=4, lw=0.8, capsize=2, label="a network, its timings")
+    axes.set(xlim=(low, high), ylim=(low, high), xlabel="measured (ms)", ylabel="predicted by the table (ms)")
+    note = f"; {table.device['note']}" if table.device.get("note") else ""
+    name = table.device.get("model") or table.device.get("processor") or table.device["device"]
+    axes.set_title(
+        f"{table.space} on {name}: mean error {found['mean_absolute_percentage_error']:.2f} %{note}", fontsize=10
+    )
+    axes.legend(loc="upper left", fontsize=8)
+    _picture.write(path, figure)

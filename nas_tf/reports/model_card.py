@@ -1,0 +1,188 @@
+"""The model card of a network that ships: what it is, how it came about and what was measured, as Markdown.
+
+It is made of plain data only. A figure stands beside the device and the date it was measured on; what was not
+measured is said to be so.
+"""
+
+import importlib.metadata
+import json
+import pathlib
+import subprocess
+
+LICENCE = (
+    "Apache-2.0 for the code that made this network. The licence of the training images is not stated: whoever "
+    "ships the network has to."
+)
+_NONE = "not measured"
+
+
+def source():
+    """str: the commit of this source, marked where it is not clean, or the installed version."""
+    root = pathlib.Path(__file__).parents[2]
+    version = "mobile-nas-tf " + importlib.metadata.version("mobile-nas-tf")
+    if not (root / ".git").exists():
+        return version
+    try:
+        git = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--tags"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return version
+    return f"{version}, commit {git.stdout.strip()}" if git.returncode == 0 else version
+
+
+def card(description, records=(), *, licence=LICENCE, made_by=""):
+    """The model card as Markdown.
+
+    Args:
+        description: the network's `nas_tf.networks.description.NetworkDescription`.
+        records: `nas_tf.networks.description.FileRecord`s of its files, the Keras network's first.
+        licence: text of the licence section.
+        made_by: the commit or version that made it (`source()`).
+    """
+    sections = [
+        ("Network", _network(description)),
+        ("Data", _data(description)),
+        ("Training", _training(description)),
+        ("Accuracy", _accuracy(description, records)),
+        ("Files and latency", _files(records)),
+        ("Input and output", _input(description)),
+        ("How to load it", _loading(records)),
+        ("Limits", _limits(description, records)),
+        ("Licence", licence),
+        ("Made by", made_by or "not recorded"),
+    ]
+    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections)
+    return f"# {network_name(description)}\n\n{body}\n"
+
+
+def network_name(description):
+    """str: search space and fingerprint of the network of a `NetworkDescription`."""
+    space = (description.space or {}).get("name", "network")
+    return f"{pathlib.Path(space).stem} {description.fingerprint or ''}".strip()
+
+
+def _table(header, rows):
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _count(value):
+    return _NONE if value is None else f"{value:,}"
+
+
+def _percent(value):
+    return _NONE if value is None else f"{100 * value:.2f} %"
+
+
+def _network(description):
+    rows = [
+        ("architecture", f"`{description.text or 'not recorded'}`"),
+        ("scale", ", ".join(f"{key} {value}" for key, value in description.scale.items()) or "not recorded"),
+        ("parameters (trainable)", _count(description.num_params)),
+        ("multiply-adds of one image", _count(description.mult_adds)),
+    ]
+    return _table(("what", "value"), rows)
+
+
+def _data(description):
+    data, names = description.dataset, description.class_names
+    rows = [
+        ("data set", data.get("name", "not recorded")),
+        ("source", data.get("source", "not recorded")),
+        ("classes", f"{len(names)}: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}"),
+        *((f"images, {split}", f"{count:,}") for split, count in data.get("num_examples", {}).items()),
+        ("how the splits were drawn", data.get("splits", "not recorded")),
+    ]
+    return _table(("what", "value"), rows)
+
+
+def _training(description):
+    text, recipe = f"{description.weights}.", description.recipe
+    return f"{text}\n\n```json\n{json.dumps(recipe, indent=2)}\n```" if recipe else text
+
+
+def _accuracy(description, records):
+    trained = description.accuracy
+    rows = [("Keras network, test images, read once after training", _percent(trained.test))]
+    if not records:
+        rows.append(("Keras network, validation images", _percent(trained.validation)))
+    for record in records:
+        if record.file != "saved_model":  # the Keras network itself
+            rows.append((f"`{record.file}`, validation images", _percent(record.validation_accuracy)))
+    if trained.proxy is not None:
+        rows.append(("small copy trained during the search, validation images", _percent(trained.proxy)))
+    note = "Validation images helped to choose this network, so that only the test figure is unbiased."
+    return _table(("what", "accuracy"), rows) + f"\n\n{note}"
+
+
+def _files(records):
+    if not records:
+        return f"Latency: {_NONE}."
+    rows = []
+    for record in records:
+        size = "none" if record.bytes is None else f"{record.bytes:,}"
+        rows.append((f"`{record.file}`", record.number_type, size, _latency(record), _conditions(record)))
+    failed = [f"- **FAILED, do not ship**: `{each.file}`: {each.failure}" for each in records if each.failure]
+    table = _table(("file", "numbers", "bytes", "latency", "device, runtime, threads, date"), rows)
+    return "\n\n".join(filter(None, [table, "\n".join(failed)]))
+
+
+def _latency(record):
+    latency = record.latency
+    if latency is None:
+        return _NONE
+    spread = "" if latency.std_ms is None else f" ± {latency.std_ms:.3f}"
+    return f"{record.latency_ms:.3f} ms ({latency.statistic} of {latency.runs} runs{spread})"
+
+
+def _conditions(record):
+    if record.latency is None:
+        return "-"
+    device = record.device or {}
+    threads = (device.get("settings") or {}).get("num_threads", "not recorded")
+    runtime = device.get("runtime") or device.get("tool") or "not recorded"
+    return f"{record.device_name}; {runtime}; threads: {threads}; {record.measured_at}"
+
+
+def _input(description):
+    return (
+        f"{description.input}, [batch, height, width, 3]; int8 files take this quantised by the scale and zero point of "
+        "their input. Only the SavedModel's signatures `image_classification` and `image_feature_vector` take [0, 1], "
+        "as TF Hub's conventions ask. The output is a probability for each class, in the order of `labels.txt`."
+    )
+
+
+def _loading(records):
+    named = [record.file for record in records if record.file.endswith(".tflite") and not record.failure]
+    tflite = named[0] if named else "model.tflite"
+    return f"""```python
+import tensorflow_hub as hub
+loaded = hub.load("saved_model")            # probabilities = loaded(images)
+features = loaded.feature_vector            # where the network ends in a Dense layer
+layer = hub.KerasLayer("saved_model", trainable=True)      # tf_keras; fine-tunes
+
+import keras
+layer = keras.layers.TFSMLayer("saved_model")              # Keras 3, inference
+model = keras.saving.load_model("model.keras")             # Keras 3, all of it
+
+from ai_edge_litert.interpreter import Interpreter
+interpreter = Interpreter("{tflite}")
+```"""
+
+
+def _limits(description, records):
+    lines = []
+    if description.weights.startswith("untrained"):
+        lines.append("The weights are untrained: this network tells nothing apart.")
+    lines.append("It answers with one of its classes for any picture, also for one that shows none of them.")
+    if not any(record.validation_accuracy is not None for record in records):
+        lines.append("The accuracy of these files was not measured.")
+    if not any(record.latency_ms is not None for record in records):
+        lines.append("The latency of these files was not measured.")
+    else:
+        lines.append("Latency holds for the device, the runtime and the threads beside it, and for no other.")
+    return "\n".join(f"- {line}" for line in lines)

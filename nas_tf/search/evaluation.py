@@ -1,0 +1,178 @@
+"""Accuracy and cost of an architecture: two functions that know nothing of each other, and meet in `Measurement`.
+
+What a worker is asked for is a job: `AccuracyJob`, `CostJob` or `PublishedCostJob`.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import importlib
+import os
+import pathlib
+import tempfile
+
+from nas_tf.devices import Meter
+from nas_tf.judges import Task
+from nas_tf.plugins import Part
+from nas_tf.quiet import import_keras
+from nas_tf.trial import Cost, InfeasibleArchitecture, Latency, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """Plain data from which any process makes the same evaluator.
+
+    Attributes:
+        task: what the judge is given.
+        judge: the judge's `nas_tf.plugins.Part`.
+        device: the device's; None where only accuracy counts.
+        number_type: type of the TFLite file that a meter times.
+        published: name of the module of published networks (`nas_tf.family.Family.published`).
+        judge_folder: folder for what the judge keeps.
+    """
+
+    task: Task
+    judge: Part
+    device: Part | None
+    number_type: str
+    published: str
+    judge_folder: str
+
+    def make_judge(self):
+        return self.judge.make(self.task)
+
+    def make_device(self):
+        return self.device and self.device.make(self.task.space.space, self.task.deploy_scale)
+
+    def calibration(self):
+        """float32 [n, size, size, 3] in [-1, 1]: images to calibrate deployment networks on; None where none are."""
+        if self.number_type != "int8":
+            return None
+        return self.task.images.calibration_images(self.task.deploy_scale.image_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class AccuracyJob:
+    """Asks for the accuracy of an architecture: `nas_tf.training.train.Trained`."""
+
+    tokens: tuple[int, ...]
+    max_steps: int | None = None
+
+    def run(self, evaluator):
+        return evaluator.judge.accuracy(self.tokens, self.max_steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class CostJob:
+    """Asks for the `nas_tf.trial.Cost` of an architecture's deployment network."""
+
+    tokens: tuple[int, ...]
+
+    def run(self, evaluator):
+        return evaluator.cost(self.tokens)
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishedCostJob:
+    """Asks for the `nas_tf.trial.Cost` of a published network; None where the device cannot judge it."""
+
+    name: str
+
+    def run(self, evaluator):
+        return evaluator.published_cost(self.name)
+
+
+class Evaluator:
+    """Judge and device in one process.
+
+    Args:
+        setup: the `Setup`.
+        hold_still: `hold_still()` returns a context in which nothing else of the run computes.
+    """
+
+    def __init__(self, setup, hold_still=contextlib.nullcontext):
+        self._setup, self._hold_still = setup, hold_still
+        self._space = setup.task.space.space
+
+    @functools.cached_property
+    def judge(self):
+        """The `nas_tf.judges.Judge`, with what it needs prepared."""
+        judge = self._setup.make_judge()
+        judge.prepare(pathlib.Path(self._setup.judge_folder))
+        return judge
+
+    @functools.cached_property
+    def _calibration(self):
+        return self._setup.calibration()
+
+    @functools.cached_property
+    def _device(self):
+        return self._setup.make_device()
+
+    def cost(self, tokens):
+        """`nas_tf.trial.Cost` of the deployment network, with its latency where there is a device.
+
+        Raises:
+            InfeasibleArchitecture: the network cannot be built, converted or run by the device.
+            EvaluationError: the device did not answer.
+        """
+        architecture, scale = self._space.decode(tokens), self._setup.task.deploy_scale
+        keras = self._fresh_keras()
+        try:
+            model = self._space.build(architecture, scale)
+        except ValueError as error:
+            raise InfeasibleArchitecture(f"The network cannot be built at {scale}: {error}") from error
+        return self._cost(keras, model, architecture)
+
+    def published_cost(self, name):
+        """`nas_tf.trial.Cost` of a published network, or None where the device cannot judge it.
+
+        Raises:
+            InfeasibleArchitecture: it is not built as small as the deployment scale.
+            UserError: no published network has that name.
+        """
+        module = importlib.import_module(self._setup.published)
+        architecture = module.architecture(name)
+        is_estimator = self._device is not None and not isinstance(self._device, Meter)
+        if is_estimator:
+            own_kind = type(self._space.decode((0,) * len(self._space.decisions)))
+            if not isinstance(architecture, own_kind) or not self._device.knows(architecture):
+                return None
+        keras = self._fresh_keras()
+        build = self._space.build if is_estimator else module.build
+        try:
+            model = build(architecture if is_estimator else name, self._setup.task.deploy_scale)
+        except UserError as error:
+            raise InfeasibleArchitecture(str(error)) from error
+        return self._cost(keras, model, architecture)
+
+    def _fresh_keras(self):
+        keras = import_keras()
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(self._setup.task.seed)
+        return keras
+
+    def _cost(self, keras, model, architecture):
+        from nas_tf import complexity
+
+        figures = {
+            "num_params": complexity.num_params(model),
+            "mult_adds": complexity.mult_adds(model),
+            "peak_activation_bytes": complexity.peak_activation_bytes(model),
+        }
+        if isinstance(self._device, Meter):
+            figures |= self._measure(model)
+        elif self._device is not None:
+            figures["latency"] = Latency.estimate(self._device.estimate([architecture])[0])
+        del model
+        keras.backend.clear_session()
+        return Cost(**figures)
+
+    def _measure(self, model):
+        from nas_tf.export import to_tflite
+
+        with tempfile.TemporaryDirectory(prefix="nas_tf_") as folder:
+            path = pathlib.Path(folder) / "child.tflite"
+            tflite_bytes = to_tflite(model, path, 1, self._setup.number_type, self._calibration)
+            with self._hold_still() if self._device.shares_host else contextlib.nullcontext():
+                return {"tflite_bytes": tflite_bytes, "latency": self._device.measure(os.fspath(path))}

@@ -1,0 +1,154 @@
+"""The loop: suggest, evaluate, judge, update. All its state is in the records and the algorithm."""
+
+import dataclasses
+import time
+
+from nas_tf.search.evaluation import AccuracyJob, CostJob
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, Measurement, Trial, UserError
+
+WARM_START = "warm start"
+_MAX_FAILURES_IN_A_ROW = 3
+
+
+@dataclasses.dataclass
+class Search:
+    """A search over `space` by `algorithm`, whose evaluations `workers` run and whose history `records` keep.
+
+    What was recorded before is replayed: the algorithm is given the same trials in the same order, so that it goes on
+    as if it had never stopped. `on_trial` is called with each `Trial` that finishes, a replayed one too.
+    """
+
+    space: object
+    algorithm: object
+    workers: object
+    records: object
+    reward: object
+    limits: object
+    device_id: str | None
+    judge: str
+    on_trial: object = lambda trial: None
+
+    def __post_init__(self):
+        self.evaluating_seconds = 0.0
+        self._retried, self._failures_in_a_row = set(), 0
+
+    def run(self, num_trials, out_of_time=lambda: False):
+        """Goes on until `num_trials` trials (warm-started ones not counted) are finished, or `out_of_time()`.
+
+        Raises:
+            UserError: the records are not of this search.
+            EvaluationError: three trials in a row failed by no fault of theirs.
+        """
+        history = self.records.trials()
+        position = sum(trial.note.startswith(WARM_START) for trial in history)
+        self.algorithm.update([trial for trial in history[:position] if trial.state in ("done", "infeasible")])
+        for trial in history[:position]:
+            self.on_trial(trial)
+        last = position + num_trials
+        batch_size = self.algorithm.batch_size
+        while position < last and not out_of_time():
+            suggestions = self.algorithm.suggest(batch_size)[: last - position]
+            batch = self._replay(history[position : position + batch_size], suggestions)
+            batch += self._record(position + len(batch), suggestions[len(batch) :])
+            batch = self._evaluate(batch, out_of_time)
+            if len(batch) == batch_size and all(trial.state != "running" for trial in batch):
+                self.algorithm.update([trial for trial in batch if trial.state != "failed"])
+            position += len(batch)
+
+    def _replay(self, recorded, suggestions):
+        for trial, suggestion in zip(recorded, suggestions):
+            if trial.tokens != suggestion.tokens:
+                raise UserError(
+                    f"Trial {trial.id} of this run folder is not what this search would try: its records, or the "
+                    "version of a package, have changed since. Choose another --run_dir, and --warm_start with this one"
+                )
+        return list(recorded)
+
+    def _record(self, count, suggestions):
+        trials = [Trial(count + i + 1, each.tokens, each.note) for i, each in enumerate(suggestions)]
+        self.records.add_trials([(trial, self.space.decode(trial.tokens)) for trial in trials])
+        return trials
+
+    def _evaluate(self, batch, out_of_time):
+        """The batch with its unfinished trials finished, as far as time allows."""
+        if any(trial.state == "running" for trial in batch):
+            failed = [trial for trial in batch if trial.state == "failed"]
+            self.records.reopen([trial.id for trial in failed])
+            batch = [dataclasses.replace(trial, error=None) for trial in batch]
+        self._trials = {trial.id: trial for trial in batch}
+        self._followers = {}
+        for trial in batch:
+            if trial.state != "running":
+                self.on_trial(trial)
+                continue
+            fingerprint = self.space.decode(trial.tokens).fingerprint
+            if fingerprint in self._followers:
+                self._followers[fingerprint].append(trial)
+            else:
+                self._followers[fingerprint] = []
+                self._advance(trial)
+        begin = time.perf_counter()
+        while self.workers.num_pending:
+            if out_of_time():
+                self.workers.drop_queue()
+                if not self.workers.num_pending:
+                    break
+            self._take(self.workers.wait())
+        self.evaluating_seconds += time.perf_counter() - begin
+        return list(self._trials.values())
+
+    def _advance(self, trial):
+        """Does the next thing that a running trial needs; what is known of its architecture is not measured again."""
+        fingerprint = self.space.decode(trial.tokens).fingerprint
+        known = self.records.known(fingerprint)
+        if "infeasible" in known:
+            return self._finish(trial, infeasible=known["infeasible"][1])
+        if "cost" not in known:
+            return self.workers.submit((trial.id, "cost"), CostJob(trial.tokens))
+        source, cost = known["cost"]
+        if source != trial.id:
+            self.records.add_cost(trial.id, cost, self.device_id, {"copied_from_trial": source})
+        violation = self.limits.violation(cost)
+        if violation:
+            return self._finish(trial, infeasible=violation)
+        if "accuracy" not in known:
+            return self.workers.submit((trial.id, "accuracy"), AccuracyJob(trial.tokens), first=True)
+        source, (accuracy, train_seconds) = known["accuracy"]
+        if source != trial.id:
+            self.records.add_accuracy(trial.id, self.judge, accuracy, train_seconds, {"copied_from_trial": source})
+        self._finish(trial, measurement=Measurement(accuracy, cost, train_seconds))
+
+    def _take(self, outcome):
+        trial_id, kind = outcome.key
+        trial, failure = self._trials[trial_id], outcome.failure
+        if isinstance(failure, InfeasibleArchitecture):
+            return self._finish(trial, infeasible=str(failure))
+        if isinstance(failure, EvaluationError):
+            if outcome.key in self._retried:
+                return self._finish(trial, error=str(failure))
+            self._retried.add(outcome.key)
+            return self._advance(trial)
+        if failure is not None:
+            raise failure
+        details = {"worker": outcome.worker, "seconds": outcome.seconds}
+        if kind == "cost":
+            self.records.add_cost(trial.id, outcome.value, self.device_id, details)
+        else:
+            trained = outcome.value
+            self.records.add_accuracy(trial.id, self.judge, trained.accuracy, trained.train_seconds, details)
+        return self._advance(trial)
+
+    def _finish(self, trial, *, measurement=None, infeasible=None, error=None):
+        reward = self.reward(measurement) if measurement else 0.0 if infeasible else None
+        trial = dataclasses.replace(trial, measurement=measurement, infeasible=infeasible, error=error, reward=reward)
+        self.records.finish(trial)
+        self._trials[trial.id] = trial
+        self.on_trial(trial)
+        self._failures_in_a_row = self._failures_in_a_row + 1 if error else 0
+        if self._failures_in_a_row == _MAX_FAILURES_IN_A_ROW:
+            raise EvaluationError(
+                f"{_MAX_FAILURES_IN_A_ROW} trials in a row failed by no fault of theirs, the last with: "
+                f"{error.strip().splitlines()[-1]}. Nothing finished is lost: mend it and give the same command again"
+            )
+        for follower in self._followers.pop(self.space.decode(trial.tokens).fingerprint, []):
+            self._advance(follower)

@@ -1,0 +1,96 @@
+"""What is known before the first trial: the costs of published networks, and what a trial takes."""
+
+import numpy as np
+
+from nas_tf.complexity import mult_adds
+from nas_tf.quiet import import_keras, progress_bar
+from nas_tf.rewards import LatencyReward
+from nas_tf.search.evaluation import AccuracyJob, CostJob, PublishedCostJob
+from nas_tf.trial import InfeasibleArchitecture
+
+_REHEARSED_STEPS = 8
+
+
+def measure_published(request, workers, records, device_id):
+    """dict of name to `nas_tf.trial.Cost` of the published networks that the device can judge; each measured once."""
+    known = records.published()
+    missing = [name for name in request.published if name not in known]
+    jobs = {name: PublishedCostJob(name) for name in missing}
+    for name, outcome in _run_all(workers, jobs, "published networks").items():
+        if outcome.value is not None:
+            known[name] = outcome.value
+            records.add_published(name, outcome.value, device_id)
+    return {name: known[name] for name in request.published if name in known}
+
+
+def announcement(request, workers, reward):
+    """What the run is after and what it will cost, in words.
+
+    A rehearsal tells: one child is trained for a few steps, and its cost measured. It finds bad images too.
+    """
+    settings, setup = request.settings, request.setup
+    space = setup.task.space.space
+    tokens = _some_tokens(space, settings.seed)
+    jobs = {"training": AccuracyJob(tokens, _REHEARSED_STEPS), "cost": CostJob(tokens)}
+    rehearsal = _run_all(workers, jobs, "rehearsing a trial")
+    trained, cost_seconds = rehearsal["training"].value, rehearsal["cost"].seconds
+    goal = _goal(request.objective, reward)
+    if trained is None:
+        return f"{goal}; the rehearsed child diverged, so that no cost can be told beforehand"
+    steps = trained.planned_steps
+    trial_seconds = trained.train_seconds + steps * trained.step_seconds + cost_seconds
+    minutes = settings.num_trials * trial_seconds / workers.num_workers / 60
+    lines = [
+        goal,
+        f"{settings.num_trials} trials of about {trial_seconds:.0f} s ({trained.setup_seconds:.0f} s tracing, {steps} "
+        f"steps of {1e3 * trained.step_seconds:.0f} ms, {cost_seconds:.0f} s converting and timing) on "
+        f"{count(workers.num_workers, 'worker')}: about {minutes:.0f} minutes, as rehearsed just now",
+    ]
+    if settings.final_epochs:
+        import_keras()
+        architecture = space.decode(tokens)
+        scales = (setup.task.proxy_scale, setup.task.deploy_scale)
+        proxy, deploy = (mult_adds(space.build(architecture, scale)) for scale in scales)
+        step_seconds = trained.step_seconds * deploy / proxy
+        seconds = settings.final_epochs * steps / setup.task.recipe.epochs * step_seconds
+        same = settings.final_samples == settings.proxy_samples
+        lines.append(
+            f"then {count(settings.final_epochs, 'epoch')} of the best network at {settings.deploy_image_size} px: at "
+            f"most about {seconds / 60:.0f} minutes{'' if same else ' for as many images as the children see'}"
+        )
+    return "\n".join(lines)
+
+
+def count(number, noun):
+    """str: the number with its noun, as in "1 worker" and "2 workers"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _goal(objective, reward):
+    if not isinstance(reward, LatencyReward):
+        return "accuracy alone"
+    source = "as given" if objective.target is not None else f"{objective.target_latency_of}'s, measured here"
+    return f"target {reward.cost} {reward.target:.4g} ({source}), {reward.shape} reward"
+
+
+def _run_all(workers, jobs, description):
+    """dict of key to `Outcome` of each of `jobs`, a dict of key to job, once all are done; a bar on the way.
+
+    A network that is infeasible has an outcome without a value; any other failure is raised.
+    """
+    for key, job in jobs.items():
+        workers.submit(key, job)
+    outcomes = {}
+    with progress_bar(total=len(jobs), desc=description, disable=None if jobs else True, leave=False) as bar:
+        while len(outcomes) < len(jobs):
+            outcome = workers.wait()
+            bar.update()
+            if outcome.failure and not isinstance(outcome.failure, InfeasibleArchitecture):
+                raise outcome.failure
+            outcomes[outcome.key] = outcome
+    return {key: outcomes[key] for key in jobs}
+
+
+def _some_tokens(space, seed):
+    rng = np.random.default_rng(seed)
+    return tuple(int(rng.integers(choices)) for choices in space.num_choices)

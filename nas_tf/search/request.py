@@ -1,0 +1,158 @@
+"""All that a search was asked for; and the same again from a run's config.json."""
+
+import dataclasses
+
+from nas_tf import plugins
+from nas_tf.datasets import Source
+from nas_tf.family import Family
+from nas_tf.judges import Task
+from nas_tf.plugins import Part
+from nas_tf.rewards import Limits, Objective
+from nas_tf.search.evaluation import Setup
+from nas_tf.search.run_folder import RunFolder
+from nas_tf.settings import Settings, flag_name, knob
+from nas_tf.training.recipe import ProxyRecipe
+
+DEVICES, DATASETS, ALGORITHMS = "nas_tf.devices", "nas_tf.datasets", "nas_tf.algorithms"
+JUDGES, WORKERS = "nas_tf.judges", "nas_tf.search.workers"
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSettings(Settings):
+    """The settings of every search; a family adds its space and its scales."""
+
+    run_dir: str = knob(
+        "",
+        "Folder of the run; the same command goes on where it stopped.",
+        required="the folder of the run, as in --run_dir=runs/first",
+    )
+    dataset: str = knob("digits", "Images.", folder=DATASETS)
+    data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.")
+    algorithm: str = knob("ppo", "Search algorithm.", folder=ALGORITHMS)
+    judge: str = knob("proxy", "Where accuracy comes from.", folder=JUDGES)
+    device: str = knob("host", "Where latency comes from.", folder=DEVICES)
+    num_trials: int = knob(40, "Trials in all.", least=1)
+    max_hours: float | None = knob(None, "Hours in all, over every session of the run.", above=0)
+    seed: int = knob(0, "Decides suggestions, splits, initial weights and the order of images.", least=0)
+    workers: str = knob("process", "Where evaluations run.", folder=WORKERS)
+    num_workers: int = knob(0, "Worker processes; 0: one for each core, at most 8.", least=0)
+    worker_memory_mb: int = knob(1400, "A worker that has grown beyond this is replaced after its job.", least=1)
+    proxy_image_size: int = knob(
+        32, "Height and width of the images on which children are trained, in pixels.", least=1
+    )
+    proxy_samples: int = knob(0, "Training images that a child sees, drawn by class; 0: all.", least=0)
+    deploy_image_size: int = knob(
+        224, "Height and width, in pixels, at which the network ships and its cost counts.", least=1
+    )
+    deploy_number_type: str = knob(
+        "float32",
+        "Type of the TFLite file that is timed and ships; int8 is calibrated on training images.",
+        choices=("float32", "float16", "int8"),
+    )
+    final_epochs: int = knob(5, "Epochs, at the deployment scale, of the best network; 0 leaves it untrained.", least=0)
+    final_samples: int = knob(0, "Training images for these epochs, drawn by class; 0: all.", least=0)
+    warm_start: str = knob("", "Folder of an earlier run whose trials are judged anew and learned from first.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """All that a run needs: the settings, the parts they name, and the published networks measured beside it."""
+
+    family: Family
+    settings: SearchSettings
+    objective: Objective
+    limits: Limits
+    proxy: ProxyRecipe
+    setup: Setup
+    algorithm: Part
+    workers: Part
+    published: tuple[str, ...]
+
+    def flags(self):
+        """dict of flag to value, of everything that decides the course of the run."""
+        values = {}
+        for each in (self.settings, self.objective, self.limits, self.proxy):
+            values |= dataclasses.asdict(each)
+        setup = self.setup
+        parts = (setup.task.space, setup.task.images.part, setup.judge, setup.device, self.algorithm, self.workers)
+        for part in filter(None, parts):
+            values |= part.flags()
+        return values
+
+
+def folders(family, settings):
+    """dict of plug-in folder to the name of the part of it that `settings` choose; a device called none is left out."""
+    chosen = {
+        family.space_folder: settings.search_space,
+        DATASETS: settings.dataset,
+        JUDGES: settings.judge,
+        DEVICES: settings.device,
+        ALGORITHMS: settings.algorithm,
+        WORKERS: settings.workers,
+    }
+    return {folder: name for folder, name in chosen.items() if name != "none"}
+
+
+def make_request(family, settings, objective=None, limits=None, proxy=None, parts=None):
+    """The `Request` of a search's settings.
+
+    Args:
+        family: the `nas_tf.family.Family`.
+        settings: an instance of its `search_settings`.
+        objective, limits, proxy: the other settings; None: the family's defaults.
+        parts: settings of parts by name, as in `{"ppo": {"learning_rate": 1e-3}}`.
+    """
+    chosen = {
+        folder: Part(folder, name, (parts or {}).get(name, {})) for folder, name in folders(family, settings).items()
+    }
+    objective, limits, proxy = objective or family.objective, limits or Limits(), proxy or family.proxy
+    space, images = chosen[family.space_folder], Source(chosen[DATASETS], settings.data_dir, settings.seed)
+    num_classes = images.make(settings.proxy_image_size, settings.proxy_samples).num_classes
+    proxy_scale, deploy_scale = family.search_scales(settings, space.module.Scale, num_classes)
+    task = Task(space, images, proxy_scale, deploy_scale, proxy.recipe, settings.proxy_samples, settings.seed)
+    setup = Setup(
+        task=task,
+        judge=chosen[JUDGES],
+        device=chosen.get(DEVICES),
+        number_type=settings.deploy_number_type,
+        published=family.published,
+        judge_folder=str(RunFolder(settings.run_dir).judge),
+    )
+    return Request(
+        family=family,
+        settings=settings,
+        objective=objective,
+        limits=limits,
+        proxy=proxy,
+        setup=setup,
+        algorithm=chosen[ALGORITHMS],
+        workers=chosen[WORKERS],
+        published=tuple(dict.fromkeys((*family.published_beside, objective.target_latency_of))),
+    )
+
+
+def remade_request(family, values, **changes):
+    """The `Request` of a run whose `Request.flags()` returned `values`, with other settings in `changes`.
+
+    Raises:
+        UserError: a part or a setting no longer exists.
+    """
+    settings = _instance(family.search_settings, {**values, **changes})
+    parts = {name: _part_settings(folder, name, values) for folder, name in folders(family, settings).items()}
+    return make_request(
+        family, settings, _instance(Objective, values), _instance(Limits, values), _instance(ProxyRecipe, values), parts
+    )
+
+
+def _instance(config_type, values):
+    known = {field.name: values[field.name] for field in dataclasses.fields(config_type) if field.name in values}
+    return config_type(**known)
+
+
+def _part_settings(folder, name, values):
+    """dict: a part's settings, as `Part.flags` wrote them into a run's flags."""
+    module = plugins.load(folder, name)
+    fields = dataclasses.fields(getattr(module, "SPACE", None) or module.Config)
+    flag_of = {field.name: flag_name(field, f"{name}_") for field in fields}
+    listed = {setting: values[flag] for setting, flag in flag_of.items() if flag in values}
+    return {setting: tuple(value) if isinstance(value, list) else value for setting, value in listed.items()}

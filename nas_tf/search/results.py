@@ -1,0 +1,105 @@
+"""What a search leaves behind: the front, its picture, the best network."""
+
+import dataclasses
+import pathlib
+
+from nas_tf.networks.folder import describe, has_description, read_description, write_network
+from nas_tf.ranking import ranked
+from nas_tf.reports import search as report
+from nas_tf.rewards import LatencyReward
+from nas_tf.search.run_folder import RunFolder
+from nas_tf.training.network import train_network
+from nas_tf.trial import Trial, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a run found.
+
+    Attributes:
+        folder: the `nas_tf.search.run_folder.RunFolder`.
+        trials: list of all its `nas_tf.trial.Trial`s.
+        published: dict of published network to its `nas_tf.trial.Cost` here.
+        target: the target cost; None where accuracy alone counted.
+        best: the trial of highest reward; None where none succeeded.
+        test_accuracy: of the best network, in [0, 1]; None where it was not trained.
+    """
+
+    folder: RunFolder
+    trials: list
+    published: dict
+    target: float | None
+    best: Trial | None
+    test_accuracy: float | None
+
+
+def write_results(request, records, folder, reward, published, device, say):
+    """Writes the front, its picture and the best network, says what was found, and returns the `Result`.
+
+    Args:
+        request: the `nas_tf.search.request.Request`.
+        records: the run's `nas_tf.search.records.Records`.
+        folder: its `RunFolder`.
+        reward: the reward by which trials were judged.
+        published: dict of published network to its `nas_tf.trial.Cost`.
+        device: the device in one line.
+        say: takes each line of text.
+    """
+    space, trials = request.setup.task.space.space, records.trials()
+    best = next(iter(ranked(trials)), None)
+    target, cost = (reward.target, reward.cost) if isinstance(reward, LatencyReward) else (None, request.objective.cost)
+    if request.setup.device is None and cost == "latency_ms":
+        cost = "mult_adds"
+    result = Result(folder, trials, published, target, best, None)
+    say(report.closing_table(trials, space, target=target, cost=cost, published=published, device=device))
+    if best is None:
+        say("No trial succeeded: there is no best network. The column `infeasible` of trials.sqlite says why")
+        return result
+    report.write_pareto_csv(folder.pareto_csv, trials, space, cost, device)
+    title = f"{space.name} on {request.settings.dataset}, {len(ranked(trials))} networks, {device}"
+    report.draw_pareto(folder.pareto_png, trials, cost=cost, target=target, published=published, title=title)
+    say(f"\n{folder.pareto_png}\n{folder.pareto_csv}")
+    network = best_network(request, space, best, folder.best)
+    test = network.accuracy.test
+    if test is not None:
+        records.add_full_accuracy(best.id, space.decode(best.tokens), "test", test, {})
+    accuracy = "" if test is None else f", accuracy {test:.4f} on the test split"
+    say(f"{folder.best}: trial {best.id}, {network.weights}{accuracy}")
+    return dataclasses.replace(result, test_accuracy=test)
+
+
+def best_network(request, space, best, folder):
+    """Trains and exports a search's best trial into `folder`, unless it holds it already; its `NetworkDescription`."""
+    settings, setup = request.settings, request.setup
+    task, architecture = setup.task, space.decode(best.tokens)
+    folder = pathlib.Path(folder)
+    asked = {"trial": best.id, "epochs": settings.final_epochs, "fingerprint": architecture.fingerprint}
+    made = _description_there(folder)
+    if made is not None and made.asked == asked:
+        return made
+    dataset = task.images.make(task.deploy_scale.image_size, settings.final_samples)
+    recipe = dataclasses.replace(task.recipe, epochs=settings.final_epochs) if settings.final_epochs else None
+    model, training = train_network(
+        lambda scale: space.build(architecture, scale), task.deploy_scale, dataset, recipe, settings.seed
+    )
+    description = training.described(describe(task.space, architecture, task.deploy_scale, dataset))
+    cost = best.measurement.cost
+    description = dataclasses.replace(
+        description,
+        asked=asked,
+        data=task.images.to_json(settings.final_samples),
+        accuracy=dataclasses.replace(description.accuracy, proxy=best.measurement.accuracy),
+        latency=cost.latency,
+        num_params=cost.num_params,
+        mult_adds=cost.mult_adds,
+        trial=best.id,
+    )
+    return write_network(folder, model, description, space, setup.number_type, setup.calibration())
+
+
+def _description_there(folder):
+    """The description in a folder, or None where there is none that can be read: it is then made anew."""
+    try:
+        return read_description(folder) if has_description(folder) else None
+    except UserError:
+        return None

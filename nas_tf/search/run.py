@@ -1,0 +1,135 @@
+"""The order of a run, from its request to its results."""
+
+import contextlib
+import dataclasses
+import time
+
+from nas_tf.devices import Meter
+from nas_tf.files import check_writable
+from nas_tf.reports.device import device_name
+from nas_tf.search.loop import Search
+from nas_tf.search.progress import Progress
+from nas_tf.search.records import Records
+from nas_tf.search.rehearsal import announcement, measure_published
+from nas_tf.search.request import make_request
+from nas_tf.search.results import write_results
+from nas_tf.search.run_folder import RunFolder
+from nas_tf.search.warm_start import warm_start
+from nas_tf.space import fingerprint
+from nas_tf.trial import UserError
+
+
+def search(family, settings, objective=None, limits=None, proxy=None, parts=None, say=print):
+    """Runs, or goes on with, the search of `settings` and returns its `nas_tf.search.results.Result`.
+
+    Args:
+        family: the `nas_tf.family.Family`.
+        settings, objective, limits, proxy, parts: as `nas_tf.search.request.make_request` takes them.
+        say: takes each line of text.
+
+    Raises:
+        nas_tf.trial.UserError: something that the caller has to mend.
+        nas_tf.trial.EvaluationError: the world broke in mid-run; the same call goes on from there.
+    """
+    return run(make_request(family, settings, objective, limits, proxy, parts), say)
+
+
+def run(request, say=print):
+    """Runs, or goes on with, the search that a `nas_tf.search.request.Request` describes; its `Result`.
+
+    Raises:
+        UserError: a setting, the data, the device or the folder has to be mended by the user.
+        EvaluationError: the world broke in mid-run; the same request goes on from there.
+    """
+    settings, setup = request.settings, request.setup
+    space = setup.task.space.space
+    dataset = setup.task.images.make(setup.task.proxy_scale.image_size, settings.proxy_samples)
+    device, judge = setup.make_device(), setup.make_judge()
+    _check(request, device, judge)
+    description, judge_description = device.describe() if device else {}, judge.describe()
+    device_id = f"{description['device']}-{fingerprint(description)[:8]}" if device else None
+    judge_name = judge_description["judge"]
+    folder = RunFolder(settings.run_dir)
+    check_writable(folder.path)
+    with contextlib.ExitStack() as stack:
+        records = Records(folder.records)
+        stack.callback(records.close)
+        trials = records.trials()
+        has_begun = bool(trials or records.published())
+        folder.open(request.flags(), description, _describe_space(setup.task), judge_description, has_begun)
+        records.begin_session()
+        if device:
+            records.add_device(device_id, description)
+            stack.callback(device.close)
+        judge.prepare(folder.judge)
+        folder.check_judge_files()
+        workers = request.workers.make(
+            _resolved(setup, device),
+            num_workers=settings.num_workers,
+            max_memory_mb=settings.worker_memory_mb,
+            log_path=folder.workers_log,
+        )
+        stack.callback(workers.close)
+        say(_data_line(dataset))
+        published = measure_published(request, workers, records, device_id)
+        reward = request.objective.resolve(published)
+        if sum(trial.state != "running" for trial in trials) < settings.num_trials:
+            say(announcement(request, workers, reward))
+        if settings.warm_start:
+            warm_start(request, folder, records, reward, device_id, judge_name, say)
+        algorithm = request.algorithm.make(space.num_choices, settings.seed)
+        progress = Progress(settings, records, folder.tensorboard)
+        stack.callback(progress.close)
+        begin = time.perf_counter()
+        loop = Search(space, algorithm, workers, records, reward, request.limits, device_id, judge_name, progress.show)
+        loop.run(settings.num_trials, progress.out_of_time)
+        seconds = time.perf_counter() - begin
+        workers.close()
+        progress.close()
+        outside = 100 * (1 - loop.evaluating_seconds / seconds)
+        say(f"searched for {seconds:.0f} s, {outside:.1f} % of it with nothing training, converting or timing\n")
+        return write_results(request, records, folder, reward, published, device_name(description), say)
+
+
+def _check(request, device, judge):
+    """Raises `UserError` where a part cannot answer, or what is asked for needs another device."""
+    objective, is_meter = request.objective, isinstance(device, Meter)
+    if device is not None:
+        device.check()
+    elif objective.reward != "accuracy" and objective.cost == "latency_ms":
+        raise UserError(
+            f"--reward={objective.reward} on latency needs a --device that latency comes from. Received: --device=none"
+        )
+    number_type = request.setup.number_type
+    if number_type != "float32" and not is_meter:
+        raise UserError(f"--deploy_number_type={number_type} needs a device that times files")
+    if request.limits.max_tflite_bytes is not None and not is_meter:
+        raise UserError("--max_tflite_bytes needs a --device that times files: this one converts nothing")
+    for name in request.published:
+        request.family.published_module.architecture(name)  # refuses an unknown name
+    judge.check()
+
+
+def _data_line(dataset):
+    facts = dataset.describe()
+    splits = ", ".join(f"{count} {split}" for split, count in facts["num_examples"].items())
+    return f"{dataset.name}: {splits} images of {dataset.num_classes} classes, from {facts['source']}"
+
+
+def _describe_space(task):
+    space = task.space.space
+    return {
+        "part": task.space.to_json(),
+        "name": space.name,
+        "decisions": {decision.name: list(decision.choices) for decision in space.decisions},
+        "proxy_scale": dataclasses.asdict(task.proxy_scale),
+        "deploy_scale": dataclasses.asdict(task.deploy_scale),
+    }
+
+
+def _resolved(setup, device):
+    """The setup, its device told to every worker as it was found here."""
+    if device is None:
+        return setup
+    part = dataclasses.replace(setup.device, settings={**setup.device.settings, **device.resolved()})
+    return dataclasses.replace(setup, device=part)

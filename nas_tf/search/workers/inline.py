@@ -1,0 +1,39 @@
+"""Evaluations in this process, one after the other, when they are waited for."""
+
+import dataclasses
+
+from nas_tf.search.evaluation import Evaluator
+from nas_tf.search.workers import Workers, run_job
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Nothing to choose."""
+
+
+def make(config, setup, *, num_workers=0, max_memory_mb=0, log_path=""):
+    return InlineWorkers(setup)
+
+
+class InlineWorkers(Workers):
+    num_workers = 1
+
+    def __init__(self, setup):
+        self._evaluator, self._jobs = Evaluator(setup), []
+
+    def submit(self, key, job, first=False):
+        self._jobs.insert(0 if first else len(self._jobs), (key, job))
+
+    def wait(self):
+        key, job = self._jobs.pop(0)
+        return run_job(self._evaluator, key, job, "inline")
+
+    @property
+    def num_pending(self):
+        return len(self._jobs)
+
+    def drop_queue(self):
+        self._jobs.clear()
+
+    def close(self):
+        self.drop_queue()

@@ -1,0 +1,130 @@
+"""One setting: its default, its help and its bounds. `nas_tf.flags` makes flags of settings; this module has no absl.
+
+Settings are the fields of a frozen dataclass that extends `Settings`. `knob` declares a field; its bounds are checked
+wherever an instance is made, from a flag, from a file or from Python.
+"""
+
+import dataclasses
+import math
+import numbers
+import operator
+
+from nas_tf.trial import UserError
+
+_BOUNDS = {
+    "least": ("at least", operator.ge),
+    "above": ("above", operator.gt),
+    "most": ("at most", operator.le),
+    "below": ("below", operator.lt),
+}
+
+
+def knob(
+    default=dataclasses.MISSING,
+    help="",
+    *,
+    least=None,
+    most=None,
+    above=None,
+    below=None,
+    choices=None,
+    required=None,
+    folder=None,
+    flag=None,
+):
+    """A dataclass field that is a setting. Numbers must be finite, whatever else is asked of them.
+
+    Args:
+        default: its value where nobody gives one; left out, it must be given. None stands for "not given" and is never
+            checked.
+        help: the help text of its flag.
+        least, most: the smallest and the largest number allowed.
+        above, below: numbers that the value must lie above, and below.
+        choices: the values allowed; for a tuple, the values of its elements.
+        required: what the value is, in words, where an empty one is refused, as in `"the folder of the run"`.
+        folder: plug-in folder, such as `"nas_tf.devices"`, whose parts the setting chooses from.
+        flag: the whole name of its flag, where that is not the prefix and the field's name.
+    """
+    given = {
+        "help": help,
+        "least": least,
+        "most": most,
+        "above": above,
+        "below": below,
+        "choices": choices,
+        "required": required,
+        "folder": folder,
+        "flag": flag,
+    }
+    return dataclasses.field(
+        default=default, metadata={name: value for name, value in given.items() if value is not None}
+    )
+
+
+class Settings:
+    """What every dataclass of settings extends: an instance whose values are out of bounds cannot be made.
+
+    A subclass that checks more, such as two settings against each other, extends `__post_init__`.
+
+    Raises:
+        UserError: a value is out of its bounds.
+    """
+
+    def __post_init__(self):
+        check(self)
+
+
+def check(settings):
+    """Raises `UserError` where a field of the dataclass instance `settings` is out of the bounds of its `knob`."""
+    # The flags of a part's `Config` follow the name of its file.
+    kind = type(settings)
+    prefix = kind.__module__.rpartition(".")[2] + "_" if kind.__name__ == "Config" else ""
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        expected = _broken_bound(field.type, field.metadata, value)
+        if expected:
+            shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            raise UserError(f"Expected --{flag_name(field, prefix)}{expected}. Received: {shown or 'none'}")
+
+
+def flag_name(field, prefix=""):
+    """The flag of a dataclass field: prefix and name, unless its knob names the flag whole (`flag="table"`)."""
+    return field.metadata.get("flag", prefix + field.name)
+
+
+def configure(config_type, settings, name):
+    """`config_type(**settings)`, the settings of the part called `name`.
+
+    Raises:
+        UserError: a setting is unknown, or its value is refused.
+    """
+    known = {field.name for field in dataclasses.fields(config_type)}
+    for setting in settings:
+        if setting not in known:
+            raise UserError(f"{name!r} has settings {sorted(known)}. Received: {setting!r}")
+    config = config_type(**settings)
+    check(config)  # a part of the user's own need not extend `Settings`
+    return config
+
+
+def _broken_bound(kind, bounds, value):
+    """What was expected instead of `value`, in words; None where it keeps its bounds."""
+    if value is None:
+        return None
+    if bounds.get("required") and not value:
+        return f", {bounds['required']}"
+    if "choices" in bounds:
+        values = value if isinstance(value, tuple) else (value,)
+        known = all(each in bounds["choices"] for each in values)
+        what = "to hold only" if isinstance(value, tuple) else "to be one of"
+        return None if known else f" {what} {', '.join(map(str, bounds['choices']))}"
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return " to be a number" if any(name in bounds for name in _BOUNDS) else None
+    if kind in (int, int | None) and not isinstance(value, numbers.Integral):
+        return " to be a whole number"
+    if not math.isfinite(value):
+        return " to be a finite number"
+    declared = {name: bounds[name] for name in _BOUNDS if name in bounds}
+    if all(_BOUNDS[name][1](value, bound) for name, bound in declared.items()):
+        return None
+    return " to be " + " and ".join(f"{_BOUNDS[name][0]} {bound:g}" for name, bound in declared.items())

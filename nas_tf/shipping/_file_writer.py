@@ -1,0 +1,211 @@
+"""The making of each file of a network that ships, and `files.json`, which keeps what was found out about it."""
+
+import datetime
+import hashlib
+import os
+
+import numpy as np
+
+from nas_tf.datasets import scaled_images
+from nas_tf.export import NUMBER_TYPES, to_keras, to_saved_model, to_tflite
+from nas_tf.files import write_file
+from nas_tf.networks.description import FileRecord
+from nas_tf.networks.folder import read_records, write_records
+from nas_tf.reports import model_card
+from nas_tf.reports.device import device_name
+from nas_tf.shipping import tflite_metadata
+from nas_tf.shipping.tflite_accuracy import accuracy
+from nas_tf.space import fingerprint
+from nas_tf.training.evaluate import evaluate
+from nas_tf.trial import InfeasibleArchitecture, UserError, first_line
+
+MOST_LOST = 0.02  # of accuracy, against the float32 file; a file that loses more has failed
+TFLITE_FILES = {name: "model.tflite" if name == "float32" else f"model_{name}.tflite" for name in NUMBER_TYPES}
+
+
+class FileWriter:
+    """Makes the files of one network in a folder, and keeps their records.
+
+    The arguments are those of `nas_tf.shipping.files.write_files`, with a checked `Meter` or None.
+
+    Raises:
+        UserError: the data set has other classes or images than the network, or no validation images.
+    """
+
+    def __init__(self, model, description, folder, dataset, calibration, meter, batch_size, licence, say):
+        self._model, self._description, self._folder, self._say = model, description, folder, say
+        self._dataset, self._calibration, self._meter = dataset, calibration, meter
+        self._batch_size, self._licence = batch_size, licence
+        self._labels = tuple(dataset.class_names if dataset else description.class_names)
+        _check_classes(self._labels, model, description)
+        self._validation = dataset and _checked(dataset.validation(), model, dataset.name)
+        self._asked = {
+            "batch_size": batch_size,
+            "dataset": dataset and dataset.describe(),
+            "device": meter and meter.describe(),
+            "labels": self._labels,
+            "licence": licence,
+        }
+        self._network = network_id(model)
+        self._records = read_records(folder, self._network)
+
+    def write(self, number_types):
+        """list[FileRecord] of all files, once those that are missing are made."""
+        makers = {
+            "model.keras": self._keras,
+            **{TFLITE_FILES[each]: lambda each=each: self._tflite(each, images) for each in number_types},
+            "saved_model": self._saved_model,
+        }
+        images = None
+        if "int8" in number_types and not self._is_made(TFLITE_FILES["int8"]):
+            images = self._calibration()
+        for name, make in makers.items():
+            if not self._is_made(name):
+                self._records = {**self._records, name: make()}
+                write_records(self._folder, self._network, self._records)
+                self._say(self._line(self._records[name]))
+        return [self._records[name] for name in makers]
+
+    def _key(self, name):
+        """str: names all that the record of a file depends on, beside the network."""
+        matters = {"model.keras": ("dataset",), "saved_model": ("labels",)}.get(name, tuple(self._asked))
+        return fingerprint({each: self._asked[each] for each in matters})
+
+    def _is_made(self, name):
+        record = self._records.get(name)
+        if record is None or record.asked != self._key(name):
+            return False
+        path = self._folder / record.file
+        # A file of None bytes is one that the converter refused, and would again.
+        return record.bytes is None or (path.exists() and _size(path) == record.bytes)
+
+    def _keras(self):
+        path = self._folder / "model.keras"
+        to_keras(self._model, path)
+        reached = evaluate(self._model, self._validation) if self._dataset else None
+        return self._record(path.name, path, "float32", validation_accuracy=reached)
+
+    def _saved_model(self):
+        path = self._folder / "saved_model"
+        to_saved_model(self._model, path, self._labels)
+        return self._record(path.name, path, "float32")
+
+    def _record(self, name, path, number_type, **figures):
+        return FileRecord(
+            file=path.name,
+            number_type=number_type,
+            bytes=_size(path) if path.exists() else None,
+            measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            asked=self._key(name),
+            **figures,
+        )
+
+    def _tflite(self, number_type, calibration):
+        path = self._folder / TFLITE_FILES[number_type]
+        failed = path.with_name(f"{path.stem}.failed.tflite")  # its name until it has passed
+        reached = latency = failure = None
+        failed.unlink(missing_ok=True)
+        try:
+            to_tflite(self._model, failed, self._batch_size, number_type, calibration)
+            write_file(failed, tflite_metadata.write(failed.read_bytes(), self._metadata()))
+            if self._dataset:
+                reached = _run(failed, self._validation, f"running {path.name} on the validation images")
+            latency = self._meter and self._meter.measure(os.fspath(failed))
+        except InfeasibleArchitecture as error:
+            failure = str(error)
+        failure = failure or self._loss(number_type, reached)
+        if failure:
+            path.unlink(missing_ok=True)
+        else:
+            os.replace(failed, path)
+        device = self._asked["device"] if latency else None
+        return self._record(
+            path.name,
+            failed if failure else path,
+            number_type,
+            validation_accuracy=reached,
+            failure=failure,
+            device=device,
+            device_name=device and device_name(device),
+            latency=latency,
+        )
+
+    def _loss(self, number_type, reached):
+        """Why a file of this accuracy has failed, or None."""
+        if reached is None:
+            return None
+        name = TFLITE_FILES["float32"]
+        float32 = self._records.get(name) if number_type != "float32" else None
+        if float32 and (float32.validation_accuracy is None or float32.asked != self._key(name)):
+            float32 = None  # refused, or run on other images or none
+        full = (float32 or self._records["model.keras"]).validation_accuracy
+        if full - reached <= MOST_LOST:
+            return None
+        return (
+            f"validation accuracy {100 * reached:.2f} %, {100 * (full - reached):.2f} points below the "
+            f"{100 * full:.2f} % of {float32.file if float32 else 'the Keras network'}; "
+            f"{100 * MOST_LOST:g} points may be lost"
+        )
+
+    def _metadata(self):
+        return tflite_metadata.Metadata(
+            name=model_card.network_name(self._description),
+            description=f"Image classifier: {self._description.text or 'architecture not recorded'}",
+            version=self._network,
+            author=model_card.source(),
+            license=self._licence,
+            labels=self._labels,
+        )
+
+    def _line(self, record):
+        words = [f"{record.file}: " + ("no file" if record.bytes is None else f"{record.bytes:,} bytes")]
+        if record.validation_accuracy is not None:
+            keras_accuracy = self._records["model.keras"].validation_accuracy
+            words.append(f"validation accuracy {record.validation_accuracy:.4f} (Keras: {keras_accuracy:.4f})")
+        if record.latency_ms is not None:
+            words.append(f"{record.latency_ms:.3f} ms on {record.device_name}")
+        return ", ".join(words) + (f". FAILED: {record.failure}" if record.failure else "")
+
+
+def network_id(model):
+    """str: sixteen hexadecimal digits that name the network's weights."""
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(f"{weight.shape}{weight.dtype}".encode() + np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _check_classes(labels, model, description):
+    num_classes, known = model.outputs[0].shape[-1], tuple(description.class_names or labels)
+    if labels and len(labels) != num_classes:
+        raise UserError(f"Expected images of the network's {num_classes} classes. Received: {len(labels)} classes")
+    if labels != known:
+        raise UserError(
+            "Expected images of the classes that the network learned, in their order. "
+            f"Received: {', '.join(labels[:3])}, ... in place of {', '.join(known[:3])}, ..."
+        )
+
+
+def _checked(split, model, name):
+    """The validation split, once its images are known to be of the network's size."""
+    given, expected = scaled_images(split, 1).shape, tuple(model.inputs[0].shape[1:])
+    if given[0] == 0:
+        raise UserError(f"Expected validation images to run the files on. Received: none from {name!r}")
+    if given[1:] != expected:
+        raise UserError(f"Expected images of {expected}, the network's size. Received: {given[1:]} from {name!r}")
+    return split
+
+
+def _run(path, split, progress):
+    try:
+        return accuracy(path, split, progress)
+    except UserError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        raise InfeasibleArchitecture(f"LiteRT cannot run the file: {first_line(error)}") from error
+
+
+def _size(path):
+    """int: bytes of a file, or of all files in a folder but its card."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file() and file.name != "README.md")

@@ -1,0 +1,114 @@
+"""Published networks trained beside what a search found, each at the width at which it takes as long."""
+
+import dataclasses
+
+from nas_tf.family import family_of_published
+from nas_tf.files import read_json, write_json
+from nas_tf.networks.description import NetworkDescription
+from nas_tf.shipping.candidates import Candidate, time_network, train_and_time
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
+
+WIDTHS = tuple(round(0.05 * i, 2) for i in range(2, 41))
+
+
+def builder(name, workshop):
+    """`(build, scale_of)`: `build(scale_of(width multiplier))` is the `keras.Model` of the published network called
+    `name`, at the image size and classes at which the workshop's networks ship.
+
+    It has the plan's settings of `Scale` that its own family knows. Batch normalisation gets the plan's momentum in
+    Keras's own networks too, whose 0.999 forgets too slowly for short trainings.
+
+    Raises:
+        UserError: no published network has that name, or it has but one width.
+    """
+    module = family_of_published(name).published_module
+    fields = {field.name for field in dataclasses.fields(module.Scale)}
+    if "width_multiplier" not in fields or name in module.ONE_WIDTH:
+        raise UserError(f"Expected --baselines that can be made wider and narrower. Received: {name}")
+    asked = {**workshop.plan.scale, **workshop.friendly}
+    settings = {key: value for key, value in asked.items() if key in fields}
+    ships = workshop.setup.task.deploy_scale
+
+    def scale_of(width):
+        return module.Scale(ships.image_size, ships.num_classes, width_multiplier=width, **settings)
+
+    def build(scale):
+        import keras
+
+        model = module.build(name, scale)
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization) and "bn_momentum" in settings:
+                layer.momentum = settings["bn_momentum"]
+        return model
+
+    return build, scale_of
+
+
+def train_baseline(workshop, folder, name, target_ms):
+    """The `Candidate` of the published network called `name` at the width that takes `target_ms`, trained in `folder`,
+    unless it was before. Widths that were timed are kept there, with the target that they were timed for."""
+    build, scale_of = builder(name, workshop)
+    path = folder / "widths.json"
+    known = read_json(path) or {"target_ms": target_ms, "latency_ms": {}}
+
+    def found(width, latency_ms):
+        workshop.say(f"{name} at width {width:g}: {latency_ms:.3f} ms")
+        known["latency_ms"][str(width)] = latency_ms
+        write_json(path, known)
+
+    width, latency_ms = match(
+        known["target_ms"],
+        lambda width: time_network(workshop.device, build(scale_of(width))).latency_ms,
+        {float(width): latency_ms for width, latency_ms in known["latency_ms"].items()},
+        found,
+    )
+    workshop.say(
+        f"{name} at width {width:g}, {latency_ms:.3f} ms where the network that ships takes {known['target_ms']:.3f} ms"
+    )
+    scale = scale_of(width)
+    description = NetworkDescription(
+        text=f"{name}, width {width:g}",
+        scale=dataclasses.asdict(scale),
+        class_names=tuple(workshop.dataset.class_names),
+        dataset=workshop.dataset.describe(),
+        width=width,
+    )
+    return Candidate(name, folder, train_and_time(workshop, folder, build, (scale, scale), description))
+
+
+def match(target_ms, measure, known=None, found=None):
+    """`(width multiplier, latency in milliseconds)` nearest to `target_ms` of those in `WIDTHS` (0.1 to 2).
+
+    Widths are halved in on, as latency grows with width but for noise; then the neighbours of where that ends have been
+    measured. `measure(width)` gives milliseconds; `known` is a dict of width to them, measured earlier, and
+    `found(width, latency_ms)` is told each new one.
+
+    Raises:
+        EvaluationError: no width could be measured.
+    """
+    latencies = dict(known or {})
+
+    def latency_of(width):
+        if width not in latencies:
+            try:
+                latencies[width] = measure(width)
+            except InfeasibleArchitecture:
+                latencies[width] = float("inf")  # too wide for the device
+            if found:
+                found(width, latencies[width])
+        return latencies[width]
+
+    low, high = 0, len(WIDTHS) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if latency_of(WIDTHS[middle]) < target_ms:
+            low = middle + 1
+        else:
+            high = middle
+    for i in (low - 1, low):
+        if i >= 0:
+            latency_of(WIDTHS[i])
+    width = min(latencies, key=lambda each: abs(latencies[each] - target_ms))
+    if latencies[width] == float("inf"):
+        raise EvaluationError("The device ran no width of the network")
+    return width, latencies[width]

@@ -1,0 +1,189 @@
+"""Networks trained in full at the scale at which they ship, timed, and which of them ships."""
+
+import dataclasses
+import os
+import pathlib
+import tempfile
+import typing
+
+from nas_tf import complexity
+from nas_tf.datasets import Dataset
+from nas_tf.devices import Meter
+from nas_tf.export import to_keras, to_tflite
+from nas_tf.files import read_json, write_json
+from nas_tf.networks.description import NetworkDescription
+from nas_tf.networks.folder import describe
+from nas_tf.reports import training as report
+from nas_tf.search.evaluation import Setup
+from nas_tf.training.machine import Machine
+from nas_tf.training.network import train_network
+from nas_tf.training.recipe import Plan
+from nas_tf.training.train import Log
+from nas_tf.trial import DivergedTraining, EvaluationError, Trial
+
+_TIMINGS = 3  # of each network, as networks are compared that were timed hours apart
+_FRIENDLY = {"activation": "relu6", "squeeze_excite": False}
+
+
+@dataclasses.dataclass(frozen=True)
+class Workshop:
+    """With what the networks of a chain are trained, alike, and on what they are timed.
+
+    Attributes:
+        setup: the search's `nas_tf.search.evaluation.Setup`.
+        plan: the recipe and what of a scale belongs to it.
+        machine: what they are trained on.
+        dataset: the images at the deployment size, of which `num_samples` are trained on (0: all).
+        device: what times files.
+        quantization_friendly: whether they are built for int8.
+        checkpoint_minutes: minutes between checkpoints.
+        say: takes each line of text.
+    """
+
+    setup: Setup
+    plan: Plan
+    machine: Machine
+    dataset: Dataset
+    num_samples: int
+    device: Meter
+    quantization_friendly: bool
+    checkpoint_minutes: float
+    say: typing.Callable
+
+    def scales(self):
+        """The scales at which networks ship and are trained."""
+        scale = self.setup.task.deploy_scale
+        fields = {field.name for field in dataclasses.fields(scale)}
+        asked = {name: value for name, value in self.friendly.items() if name in fields}
+        return self.plan.scales(dataclasses.replace(scale, **asked))
+
+    @property
+    def friendly(self):
+        """dict of settings of `Scale` for networks that int8 takes well, where these are asked for."""
+        return _FRIENDLY if self.quantization_friendly else {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A network that was trained, or whose training failed; `trial` is None for a published one."""
+
+    name: str
+    folder: pathlib.Path
+    description: NetworkDescription
+    trial: Trial | None = None
+
+
+def train_trial(workshop, folder, trial):
+    """The `Candidate` of a trial: its network trained in `folder`, unless it was before."""
+    task = workshop.setup.task
+    space, (scale, train_scale) = task.space.space, workshop.scales()
+    architecture = space.decode(trial.tokens)
+    description = describe(task.space, architecture, scale, workshop.dataset)
+    description = train_and_time(
+        workshop,
+        folder,
+        lambda scale: space.build(architecture, scale),
+        (scale, train_scale),
+        dataclasses.replace(description, trial=trial.id),
+    )
+    return Candidate(f"trial {trial.id}", folder, description, trial)
+
+
+def train_and_time(workshop, folder, build, scales, description):
+    """The `NetworkDescription` of a network that is trained and timed, unless it was before; with a `failure` where
+    its training diverged.
+
+    Args:
+        workshop: the `Workshop`.
+        folder: keeps checkpoint, curves, `model.keras` and the description.
+        build: `build(scale)` is the `keras.Model` at a scale.
+        scales: the scales at which it ships and is trained.
+        description: what is known of it before.
+    """
+    found = read_json(folder / "network.json")
+    if found is not None:
+        return NetworkDescription.from_json(found, str(folder / "network.json"))
+    setup, (scale, train_scale) = workshop.setup, scales
+    asked = {"num_examples": workshop.dataset.describe()["num_examples"]}
+    log = Log(folder / "checkpoint.npz", workshop.checkpoint_minutes, asked)
+    try:
+        model, training = train_network(
+            build,
+            scale,
+            workshop.dataset,
+            workshop.plan.recipe,
+            setup.task.seed,
+            train_scale,
+            machine=workshop.machine,
+            log=log,
+            reads_test=False,
+            progress=f"training {folder.name}",
+        )
+    except DivergedTraining as error:
+        workshop.say(f"{folder.name} is left out: {error}")
+        return _save(folder, dataclasses.replace(description, failure=str(error)))
+    latency = time_network(workshop.device, model)
+    judged = None
+    if setup.number_type != "float32" and description.trial is not None:
+        judged = time_network(workshop.device, model, setup.number_type, setup.calibration())
+    description = dataclasses.replace(
+        training.described(description),
+        num_params=complexity.num_params(model),
+        mult_adds=complexity.mult_adds(model),
+        latency=latency,
+        latency_judged=judged,
+        data=setup.task.images.to_json(workshop.num_samples),
+    )
+    report.write_csv(folder / "training.csv", training.history)
+    report.draw(folder / "training.png", training.history, description.text)
+    to_keras(model, folder / "model.keras")
+    _save(folder, description)
+    log.path.unlink(missing_ok=True)
+    workshop.say(
+        f"{folder.name}: validation accuracy {description.accuracy.validation:.4f}, {latency.latency_ms:.3f} ms"
+    )
+    return description
+
+
+def time_network(device, model, number_type="float32", calibration=None):
+    """`nas_tf.trial.Latency` of a network as a file of that type: the middle one of three timings."""
+    with tempfile.TemporaryDirectory(prefix="nas_tf_") as folder:
+        path = os.path.join(folder, "network.tflite")
+        to_tflite(model, path, 1, number_type, calibration)
+        timings = [device.measure(path) for _ in range(_TIMINGS)]
+        return sorted(timings, key=lambda timing: timing.latency_ms)[_TIMINGS // 2]
+
+
+def choose(candidates, reward, is_runs_device):
+    """The `Candidate` of highest reward, judged by its validation accuracy after full training.
+
+    Args:
+        candidates: of trials; those whose training failed are left out.
+        reward: takes a `nas_tf.trial.Measurement`.
+        is_runs_device: whether they were timed on the device of the search. Else the search's own latency counts.
+
+    Raises:
+        EvaluationError: every candidate's training failed.
+    """
+    trained = [candidate for candidate in candidates if candidate.description.failure is None]
+    if not trained:
+        raise EvaluationError(
+            "Every candidate's training diverged: there is nothing to ship. A lower --learning_rate, with another "
+            "--out_dir, may help"
+        )
+    return max(trained, key=lambda each: (reward(_measured(each, is_runs_device)), -each.trial.id))
+
+
+def _measured(candidate, is_runs_device):
+    """The trial's `Measurement`, with what was measured of its network since."""
+    trial, network = candidate.trial, candidate.description
+    latency = (network.latency_judged or network.latency) if is_runs_device else trial.measurement.cost.latency
+    cost = dataclasses.replace(
+        trial.measurement.cost, num_params=network.num_params, mult_adds=network.mult_adds, latency=latency
+    )
+    return dataclasses.replace(trial.measurement, accuracy=network.accuracy.validation, cost=cost)
+
+
+def _save(folder, description):
+    write_json(folder / "network.json", description.to_json())
+    return description

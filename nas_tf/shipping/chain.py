@@ -1,0 +1,262 @@
+"""From a finished search to what ships: its best networks trained in full, the best of them chosen and exported, and
+published networks of equal latency trained the same way beside it. Every step's result is a file; what is there is not
+made again."""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+
+from nas_tf import resume
+from nas_tf.devices import Meter
+from nas_tf.export import NUMBER_TYPES
+from nas_tf.family import family_of
+from nas_tf.files import check_writable, read_json, write_json
+from nas_tf.networks.folder import read_keras, write_description
+from nas_tf.plugins import Part
+from nas_tf.quiet import import_keras
+from nas_tf.ranking import ranked
+from nas_tf.reports import comparison
+from nas_tf.reports.comparison import Row
+from nas_tf.reports.device import device_name
+from nas_tf.reports.model_card import LICENCE
+from nas_tf.search.records import Records
+from nas_tf.search.request import remade_request
+from nas_tf.search.run_folder import RunFolder
+from nas_tf.settings import Settings, knob
+from nas_tf.shipping.baselines import builder, train_baseline
+from nas_tf.shipping.candidates import Workshop, choose, train_trial
+from nas_tf.shipping.files import write_files
+from nas_tf.training.evaluate import evaluate
+from nas_tf.training.machine import Machine
+from nas_tf.trial import EvaluationError, UserError
+
+_MAY_CHANGE = ("data_dir", "checkpoint_minutes", "out_dir", "number_types", "licence", "device")
+
+
+@dataclasses.dataclass(frozen=True)
+class ShipSettings(Settings):
+    """The settings of a chain; the rest is the run's own."""
+
+    top_k: int = knob(5, "Best trials to train in full.", least=1)
+    recipe: str = knob("cosine", "Recipe of the run's family, as in its train command.")
+    epochs: int | None = knob(None, "Epochs; default: the recipe's.", least=1)
+    batch_size: int | None = knob(None, "Images in a step; default: the recipe's.", least=1)
+    learning_rate: float | None = knob(None, "Peak of the schedule; default: the recipe's.", above=0)
+    num_samples: int = knob(0, "Training images, drawn by class; 0: all.", least=0)
+    data_dir: str = knob("", "Where the run's images are now; empty: where they were.")
+    device: str = knob(
+        "",
+        "Device that times the files, with its own flags; empty: the run's as it was, or this machine if that times "
+        "none.",
+        folder="nas_tf.devices",
+    )
+    number_types: tuple[str, ...] = knob(
+        NUMBER_TYPES, "Types of the TFLite files.", choices=NUMBER_TYPES, required="at least one type"
+    )
+    baselines: tuple[str, ...] = knob(
+        ("mnasnet_a1", "mobilenet_v2"), "Published networks trained the same way, at the width of equal latency."
+    )
+    quantization_friendly: bool = knob(
+        False, "ReLU6 in place of ReLU and no squeeze-and-excitation, which int8 takes better."
+    )
+    licence: str = knob(LICENCE, "Text of the model card's licence section.")
+    checkpoint_minutes: float = knob(10.0, "Minutes between checkpoints; there is one after every epoch, too.", above=0)
+    out_dir: str = knob("", "Folder to write; empty: `ship` in the run's folder.")
+
+
+def ship(run_dir, settings, machine=None, device_settings=None, say=print):
+    """Runs, or goes on with, the chain and returns a list of `nas_tf.reports.comparison.Row`: the network that ships,
+    the published networks, the other candidates.
+
+    Args:
+        run_dir: the folder of a finished search.
+        settings: the `ShipSettings`.
+        machine: `nas_tf.training.machine.Machine`; None: the default.
+        device_settings: settings of the device that `settings` name.
+        say: takes each line of text.
+
+    Raises:
+        UserError: something that the caller has to mend.
+        EvaluationError: the world broke, or a file failed; all else is kept, and the same call goes on from there.
+    """
+    machine = machine or Machine()
+    machine.start()
+    if machine.distribution == "multi_worker":
+        raise UserError("nas-ship runs on one machine. Expected another --distribution than multi_worker")
+    run = RunFolder(run_dir)
+    config = run.read()
+    family = family_of(config["space"]["part"]["name"])
+    if settings.recipe not in family.plans:
+        raise UserError(f"Expected --recipe, one of {', '.join(family.plans)}. Received: {settings.recipe!r}")
+    changes = {"data_dir": settings.data_dir} if settings.data_dir else {}
+    request = remade_request(family, config["flags"], run_dir=str(run_dir), **changes)
+    folder = pathlib.Path(settings.out_dir or run.path / "ship")
+    with contextlib.ExitStack() as stack:
+        device_part, device = _choose_device(request.setup, settings, device_settings or {})
+        stack.callback(device.close)
+        records = Records(run.records, read_only=not run.records.exists())
+        stack.callback(records.close)
+        trials = _best_trials(records, request, settings.top_k)
+        if not trials:
+            raise UserError(f"{run.path} holds no finished trial: there is nothing to ship")
+        check_writable(folder)
+        device.check()
+        say(f"files are timed on {device_name(device.describe())}")
+        import_keras()
+        workshop = Workshop(
+            setup=request.setup,
+            plan=_plan(family, settings),
+            machine=machine,
+            dataset=request.setup.task.images.make(request.setup.task.deploy_scale.image_size, settings.num_samples),
+            num_samples=settings.num_samples,
+            device=device,
+            quantization_friendly=settings.quantization_friendly,
+            checkpoint_minutes=settings.checkpoint_minutes,
+            say=say,
+        )
+        for name in settings.baselines:  # what cannot be built is better known now than after hours
+            build, scale_of = builder(name, workshop)
+            build(scale_of(1.0))
+        # Recorded once everything has been checked: what was refused blocks nothing.
+        resume.begin(
+            folder / "settings.json", _asked(settings, machine, trials, device), _MAY_CHANGE, "choose another --out_dir"
+        )
+        candidates = _train_trials(workshop, folder, records, trials)
+        is_runs_device = _is_same_device(device.describe(), config["device"])
+        best = choose(candidates, request.objective.resolve(records.published()), is_runs_device)
+        say(f"{best.name} ships: of the highest reward with its validation accuracy after full training")
+        target_ms = best.description.latency.latency_ms
+        baselines = [
+            train_baseline(workshop, folder / "baselines" / name, name, target_ms) for name in settings.baselines
+        ]
+        finish = functools.partial(_finish, workshop, device_part, settings, records)
+        rows = [
+            finish(best, folder / "network", "ships"),
+            *(finish(each, each.folder, "baseline") for each in baselines),
+            *(Row(each.name, "candidate", each.description) for each in candidates if each is not best),
+        ]
+        return _report(folder, rows, workshop)
+
+
+def _plan(family, settings):
+    plan = family.plans[settings.recipe]
+    recipe = plan.recipe.with_settings(settings, "epochs", "batch_size", "learning_rate")
+    return dataclasses.replace(plan, recipe=recipe)
+
+
+def _choose_device(setup, settings, device_settings):
+    """`(Part, Meter)`: what times files here."""
+    own = setup.device
+    parts = [Part("nas_tf.devices", settings.device, device_settings)] if settings.device else [own] if own else []
+    for part in (*parts, *(() if settings.device else (Part("nas_tf.devices", "host"),))):
+        device = part.make(setup.task.space.space, setup.task.deploy_scale)
+        if isinstance(device, Meter):
+            return part, device
+        device.close()
+    raise UserError(f"Expected a --device that times files, such as host, android. Received: {settings.device}")
+
+
+def _best_trials(records, request, top_k):
+    """The best trials, the first of each architecture."""
+    space, first = request.setup.task.space.space, {}
+    for trial in ranked(records.trials()):
+        first.setdefault(space.decode(trial.tokens).fingerprint, trial)
+    return list(first.values())[:top_k]
+
+
+def _asked(settings, machine, trials, device):
+    """dict of everything that the networks in the folder depend on, and more that may change."""
+    return {
+        **dataclasses.asdict(settings),
+        **dataclasses.asdict(machine),
+        "the trials": [trial.id for trial in trials],
+        "the device": device.describe(),
+    }
+
+
+def _is_same_device(one, other):
+    """bool: two `Device.describe()` are of one device, whatever their settings."""
+    one, other = ({name: each[name] for name in each.keys() - {"settings"}} for each in (one, other))
+    return not resume.differences(other, one)
+
+
+def _train_trials(workshop, folder, records, trials):
+    """list of `Candidate`, in the order of the trials; their accuracies are recorded."""
+    space, candidates = workshop.setup.task.space.space, []
+    for number, trial in enumerate(trials, 1):
+        workshop.say(f"[{number}/{len(trials)}] trial {trial.id}: {space.decode(trial.tokens)}")
+        candidate = train_trial(workshop, folder / "candidates" / f"trial_{trial.id:05d}", trial)
+        network = candidate.description
+        if network.failure is None:
+            records.add_full_accuracy(
+                trial.id,
+                space.decode(trial.tokens),
+                "validation",
+                network.accuracy.validation,
+                {"recipe": network.recipe},
+            )
+        candidates.append(candidate)
+    return candidates
+
+
+def _finish(workshop, device_part, settings, records, candidate, folder, role):
+    """The `Row` of a network whose test accuracy is read and whose files are written into `folder`."""
+    network = candidate.description
+    if network.failure is not None:
+        return Row(candidate.name, role, network)
+    task = workshop.setup.task
+    workshop.say(f"files of {candidate.name}:")
+    model = read_keras(candidate.folder / "model.keras")
+    test = _test_accuracy(candidate, model, workshop, records)
+    network = dataclasses.replace(network, accuracy=dataclasses.replace(network.accuracy, test=test))
+    files = write_files(
+        model,
+        network,
+        folder,
+        dataset=workshop.dataset,
+        calibration=functools.partial(task.images.calibration_images, task.deploy_scale.image_size),
+        device=device_part,
+        number_types=settings.number_types,
+        licence=settings.licence,
+        say=workshop.say,
+    )
+    if network.architecture is not None:
+        space = task.space.space
+        space.draw(space.architecture(network.architecture), folder)
+    write_description(folder, network)
+    return Row(candidate.name, role, network, tuple(files))
+
+
+def _test_accuracy(candidate, model, workshop, records):
+    """float: accuracy on the test images, which are read once for each network that is compared."""
+    path = candidate.folder / "test.json"
+    found = read_json(path)
+    if found is None:
+        found = {"test": evaluate(model, workshop.dataset.test())}
+        write_json(path, found)
+    if candidate.trial:
+        architecture = workshop.setup.task.space.space.decode(candidate.trial.tokens)
+        records.add_full_accuracy(candidate.trial.id, architecture, "test", found["test"], {})
+    return found["test"]
+
+
+def _report(folder, rows, workshop):
+    """Writes the comparison, says it, and returns the rows.
+
+    Raises:
+        EvaluationError: a file failed.
+    """
+    name = device_name(workshop.device.describe())
+    comparison.write(folder, rows, name, workshop.plan.recipe, workshop.dataset.describe())
+    workshop.say(comparison.text(rows, name))
+    workshop.say(f"\n{folder / 'network'}\n{folder / 'README.md'}\n{folder / 'comparison.png'}")
+    failures = [
+        f"{folder / ('network' if row.role == 'ships' else f'baselines/{row.name}') / each.file}: {each.failure}"
+        for row in rows
+        for each in row.files
+        if each.failure
+    ]
+    if failures:
+        raise EvaluationError(f"{len(failures)} file(s) failed, all others are kept: {'; '.join(failures)}")
+    return rows

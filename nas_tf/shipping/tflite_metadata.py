@@ -1,0 +1,164 @@
+"""TFLite metadata: what Android Studio, the Task Library and MediaPipe read from a file to use it.
+
+The tables are those of metadata_schema.fbs (github.com/tensorflow/tflite-support), as far as they are used here.
+They stand in a buffer of the model's own flatbuffer; the labels are a zip archive appended to it. Written here
+because `tflite-support` has no wheels beyond Python 3.11.
+"""
+
+import dataclasses
+import io
+import pathlib
+import struct
+import zipfile
+
+from nas_tf.shipping import _flatbuffer
+from nas_tf.trial import UserError
+
+# Table -> its fields in the order of the schema, which numbers them; a union takes two numbers, its type first.
+TABLES = {
+    "ModelMetadata": (
+        ("name", "string"), ("description", "string"), ("version", "string"),
+        ("subgraph_metadata", ["SubGraphMetadata"]), ("author", "string"), ("license", "string"),
+        ("associated_files", ["AssociatedFile"]), ("min_parser_version", "string"),
+    ),
+    "SubGraphMetadata": (
+        ("name", "string"), ("description", "string"), ("input_tensor_metadata", ["TensorMetadata"]),
+        ("output_tensor_metadata", ["TensorMetadata"]), ("associated_files", ["AssociatedFile"]),
+    ),
+    "TensorMetadata": (
+        ("name", "string"), ("description", "string"), ("dimension_names", ["string"]), ("content", "Content"),
+        ("process_units", ["ProcessUnit"]), ("stats", "Stats"), ("associated_files", ["AssociatedFile"]),
+    ),
+    "Content": (("content_properties", ("FeatureProperties", "ImageProperties")),),
+    "FeatureProperties": (),
+    "ImageProperties": (("color_space", "byte"),),
+    "ProcessUnit": (("options", ("NormalizationOptions",)),),
+    "NormalizationOptions": (("mean", ["float"]), ("std", ["float"])),
+    "Stats": (("max", ["float"]), ("min", ["float"])),
+    "AssociatedFile": (("name", "string"), ("description", "string"), ("type", "byte"), ("locale", "string")),
+}  # fmt: skip
+_RGB, _TENSOR_AXIS_LABELS = 1, 2
+_PARSER_VERSION = "1.0.0"  # of the schema in which every field used here exists
+_ENTRY, _LABELS = "TFLITE_METADATA", "labels.txt"
+_FLOAT32, _UINT8, _INT8 = 0, 3, 9  # TensorType of TFLite's schema.fbs
+_INTEGER_RANGES = {_UINT8: (0.0, 255.0), _INT8: (-128.0, 127.0)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """What a file says of itself. A pixel p of 0 to 255 is normalised to (p - mean) / std; for a file with integer
+    inputs that value is then quantised by the input tensor's own scale and zero point, as the schema asks for."""
+
+    name: str
+    description: str = ""
+    version: str = ""
+    author: str = ""
+    license: str = ""
+    labels: tuple[str, ...] = ()
+    mean: float = 127.5
+    std: float = 127.5
+    min_parser_version: str = _PARSER_VERSION
+
+
+def write(content, metadata):
+    """bytes: the TFLite file `content` (bytes; images in, class probabilities out) with `metadata`, in place of
+    any that it had. The weights are not touched, and stay aligned as they were.
+
+    Raises:
+        ValueError: `content` is no TFLite file, or labels and classes differ in number.
+    """
+    model = _flatbuffer.Model(_without_archive(content))
+    (_, height, width, _), given = model.input
+    (*_, num_classes), wanted = model.output
+    if metadata.labels and len(metadata.labels) != num_classes:
+        raise ValueError(f"Expected a label for each of {num_classes} classes. Received: {len(metadata.labels)}")
+    tables = {
+        **{name: getattr(metadata, name) for name in ("name", "description", "version", "author", "license")},
+        "subgraph_metadata": [{
+            "input_tensor_metadata": [_input(metadata, height, width, given)],
+            "output_tensor_metadata": [_output(metadata, num_classes, wanted)],
+        }],
+        "min_parser_version": metadata.min_parser_version,
+    }  # fmt: skip
+    whole = model.with_buffer(_ENTRY, _flatbuffer.pack(TABLES, "ModelMetadata", tables, b"M001"))
+    if not metadata.labels:
+        return whole
+    archive = io.BytesIO(whole)
+    with zipfile.ZipFile(archive, "a") as file:  # stored, not compressed: some readers map the labels
+        file.writestr(zipfile.ZipInfo(_LABELS), "".join(f"{label}\n" for label in metadata.labels))
+    return archive.getvalue()
+
+
+def _input(metadata, height, width, tensor_type):
+    low, high = ((pixel - metadata.mean) / metadata.std for pixel in (0.0, 255.0))
+    low, high = _INTEGER_RANGES.get(tensor_type, (low, high))
+    return {
+        "name": "image",
+        "description": f"RGB image of {height} x {width} pixels",
+        "content": {"content_properties_type": "ImageProperties", "content_properties": {"color_space": _RGB}},
+        "process_units": [{
+            "options_type": "NormalizationOptions",
+            "options": {"mean": [metadata.mean], "std": [metadata.std]},
+        }],
+        "stats": {"max": [high], "min": [low]},
+    }  # fmt: skip
+
+
+def _output(metadata, num_classes, tensor_type):
+    low, high = _INTEGER_RANGES.get(tensor_type, (0.0, 1.0))
+    labels = {"name": _LABELS, "description": "Names of the classes, one a line", "type": _TENSOR_AXIS_LABELS}
+    return {
+        "name": "probability",
+        "description": f"Probabilities of the {num_classes} classes",
+        "content": {"content_properties_type": "FeatureProperties", "content_properties": {}},
+        "stats": {"max": [high], "min": [low]},
+        **({"associated_files": [labels]} if metadata.labels else {}),
+    }
+
+
+def read(path):
+    """`Metadata` of a TFLite file.
+
+    Raises:
+        UserError: there is no such file, it is no TFLite file, or it has no metadata of an image classifier.
+    """
+    tables = read_tables(path)
+    try:
+        subgraph = tables["subgraph_metadata"][0]
+        units = subgraph["input_tensor_metadata"][0]["process_units"]
+        normalisation = next(unit["options"] for unit in units if unit["options_type"] == "NormalizationOptions")
+        files = subgraph["output_tensor_metadata"][0].get("associated_files", [])
+        names = [file["name"] for file in files if file.get("type") == _TENSOR_AXIS_LABELS]
+        labels = ()
+        if names:
+            with zipfile.ZipFile(path) as archive:
+                labels = tuple(archive.read(names[0]).decode().splitlines())
+        texts = ("name", "description", "version", "author", "license", "min_parser_version")
+        (mean, *_), (std, *_) = normalisation["mean"], normalisation["std"]
+    except (KeyError, IndexError, StopIteration, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"Expected an image classifier's metadata in {str(path)!r}. It lacks {error!r}") from error
+    return Metadata(**{name: tables.get(name, "") for name in texts}, labels=labels, mean=mean, std=std)
+
+
+def read_tables(path):
+    """dict: the metadata as nested tables, by the names of the schema; what is absent or 0 is left out.
+
+    Raises:
+        UserError: there is no such file, it is no TFLite file, or it has no metadata.
+    """
+    try:
+        buffer = _flatbuffer.Model(_without_archive(pathlib.Path(path).read_bytes())).buffer(_ENTRY)
+    except (OSError, ValueError, struct.error) as error:
+        raise UserError(f"Expected a TFLite file. Received: {str(path)!r}: {error}") from error
+    if buffer is None:
+        raise UserError(f"Expected a TFLite file with metadata. {str(path)!r} has none")
+    return _flatbuffer.unpack(TABLES, "ModelMetadata", buffer)
+
+
+def _without_archive(content):
+    """The bytes before a zip archive at their end, all of them where there is none."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return content[: min([info.header_offset for info in archive.infolist()], default=archive.start_dir)]
+    except zipfile.BadZipFile:
+        return content

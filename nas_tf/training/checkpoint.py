@@ -1,0 +1,68 @@
+"""A training's whole state in one file: every variable of the network and of its optimizer, and the place reached."""
+
+import io
+import json
+import pathlib
+
+import numpy as np
+
+from nas_tf.files import write_file
+from nas_tf.trial import UserError, first_line
+
+_PLACE = "place"
+
+
+def save(path, model, place):
+    """Writes the variables of the compiled `model` and `place`, a JSON-ready dict, so that `path` is never half a
+    checkpoint."""
+    import keras
+
+    arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in _variables(model)}
+    arrays[_PLACE] = np.frombuffer(json.dumps(place).encode(), np.uint8)
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    write_file(path, content.getvalue())
+
+
+def read_place(path):
+    """The dict that was saved with the checkpoint at `path`; None where there is no such file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    return json.loads(_read(path)[_PLACE].tobytes()) if pathlib.Path(path).exists() else None
+
+
+def restore(path, model):
+    """Puts the checkpoint's values into the compiled `model`, whose optimizer is built.
+
+    Raises:
+        UserError: the file is damaged, or is of another network or optimizer.
+    """
+    saved, variables = _read(path), dict(_variables(model))
+    del saved[_PLACE]
+    for name in sorted(variables.keys() | saved.keys()):
+        expected, received = (tuple(each[name].shape) if name in each else "none" for each in (variables, saved))
+        if expected != received:
+            raise UserError(
+                f"{path} is of another training: expected variable {name} of shape {expected}. Received: {received}. "
+                "Remove it to begin anew"
+            )
+    for name, variable in variables.items():
+        variable.assign(saved[name])
+
+
+def _variables(model):
+    variables = [*model.variables, *model.optimizer.variables]
+    return [(f"{i:05d}_{variable.name}", variable) for i, variable in enumerate(variables)]
+
+
+def _read(path):
+    """dict of the arrays in a checkpoint, read whole: each has a checksum."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        arrays[_PLACE]
+    except Exception as error:  # zipfile, zlib and NumPy each raise their own kinds
+        raise UserError(f"{path} is no whole checkpoint: {first_line(error)}. Remove it to begin anew") from error
+    return arrays

@@ -1,0 +1,57 @@
+"""Loss and accuracy of a network."""
+
+import itertools
+
+from nas_tf.training.input_pipeline import with_input_pipeline
+
+
+def evaluate(network, split, batch_size=64):
+    """float in [0, 1]: the accuracy of a `keras.Model` on an `Images` or a `Stream`.
+
+    The network takes float32 [batch, size, size, 3] in [-1, 1] and returns class probabilities.
+    """
+    model = with_input_pipeline(network, "none")
+    model.compile(loss=make_loss(network.outputs[0].shape[-1]), metrics=[accuracy], jit_compile=False)
+    return accuracy_on(model, split, batch_size)
+
+
+def accuracy_on(model, split, batch_size, steps=None):
+    """float in [0, 1]: the accuracy of a model that is compiled with the metric `accuracy` and takes pixels.
+
+    Args:
+        model: a compiled `keras.Model` with its input pipeline.
+        split: `Images` or a `Stream`.
+        batch_size: images in a step.
+        steps: batches to read; None: all.
+    """
+    batches = split.batches(batch_size)
+    if getattr(getattr(model, "distribute_strategy", None), "num_replicas_in_sync", 1) == 1:
+        return float(model.evaluate(batches, steps=steps, verbose=0, return_dict=True)["accuracy"])
+    # `evaluate` would trace anew each time; here every device judges every image, with the same result.
+    model.reset_metrics()
+    numbered = (batches[i] for i in range(len(batches))) if hasattr(batches, "num_batches") else batches
+    for images, labels in itertools.islice(numbered, steps):
+        logs = model.test_on_batch(images, labels, return_dict=True)
+    return float(logs["accuracy"])
+
+
+def make_loss(num_classes, auxiliary_weights=(), label_smoothing=0.0):
+    """The loss as Keras takes it: cross entropy of the first head, and of the others with their weights."""
+    import keras
+
+    def loss(labels, probabilities):
+        one_hot = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), num_classes)
+        return sum(
+            weight
+            * keras.losses.categorical_crossentropy(one_hot, probabilities[:, head], label_smoothing=label_smoothing)
+            for head, weight in enumerate((1.0, *auxiliary_weights))
+        )
+
+    return loss
+
+
+def accuracy(labels, probabilities):
+    """float32 [batch]: 1 where the first head is right; the metric's name is this function's."""
+    import keras
+
+    return keras.metrics.sparse_categorical_accuracy(labels, probabilities[:, 0])

@@ -1,0 +1,83 @@
+"""One network trained at the scale at which it ships."""
+
+import dataclasses
+
+from nas_tf.networks.description import UNTRAINED, Accuracies
+from nas_tf.quiet import import_keras
+from nas_tf.training.evaluate import evaluate
+from nas_tf.training.machine import Machine, synchronize
+from nas_tf.training.train import train
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How a network came to its weights; the fields are those of `nas_tf.networks.description.NetworkDescription`."""
+
+    weights: str = UNTRAINED
+    recipe: dict | None = None
+    machine: dict | None = None
+    accuracy: Accuracies = dataclasses.field(default_factory=Accuracies)
+    history: tuple[dict, ...] = ()
+
+    def described(self, description):
+        """`description`, a `NetworkDescription`, with this training in it."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return dataclasses.replace(description, **fields)
+
+
+def train_network(
+    build,
+    scale,
+    dataset,
+    recipe,
+    seed,
+    train_scale=None,
+    *,
+    machine=None,
+    log=None,
+    start=None,
+    reads_test=True,
+    progress="training the network to ship",
+):
+    """Builds and trains a network; `(keras.Model, Training)`. Validation accuracy is read once, after training.
+
+    Args:
+        build: `build(scale)` is the `keras.Model` at a scale.
+        scale: the scale at which it ships.
+        dataset: `nas_tf.datasets.Dataset`.
+        recipe: `nas_tf.training.recipe.Recipe`; None leaves the initial weights.
+        seed: decides initial weights and the order of images.
+        train_scale: where a network is trained with what it ships without, such as an auxiliary head, the scale that
+            has it. The weights are then carried over, layer by layer, to the network at `scale`.
+        machine: what it is trained on.
+        log: `nas_tf.training.train.Log`, or None.
+        start: `start(model)` puts weights into the network first, and returns which in words.
+        reads_test: whether the test split is read too.
+        progress: what the progress bar is called.
+    """
+    keras = import_keras()
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    machine, train_scale = machine or Machine(), train_scale or scale
+    with machine.scope() as num_devices:
+        model = build(train_scale)
+        begun = f", from {start(model)}" if start else ""
+        if recipe is None:
+            return model, Training()
+        synchronize(model, num_devices > 1)
+        trained = train(model, dataset, recipe, seed=seed, progress=progress, log=log)
+    if train_scale != scale or machine != Machine():
+        source, model = model, build(scale)
+        if train_scale == scale:
+            model.set_weights(source.get_weights())
+        for layer in model.layers if train_scale != scale else ():
+            if layer.weights:
+                layer.set_weights(source.get_layer(layer.name).get_weights())
+    test = evaluate(model, dataset.test(), recipe.batch_size) if reads_test else None
+    return model, Training(
+        weights=f"trained for {recipe.epochs} epochs at {scale.image_size} px{begun}",
+        recipe=dataclasses.asdict(recipe),
+        machine=dataclasses.asdict(machine),
+        accuracy=Accuracies(validation=trained.accuracy, test=test),
+        history=trained.history,
+    )

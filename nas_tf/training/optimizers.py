@@ -1,0 +1,113 @@
+"""Keras's optimizers with what the papers' TensorFlow code does otherwise: averages, weight decay, RMSProp's start.
+
+Like `nas_tf.networks.drop_path`, this module imports Keras at its top: it is imported where an optimizer is made.
+
+Sources: tensorflow/tpu, `models/official/mnasnet/mnasnet_main.py` (loss, `ExponentialMovingAverage`) and
+`models/official/efficientnet/utils.py` (`build_optimizer`, `build_learning_rate`).
+"""
+
+import keras
+
+from nas_tf.training.machine import num_devices, summed_over_devices
+
+
+class AsPublished:
+    """What is put in front of a Keras optimizer.
+
+    `l2` adds `l2` x weight to each gradient, as the gradient of a loss term l2 / 2 x weight^2 does: it goes through
+    clipping and through the optimizer's own scaling, where Keras's `weight_decay` does not.
+
+    With `use_ema`, the averages are TensorFlow's: they begin with the initial weights, their decay at update n is
+    min(`ema_momentum`, (1 + n) / (10 + n)), and those of `also_averaged` (the moving statistics of batch normalisation)
+    are kept too. Nothing is put into the network until `swap_averages` does it.
+    """
+
+    def __init__(self, *args, l2=0.0, also_averaged=(), **kwargs):
+        super().__init__(*args, **kwargs)
+        self.l2 = l2
+        self._also_averaged = tuple(also_averaged)
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        if self.use_ema:
+            averages = self._model_variables_moving_average
+            averages.extend(self.add_optimizer_variables(list(self._also_averaged), "average"))
+            for average, variable in zip(averages, self._averaged()):
+                average.assign(variable)
+
+    def apply(self, grads, trainable_variables=None):
+        if self.l2:
+            variables = self._trainable_variables if trainable_variables is None else trainable_variables
+            # Keras divides the loss by the devices, and sums their gradients later on.
+            share = self.l2 / num_devices()
+            grads = [
+                grad + share * keras.ops.convert_to_tensor(variable) if self._use_weight_decay(variable) else grad
+                for grad, variable in zip(grads, variables)
+            ]
+        return super().apply(grads, trainable_variables)
+
+    def _clip_gradients(self, grads):
+        if self.global_clipnorm is None:
+            return super()._clip_gradients(grads)
+        # Keras clips what each device has found, and sums that: the bound is for the sum.
+        summed, devices = summed_over_devices(grads)
+        return [each / devices for each in super()._clip_gradients(summed)]
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        update = keras.ops.cast(self.iterations, "float32") + 1.0
+        decay = keras.ops.minimum(self.ema_momentum, (1.0 + update) / (10.0 + update))
+        for average, variable in zip(self._model_variables_moving_average, self._averaged()):
+            average.assign(decay * average + (1.0 - decay) * variable)
+
+    def finalize_variable_values(self, var_list):
+        """Nothing: `swap_averages` is called where it is wanted."""
+
+    def swap_averages(self):
+        """Exchanges the network's values and their averages, where averages are kept; a second call puts them back."""
+        if self.use_ema:
+            for average, variable in zip(self._model_variables_moving_average, self._averaged()):
+                value = keras.ops.convert_to_numpy(variable)
+                variable.assign(keras.ops.convert_to_numpy(average))
+                average.assign(value)
+
+    def _averaged(self):
+        return [*self._trainable_variables, *self._also_averaged]
+
+
+class SGD(AsPublished, keras.optimizers.SGD):
+    pass
+
+
+class AdamW(AsPublished, keras.optimizers.AdamW):
+    pass
+
+
+class RMSprop(AsPublished, keras.optimizers.RMSprop):
+    """TensorFlow 1's: the mean square of each gradient begins at 1, not 0, so that the first steps are small. As in
+    Keras, epsilon stands inside the root and the learning rate goes into the momentum."""
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        for velocity in self._velocities:
+            velocity.assign(keras.ops.ones_like(velocity))
+
+
+class WarmExponential(keras.optimizers.schedules.LearningRateSchedule):
+    """`peak` x step / `warmup_steps` before step `warmup_steps`, so 0 in the first; then `peak` x `decay_rate` to the
+    number of full `decay_steps` since step 0 (float32 [])."""
+
+    def __init__(self, peak, warmup_steps, decay_steps, decay_rate):
+        self.peak, self.warmup_steps = peak, warmup_steps
+        self.decay_steps, self.decay_rate = decay_steps, decay_rate
+
+    def __call__(self, step):
+        step = keras.ops.cast(step, "float32")
+        decayed = self.peak * self.decay_rate ** keras.ops.floor(step / self.decay_steps)
+        return keras.ops.where(step < self.warmup_steps, self.peak * step / max(1, self.warmup_steps), decayed)
+
+    def get_config(self):
+        return dict(vars(self))

@@ -1,0 +1,201 @@
+"""How a network is trained, as plain data, and the Keras optimizer that follows from it."""
+
+import dataclasses
+
+from nas_tf.settings import Settings, knob
+from nas_tf.trial import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe(Settings):
+    """The defaults are a short recipe that suits every child alike: SGD with Nesterov momentum, linear warm-up and one
+    cosine. It is neither paper's: MnasNet's proxy is 5 epochs of ImageNet with its full recipe (section 4), NASNet's
+    20 epochs of CIFAR-10 with momentum and a cosine (appendix A.3).
+
+    Attributes:
+        learning_rate: the peak; with `learning_rate_batch` > 0 it is for that many images in a step, and grows with
+            `batch_size`.
+        warmup_epochs: epochs of warm-up; None: `warmup_fraction` of all steps.
+        schedule: what follows the warm-up. `cosine` falls to 0; `exponential` multiplies by `decay_rate` every
+            `decay_epochs`, counted from the start.
+        weight_decay_form: `decoupled` (Keras's: weights shrink by learning rate x weight_decay a step) or `l2` (the
+            gradient of weight_decay / 2 x weight^2 is added to the loss's, as in the papers' code). Batch
+            normalisation is spared, and biases unless `decay_biases`.
+        gradient_clip_norm: bounds the norm of all gradients together; 0: no bound.
+        ema_decay: above 0, moving averages of the weights and of the moving statistics are kept
+            (`nas_tf.training.optimizers`); the network is judged by them and ends with them.
+        rho, epsilon: RMSProp's, with Keras's meaning; its mean squares begin at 1.
+        auxiliary_weight: weight of an auxiliary head's loss, where the network has one.
+        cutout_fraction: share of an image's height and width that is greyed out, at a random place (arXiv 1708.04552;
+            the square always lies inside the image).
+        randaugment_ops: above 0, so many operations of RandAugment (arXiv 1909.13719; Keras's, which draws the
+            operations once a batch), of strength `randaugment_factor`, before the data set's own augmentation.
+    """
+
+    epochs: int = knob(least=1)
+    batch_size: int = knob(32, least=1)
+    learning_rate: float = knob(0.02, above=0)
+    momentum: float = knob(0.9, least=0, below=1)
+    weight_decay: float = knob(1e-4, least=0)
+    label_smoothing: float = knob(0.0, least=0, below=1)
+    warmup_fraction: float = knob(0.1, least=0, below=1)
+    optimizer: str = knob("sgd", choices=("sgd", "rmsprop", "adamw"))
+    rho: float = knob(0.9, least=0, below=1)
+    epsilon: float = knob(1.0, above=0)
+    schedule: str = knob("cosine", choices=("cosine", "exponential"))
+    decay_rate: float = knob(0.97, above=0)
+    decay_epochs: float = knob(2.4, above=0)
+    gradient_clip_norm: float = knob(0.0, least=0)
+    ema_decay: float = knob(0.0, least=0, below=1)
+    auxiliary_weight: float = knob(0.0, least=0)
+    cutout_fraction: float = knob(0.0, least=0, below=1)
+    learning_rate_batch: int = knob(0, least=0)
+    warmup_epochs: float | None = knob(None, least=0)
+    weight_decay_form: str = knob("decoupled", choices=("decoupled", "l2"))
+    decay_biases: bool = False
+    randaugment_ops: int = knob(0, least=0)
+    randaugment_factor: float = knob(0.3, above=0, most=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.warmup_epochs is not None and self.warmup_epochs >= self.epochs:
+            raise UserError(
+                f"Expected more epochs than the {self.warmup_epochs} of the warm-up. Received: epochs={self.epochs}"
+            )
+
+    def with_settings(self, settings, *names):
+        """This recipe with those of a command's settings, called `names`, that are not None; a learning rate that is
+        given does not grow with the batch."""
+        asked = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
+        if "learning_rate" in asked:
+            asked["learning_rate_batch"] = 0
+        return dataclasses.replace(self, **asked)
+
+    @property
+    def peak_learning_rate(self):
+        """float: the learning rate behind the warm-up, at this batch size."""
+        scaled = self.batch_size / self.learning_rate_batch if self.learning_rate_batch else 1.0
+        return self.learning_rate * scaled
+
+    def make_optimizer(self, steps, also_averaged=()):
+        """The `keras.optimizers.Optimizer` for `steps` training steps in all; `also_averaged` are variables of which
+        moving averages are kept beside those of the weights."""
+        from nas_tf.training import optimizers
+
+        decay = "l2" if self.weight_decay_form == "l2" else "weight_decay"
+        shared = {
+            "learning_rate": self._schedule(steps),
+            decay: self.weight_decay or (None if decay == "weight_decay" and self.optimizer != "adamw" else 0.0),
+            "global_clipnorm": self.gradient_clip_norm or None,
+            "use_ema": self.ema_decay > 0,
+            "ema_momentum": self.ema_decay or 0.99,
+            "also_averaged": also_averaged,
+        }
+        if self.optimizer == "sgd":
+            optimizer = optimizers.SGD(momentum=self.momentum, nesterov=True, **shared)
+        elif self.optimizer == "adamw":
+            optimizer = optimizers.AdamW(**{"weight_decay": 0.0, **shared})  # Keras's default is another
+        else:
+            optimizer = optimizers.RMSprop(momentum=self.momentum, rho=self.rho, epsilon=self.epsilon, **shared)
+        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", *([] if self.decay_biases else ["bias"])])
+        return optimizer
+
+    def _schedule(self, steps):
+        import keras
+
+        from nas_tf.training.optimizers import WarmExponential
+
+        epoch = steps / self.epochs
+        fraction = self.warmup_fraction if self.warmup_epochs is None else self.warmup_epochs / self.epochs
+        if self.schedule == "exponential":
+            return WarmExponential(
+                self.peak_learning_rate, int(steps * fraction + 1e-6), epoch * self.decay_epochs, self.decay_rate
+            )
+        warmup_steps = max(1, int(steps * fraction))
+        return keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=self.peak_learning_rate / warmup_steps,
+            decay_steps=max(1, steps - warmup_steps),
+            warmup_target=self.peak_learning_rate,
+            warmup_steps=warmup_steps,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A `Recipe` by name, and what of a family's `Scale` belongs to it.
+
+    Attributes:
+        recipe: how the network is trained.
+        about: the recipe in one line, for `--help`.
+        source: the paper and code that it is taken from, or that it is this project's own.
+        command: a command that runs it.
+        hours: how long that took and where; or that it was never run to the end.
+        scale: settings of `Scale` for the network that ships.
+        train_scale: settings of `Scale` on top of these while it is trained.
+    """
+
+    recipe: Recipe
+    about: str
+    source: str
+    command: str
+    hours: str
+    scale: dict = dataclasses.field(default_factory=dict)
+    train_scale: dict = dataclasses.field(default_factory=dict)
+
+    def scales(self, scale):
+        """A family's `Scale` with what belongs to this plan: for the network that ships, and for its training."""
+        fields = {field.name for field in dataclasses.fields(scale)}
+        ships = dataclasses.replace(scale, **{name: self.scale[name] for name in fields & self.scale.keys()})
+        training = {name: self.train_scale[name] for name in fields & self.train_scale.keys()}
+        if "auxiliary_head" in fields:
+            training["auxiliary_head"] = self.recipe.auxiliary_weight > 0
+        return ships, dataclasses.replace(ships, **training)
+
+
+def recipe_knob(plans, default="quick"):
+    """The setting `recipe` of a command that trains by one of `plans`, a dict of name to `Plan`."""
+    return knob(default, "; ".join(f"{name}: {plan.about}" for name, plan in plans.items()) + ".", choices=tuple(plans))
+
+
+_OWN = "this project's own, for images of one's own; published nowhere"
+# Few steps, so that batch normalisation has to forget fast.
+PLANS = {
+    "cosine": Plan(
+        Recipe(epochs=30, learning_rate=0.02, label_smoothing=0.1),
+        about="SGD, one cosine, label smoothing, 30 epochs",
+        source=_OWN,
+        command="nas-ship RUN --recipe=cosine",
+        hours="by number of images; docs/measurements.md has runs on CIFAR-10, JPEG, for fewer epochs",
+        scale={"bn_momentum": 0.9},
+    ),
+    "adamw": Plan(
+        Recipe(
+            epochs=50,
+            batch_size=64,
+            optimizer="adamw",
+            learning_rate=1e-3,
+            weight_decay=0.05,
+            label_smoothing=0.1,
+            randaugment_ops=2,
+            ema_decay=0.999,
+        ),
+        about="AdamW with RandAugment and averaged weights, 50 epochs",
+        source=_OWN,
+        command="nas-ship RUN --recipe=adamw",
+        hours="never run to the end; single epochs in tests",
+        scale={"bn_momentum": 0.9},
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ProxyRecipe(Settings):
+    """The settings of a search's own training; the rest of `Recipe` stays at its defaults."""
+
+    proxy_epochs: int = knob(5, "Epochs for which each child is trained.", least=1)
+    proxy_batch_size: int = knob(32, "Images in a training step of a child.", least=1)
+    proxy_learning_rate: float = knob(0.02, "Peak learning rate of a child's cosine schedule.", above=0)
+
+    @property
+    def recipe(self):
+        return Recipe(self.proxy_epochs, self.proxy_batch_size, self.proxy_learning_rate)

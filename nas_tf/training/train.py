@@ -1,0 +1,138 @@
+"""Training one network, from the weights it has to an accuracy."""
+
+import dataclasses
+import math
+import pathlib
+import time
+
+from nas_tf import resume
+from nas_tf.training import checkpoint
+from nas_tf.training.evaluate import accuracy, accuracy_on, make_loss
+from nas_tf.training.input_pipeline import with_input_pipeline
+from nas_tf.training.machine import model_type
+from nas_tf.trial import DivergedTraining, InfeasibleArchitecture
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """`setup_seconds`: until the first step was done (tracing); `step_seconds`: the median of the steps after it;
+    `planned_steps`: those of the whole recipe. `history` has for each epoch that a log was asked for its `epoch`, mean
+    `loss` and `accuracy` in training, `validation_accuracy`, and `seconds`."""
+
+    accuracy: float
+    train_seconds: float
+    setup_seconds: float
+    step_seconds: float
+    planned_steps: int
+    history: tuple[dict, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Log:
+    """Where a long training keeps its state, how often, and how it is named on its progress bar.
+
+    A training that finds the file goes on from there, and ends with the weights that it would have had without a stop.
+    `asked` is a JSON-ready dict of whatever must be the same then. Validation accuracy is read after every epoch.
+    `writes` is False in all but one of several processes.
+    """
+
+    path: pathlib.Path
+    minutes: float = 10.0
+    asked: dict = dataclasses.field(default_factory=dict)
+    writes: bool = True
+
+
+def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=None):
+    """Trains `child` on `dataset.train()` in place and returns its accuracy on `dataset.validation()` as `Trained`.
+
+    Args:
+        child: `keras.Model` that maps float32 [batch, size, size, 3] in [-1, 1] to class probabilities. Images are
+            rescaled and augmented on the way to it. A second output is an auxiliary head's, with a loss of its own,
+            weighted by the recipe.
+        dataset: `nas_tf.datasets.Dataset`.
+        recipe: `nas_tf.training.recipe.Recipe`.
+        seed: decides the order of images.
+        max_steps: ends training early, for a rehearsal.
+        progress: what the progress bar is called; None: no bar.
+        log: `Log`, or None.
+
+    Raises:
+        InfeasibleArchitecture: the loss is no longer finite, or the child does not fit into memory.
+        UserError: the log's file is damaged, or is of another training.
+    """
+    import keras
+
+    from nas_tf.networks.drop_path import set_total_steps
+    from nas_tf.training._clock import StepClock
+
+    begin = time.perf_counter()
+    train_split, validation = dataset.train(), dataset.validation()
+    steps_per_epoch = math.ceil(train_split.num_examples / recipe.batch_size)
+    steps = recipe.epochs * steps_per_epoch
+    set_total_steps(child, steps)
+    model, optimizer = compiled(child, dataset.augmentation, dataset.num_classes, recipe, steps)
+    accuracy_on(model, validation, recipe.batch_size, steps=1)  # makes the metrics, see `compiled`
+    place = _restored(log, model)
+    clock = StepClock(place, steps_per_epoch, recipe, optimizer, validation, log, max_steps, progress)
+    try:
+        if place.step < steps:
+            batches = train_split.batches(recipe.batch_size, seed=seed, epochs=recipe.epochs, first_step=place.step)
+            model.fit(batches, shuffle=False, callbacks=[keras.callbacks.TerminateOnNaN(), clock], verbose=0)
+    except Exception as error:
+        if type(error).__name__ in ("ResourceExhaustedError", "MemoryError"):
+            raise InfeasibleArchitecture("The child does not fit into memory while it is trained") from error
+        raise
+    finally:
+        clock.close()
+    if not math.isfinite(clock.loss):
+        raise DivergedTraining(f"Training diverged: the loss was {clock.loss} at step {place.step} of {steps}")
+    optimizer.swap_averages()
+    if log:
+        reached = place.history[-1]["validation_accuracy"]
+    else:
+        reached = accuracy_on(model, validation, recipe.batch_size, steps=1 if max_steps else None)
+    seconds = time.perf_counter() - begin
+    return Trained(reached, seconds, clock.setup_seconds, clock.step_seconds, steps, tuple(place.history))
+
+
+def compiled(child, augmentation, num_classes, recipe, steps):
+    """`(keras.Model, keras.optimizers.Optimizer)`: `child` behind its input pipeline, ready for `steps` steps of
+    `fit`, and the recipe's optimizer, which `model.optimizer` may hold inside another that scales the loss."""
+    model = with_input_pipeline(child, augmentation, recipe, model_type())
+    auxiliary_weights = [recipe.auxiliary_weight] * (len(child.outputs) - 1)
+    optimizer = recipe.make_optimizer(steps, _moving_statistics(model))
+    model.compile(
+        optimizer=optimizer,
+        loss=make_loss(num_classes, auxiliary_weights, recipe.label_smoothing),
+        metrics=[accuracy],
+        jit_compile="auto" if _has_accelerator() else False,
+    )
+    # Metrics and optimizer variables that come into being inside the first training step cost a second tracing.
+    model.optimizer.build(model.trainable_variables)
+    return model, optimizer
+
+
+def _restored(log, model):
+    """The `Place` that training goes on from; the model's state is put to it."""
+    from nas_tf.training._clock import Place
+
+    if log is None:
+        return Place()
+    found = checkpoint.read_place(log.path)
+    if found is None:
+        return Place(asked=log.asked)
+    place = Place(**found)
+    resume.refuse_other_settings(log.path, place.asked, log.asked, instead="remove it to begin anew")
+    checkpoint.restore(log.path, model)
+    return place
+
+
+def _moving_statistics(model):
+    return [each for each in model.non_trainable_variables if each.name in ("moving_mean", "moving_variance")]
+
+
+def _has_accelerator():
+    import keras
+
+    # On the CPU, XLA makes training of such children 8 to 14 times slower.
+    return bool(keras.distribution.list_devices("gpu"))

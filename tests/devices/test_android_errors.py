@@ -1,0 +1,199 @@
+"""What is wrong with a phone, or with what speaks to it, in one clear line each; the tool and how it is fetched."""
+
+import functools
+import http.server
+import json
+import pathlib
+import threading
+
+import pytest
+from phone import Fault, Phone, elf_header
+from phone.meter import QUICK
+from support import ROOT
+
+from nas_tf.devices import android
+from nas_tf.devices._android import adb as adb_module
+from nas_tf.devices._android import phone as facts
+from nas_tf.devices._android import tool
+from nas_tf.trial import EvaluationError, UserError
+
+SAMPLES = ROOT / "tests" / "data" / "adb_samples"
+
+
+def test_no_device(environment, binary):
+    with pytest.raises(UserError, match="adb lists no device: plug it in, turn on USB debugging"):
+        android.make(android.Config(benchmark_binary=binary)).check()
+
+
+def test_several_devices_and_none_chosen(environment, tmp_path, binary):
+    with Phone(tmp_path / "one") as one, Phone(tmp_path / "two") as two:
+        serials = [environment.connect(one), environment.connect(two)]
+        with pytest.raises(UserError, match=r"adb lists several devices: .*\(device\).*Choose with --android_serials"):
+            android.make(android.Config(benchmark_binary=binary)).check()
+        everything = android.make(android.Config(**QUICK, serials=("all",), benchmark_binary=binary))
+        assert sorted(everything.fleet.serials) == sorted(serials)
+
+
+def test_unauthorized(environment, phone, binary):
+    phone.add(Fault("unauthorized"))
+    environment.run("connect", phone.address)
+    with pytest.raises(UserError, match=r"is unauthorized: accept the dialog"):
+        android.make(android.Config(benchmark_binary=binary)).check()
+
+
+def test_offline(environment, phone, binary):
+    serial = environment.connect(phone)
+    phone.unplug(away=None)
+    environment.wait_for_state(serial, "offline")
+    with pytest.raises(UserError, match=r"is offline: unplug and plug it in"):
+        android.make(android.Config(benchmark_binary=binary)).check()
+
+
+def test_no_adb(monkeypatch):
+    monkeypatch.setenv("ADBUTILS_ADB_PATH", "/no/such/adb")
+    monkeypatch.setenv("PATH", "/no/such")
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", "1")  # nothing listens there
+    with pytest.raises(UserError, match="adb"):
+        adb_module.list_phones()
+
+
+@pytest.mark.parametrize(
+    "state,words",
+    [
+        ({"free_kb": 2000}, r"The storage of .* is full: 1 MiB are free"),
+        ({"battery_level": 9}, r"The battery of .* is at 9 %: charge it to 20 %"),
+        ({"low_power": 1}, r"Battery saver is on"),
+    ],
+)
+def test_condition(phone, meter_of, state, words):
+    phone.set(**state)
+    with pytest.raises(UserError, match=words):
+        meter_of(phone).check()
+
+
+def test_a_tool_for_another_processor(phone, meter_of, tmp_path):
+    wrong = tmp_path / "wrong"
+    wrong.write_bytes(elf_header("x86_64"))
+    with pytest.raises(UserError, match=r"Expected a benchmark_model for arm64-v8a, .* for x86_64"):
+        meter_of(phone, benchmark_binary=str(wrong)).check()
+    wrong.write_text("#!/bin/sh")
+    with pytest.raises(UserError, match="which is no program of Android or Linux"):
+        meter_of(phone, benchmark_binary=str(wrong)).check()
+
+
+def test_no_tool(phone, meter_of):
+    with pytest.raises(UserError, match=r"Expected TFLite's benchmark_model for arm64-v8a.*run nas-phone setup"):
+        meter_of(phone, benchmark_binary="").check()
+    assert "bazel build -c opt --config=android_x86_64" in tool.how_to_get("x86_64")
+
+
+def test_settings_that_cannot_be_are_refused():
+    for settings in ({"repeats": 4}, {"mask": "0xf0"}, {"mask": "0"}, {"num_threads": 0}, {"max_spread": 0.0}):
+        with pytest.raises(UserError, match=f"--android_{next(iter(settings))}"):
+            android.Config(**settings)
+
+
+@pytest.mark.parametrize("name,mask", [("pixel", 0xC), ("pixel-2-xl", 0xF0)])
+def test_big_cores_of_real_phones(name, mask):
+    """Pixel: two Kryo cores of 2.15 GHz beside two of 1.59; Pixel 2 XL: four A73 at 2.46 beside four A53 at 1.9."""
+    sysfs = json.loads((SAMPLES / f"sysfs_cpu_{name}.json").read_text())
+    frequencies = "\n".join(f"{path} {text.strip()}" for path, text in sysfs.items() if path.endswith("info_max_freq"))
+    properties = (SAMPLES / f"getprop_{name}.txt").read_text()
+    found = facts.parse_facts("x", properties, sysfs["/sys/devices/system/cpu/online"], "", frequencies, "0")
+    assert found.mask(1) == mask and found.abi == "arm64-v8a" and not found.is_emulator
+
+
+def test_masks_of_other_shapes():
+    def mask(threads, *speeds):
+        capacities = "\n".join(f"/cpu{core}/cpu_capacity {speed}" for core, speed in enumerate(speeds))
+        return facts.parse_facts("x", "", f"0-{len(speeds) - 1}", capacities, "", "0").mask(threads)
+
+    # One prime core, three big, four small (Snapdragon 855): four threads take both clusters, as TFLite's docs do.
+    assert mask(1, 250, 250, 250, 250, 800, 800, 800, 1024) == 0x80
+    assert mask(4, 250, 250, 250, 250, 800, 800, 800, 1024) == 0xF0
+    assert mask(1, 100, 100) == 0  # all alike: nothing to choose
+    assert facts.parse_facts("x", "", "0-1", "/cpu0/cpu_capacity 5", "", "0").mask(1) == 0  # one tells nothing
+    assert facts.parse_facts("x", "", "0,2", "/cpu0/c 5\n/cpu1/c 9\n/cpu2/c 7", "", "0").mask(1) == 4  # cpu1 is offline
+
+
+def test_conditions_of_real_phones():
+    battery = (SAMPLES / "dumpsys_battery_level9.txt").read_text()
+    storage = "Filesystem 1K-blocks Used Available Use% Mounted on\n/dev/block/dm-5 1000 300 700 30% /data\n"
+    for name, skin in (("qualcomm_6plus2", 30.1), ("tensor_pixel6class", 24.8)):
+        thermal = (SAMPLES / f"dumpsys_thermalservice_{name}.txt").read_text()
+        now = facts.parse_condition(thermal, battery, "1\n", storage)
+        assert now.thermal_status == 0 and now.temperatures_c["skin"] == skin
+        assert now.battery_percent == 9 and now.battery_saver and now.free_bytes == 700 * 1024
+    silent = facts.parse_condition("Can't find service: thermalservice", "", "null", "")
+    assert silent == facts.Condition(None, {}, None, False, None)
+
+
+class _Server(http.server.SimpleHTTPRequestHandler):
+    """Serves one file, whole or from an offset; the first answer breaks off half-way."""
+
+    content, asked = elf_header("arm64-v8a") + bytes(range(256)) * 400, []
+
+    def do_GET(self):
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        self.asked.append(start)
+        rest = self.content[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(rest)))
+        self.end_headers()
+        self.wfile.write(rest[: len(rest) // 2] if len(self.asked) == 1 else rest)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def address():
+    _Server.asked = []
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/{{version}}/{{platform}}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_tool_is_fetched_resumed_and_pinned(address):
+    fetch = functools.partial(tool.fetch, "arm64-v8a", "2.3.0", address=address)
+    with pytest.raises(UserError, match=r"broke off after \d+ of \d+ bytes: the same command goes on from there"):
+        fetch()
+    fetched = fetch()
+    assert _Server.asked == [0, len(_Server.content) // 2]
+    assert pathlib.Path(fetched.path).read_bytes() == _Server.content and fetched.version == "2.3.0"
+    assert tool.find("", "arm64-v8a") == fetched
+    with pytest.raises(UserError, match=r"to have SHA-256 0+\. Received"):
+        fetch(sha256="0" * 64)
+    changed = _Server.content
+    try:
+        _Server.content = changed[:-1] + b"!"
+        with pytest.raises(UserError, match=f"to have SHA-256 {fetched.sha256}. Received: .*; nothing was installed"):
+            fetch()
+    finally:
+        _Server.content = changed
+    pathlib.Path(fetched.path).write_bytes(elf_header("arm64-v8a"))
+    with pytest.raises(UserError, match="is not the file that was fetched"):
+        tool.find("", "arm64-v8a")
+
+
+def test_a_page_in_place_of_the_tool_is_not_kept(address, monkeypatch):
+    _Server.asked.append(-1)  # answers are whole from the first on
+    real = _Server.content
+    monkeypatch.setattr(_Server, "content", b"<html>please log in</html>")
+    with pytest.raises(UserError, match="which is no program of Android or Linux"):
+        tool.fetch("arm64-v8a", "2.3.1", address=address)
+    monkeypatch.setattr(_Server, "content", real)
+    assert tool.fetch("arm64-v8a", "2.3.1", address=address).version == "2.3.1"
+
+
+def test_a_tool_that_is_not_there_cannot_be_fetched(address):
+    with pytest.raises(UserError, match="no official one is published for x86_64"):
+        tool.fetch("x86_64", "2.3.0", address=address)
+    with pytest.raises(UserError, match=r"Cannot fetch http://127\.0\.0\.1:9/"):
+        tool.fetch("arm64-v8a", "2.3.0", address="http://127.0.0.1:9/{version}/{platform}")
+
+
+def test_errors_of_adb_are_evaluation_errors():
+    assert issubclass(adb_module.PhoneGone, EvaluationError) and issubclass(adb_module.AdbFailed, EvaluationError)

@@ -1,0 +1,188 @@
+"""A search with its phones: two of them, simulated, through real adb, while every scripted fault strikes once."""
+
+import json
+import sqlite3
+import threading
+import time
+import zipfile
+
+import pytest
+from phone import Fault, Phone
+from phone.client import wait_until
+from phone.meter import QUICK, given
+from support import assert_one_line, script
+
+pytestmark = pytest.mark.real
+
+FAULTS = {
+    "one": [
+        Fault("unplug_in_push", match="[.]tflite$", after=500, away=0.3),
+        Fault("hang_in_benchmark"),
+        Fault("benchmark_truncated"),
+        Fault("unplug_in_shell", match="thermalservice", after="Thermal", away=0.0),
+        Fault("push_replaced", match="[.]tflite$"),
+        Fault("benchmark_killed"),
+        Fault("no_space", match="[.]tflite$"),
+    ],
+    "two": [
+        Fault("hang_in_push", match="[.]tflite$"),
+        Fault("unplug_in_benchmark", away=0.3),
+        Fault("benchmark_garbled"),
+        Fault("unplug_after_shell", match="sha256sum", away=0.0),
+        Fault("push_short", match="[.]tflite$"),
+        Fault("hang_in_shell", match="sha256sum"),
+        Fault("benchmark_stopped"),
+    ],
+}
+
+
+def quick_flags(binary, *phones):
+    settings = {**QUICK, "benchmark_binary": binary, "serials": ",".join(each.address for each in phones)}
+    return [f"--android_{name}={value}" for name, value in settings.items()]
+
+
+def disturb(phone, adb, begun):
+    """Once the phone's own faults have struck: it is hot, then cools; goes offline; comes back unauthorized; is slow;
+    is itself again."""
+    begun.wait(120)
+    wait_until(lambda: {each["kind"] for each in phone.events("fault")} >= {each.kind for each in FAULTS["two"]}, 120)
+    phone.set(thermal=[3, 2, 1, 0])
+    phone.unplug(away=0.5)
+    adb.wait_for_state(phone.address, "device")
+    unauthorized = Fault("unauthorized")
+    phone.add(unauthorized)
+    phone.unplug(away=0.0)
+    time.sleep(1)
+    unauthorized.times = 0
+    slow = Fault("slow", delay=0.002)
+    phone.add(slow)
+    phone.unplug(away=0.0)
+    time.sleep(2)
+    slow.times = 0
+
+
+def test_a_search_on_two_phones_survives_every_fault_and_records_what_they_gave(adb, tmp_path, binary, plain_space):
+    run_dir = tmp_path / "run"
+    with Phone(tmp_path / "one") as one, Phone(tmp_path / "two") as two:
+        for phone in (one, two):
+            adb.connect(phone)
+        command = [
+            "mnas-search",
+            f"--run_dir={run_dir}",
+            f"--search_space={plain_space}",
+            "--dataset=digits",
+            "--algorithm=random_search",
+            "--num_trials=12",
+            "--device=android",
+            *quick_flags(binary, one, two),
+            "--target_latency_ms=1",
+            "--deploy_image_size=24",
+            "--proxy_image_size=8",
+            "--proxy_samples=100",
+            "--proxy_epochs=1",
+            "--num_workers=2",
+            "--final_epochs=0",
+        ]
+        environment = {**adb.env, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        begun = threading.Event()
+        watcher = threading.Thread(target=disturb, args=(two, adb, begun))
+        watcher.start()
+
+        def set_faults():
+            # The start of a search is for its user to mend; faults strike once the phones are accepted.
+            one.wait_for("benchmark", timeout=120)
+            two.wait_for("benchmark", timeout=120)
+            for phone, faults in ((one, FAULTS["one"]), (two, FAULTS["two"])):
+                for fault in faults:
+                    phone.add(fault)
+            begun.set()
+
+        setter = threading.Thread(target=set_faults)
+        setter.start()
+        process = script(*command, env=environment, timeout=500)
+        setter.join()
+        watcher.join()
+        assert process.returncode == 0, process.stderr[-3000:]
+        struck = [event["kind"] for phone in (one, two) for event in phone.events("fault")]
+        rows = query(run_dir, "SELECT trial_id, value, details FROM measurements WHERE kind = 'latency'")
+        details = [json.loads(text)["latency"]["details"] for _, _, text in rows]
+        assert {each["serial"] for each in details} == {one.address, two.address}
+        gave = given(one, two)
+        for (_, latency_ms, _), each in zip(rows, details):
+            assert latency_ms in gave
+            assert {run["median_ms"] for run in each["tool_runs"]} <= gave
+        assert query(run_dir, "SELECT DISTINCT state FROM trials") == [("done",)]
+        assert query(run_dir, "SELECT COUNT(*) FROM trials") == [(12,)]
+        wanted = {fault.kind for faults in FAULTS.values() for fault in faults} | {"unauthorized", "slow"}
+        assert wanted <= set(struck), f"never struck: {wanted - set(struck)}"
+
+
+def query(run_dir, sql):
+    db = sqlite3.connect(run_dir / "trials.sqlite")
+    rows = db.execute(sql).fetchall()
+    db.close()
+    return rows
+
+
+def test_nas_phone_measures_files_and_published_networks(adb, phone, tmp_path, binary, small_model):
+    adb.connect(phone)
+    environment = {**adb.env, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    odd = tmp_path / "a net; $(touch hacked).tflite"
+    odd.write_bytes(small_model.read_bytes())
+    out = tmp_path / "out"
+    process = script(
+        "nas-phone",
+        "measure",
+        odd,
+        "mnasnet_small",
+        "--image_size=48",
+        "--num_classes=10",
+        f"--out_dir={out}",
+        *quick_flags(binary, phone),
+        env=environment,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert "Google Pixel 2 XL, Android 11, arm64-v8a, cores f0, 1 thread(s), cpu" in process.stdout
+    lines = (out / "latencies.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in lines[1:]] == [
+        [odd.name, ""],
+        ["mnasnet_small", "float32"],
+        ["mnasnet_small", "int8"],
+    ]
+    assert {float(line.split(",")[2]) for line in lines[1:]} <= given(phone)
+    assert (out / "latencies.png").read_bytes().startswith(b"\x89PNG") and not (tmp_path / "hacked").exists()
+
+
+def test_nas_phone_says_what_is_wrong_in_one_line(adb, phone, tmp_path, binary):
+    environment = {**adb.env, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    process = script("nas-phone", "check", f"--out_dir={tmp_path}", env=environment)
+    assert_one_line(process, 2, "adb lists no device")
+    adb.connect(phone)
+    process = script("nas-phone", "check", f"--out_dir={tmp_path}", env=environment)
+    assert_one_line(process, 2, "Expected TFLite's benchmark_model", "nas-phone setup")
+    phone.set(low_power=1)
+    process = script("nas-phone", "check", f"--out_dir={tmp_path}", *quick_flags(binary, phone), env=environment)
+    assert_one_line(process, 2, "Battery saver is on")
+    path = max(tmp_path.glob("nas-phone-*.zip"))
+    assert "low_power" in _text_of(path) and "UserError" in _text_of(path)
+    for words in ((), ("chekc",), ("measure",), ("check", "x")):
+        assert_one_line(script("nas-phone", *words, env=environment), 2, "Expected")
+
+
+def _text_of(path):
+    with zipfile.ZipFile(path) as archive:
+        return "\n".join(archive.read(name).decode() for name in archive.namelist())
+
+
+def test_nas_phone_check_times_published_networks(adb, phone, tmp_path, binary):
+    adb.connect(phone)
+    environment = {**adb.env, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    flags = [*quick_flags(binary, phone), "--android_num_runs=1", "--android_answer_seconds=30"]
+    process = script("nas-phone", "check", f"--out_dir={tmp_path}", *flags, env=environment)
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert "8 cores, mask f0; thermal status 0" in process.stdout
+    for row in ("mnasnet_a1            1", "mobilenet             4", "nasnet_mobile         4"):
+        assert row in process.stdout
+    assert "Pixel 1 78" in process.stdout and "Pixel 4 34.5" in process.stdout
+    (path,) = tmp_path.glob("nas-phone-*.zip")
+    assert "Inference (avg)" in _text_of(path)

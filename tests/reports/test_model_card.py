@@ -1,0 +1,102 @@
+"""The model card and the files' table: figures with device and date, and none for what was not measured."""
+
+import pytest
+
+from nas_tf.networks.description import Accuracies, FileRecord, NetworkDescription
+from nas_tf.reports import files as files_report
+from nas_tf.reports import model_card
+from nas_tf.trial import Latency
+
+DEVICE = {"device": "android", "model": "Pixel 9", "runtime": "tool 2.1", "settings": {"num_threads": 4}}
+LATENCY = Latency(mean_ms=3.3, median_ms=3.25, p95_ms=3.5, std_ms=0.125, runs=50)
+
+
+def record(file, number_type="float32", **figures):
+    return FileRecord(file, number_type, 1_234_567, "2026-11-24T10:00:00+00:00", **figures)
+
+
+TIMED = {"latency": LATENCY, "device": DEVICE, "device_name": "android Pixel 9"}
+RECORDS = [
+    record("model.keras", validation_accuracy=0.9),
+    record("model.tflite", validation_accuracy=0.9, **TIMED),
+    record("model_int8.failed.tflite", "int8", validation_accuracy=0.5, failure="40 points lost", **TIMED),
+    record("saved_model"),
+]
+DESCRIPTION = NetworkDescription(
+    space={"folder": "mnas_tf.spaces", "name": "mnasnet", "settings": {}},
+    text="r1_k3_s11",
+    fingerprint="0123456789abcdef",
+    scale={"image_size": 32, "num_classes": 2},
+    class_names=("cat", "dog"),
+    num_params=12345,
+    dataset={
+        "name": "pets",
+        "source": "a zip",
+        "num_examples": {"train": 100, "validation": 20, "test": 30},
+        "splits": "a fifth each, stratified",
+    },
+    weights="trained for 5 epochs at 32 px",
+    recipe={"epochs": 5, "learning_rate": 0.02},
+    accuracy=Accuracies(validation=0.9, test=0.875, proxy=0.7),
+)
+
+
+def test_a_card_says_what_was_measured_where_and_when():
+    text = model_card.card(DESCRIPTION, RECORDS, licence="CC0", made_by="commit abc")
+    assert text.startswith("# mnasnet 0123456789abcdef\n")
+    for words in (
+        "`r1_k3_s11`",
+        "12,345",
+        "multiply-adds of one image | not measured",
+        "pets",
+        "2: cat, dog",
+        "images, validation | 20",
+        "a fifth each, stratified",
+        '"learning_rate": 0.02',
+        "trained for 5 epochs",
+        "test images, read once after training | 87.50 %",
+        "`model.tflite`, validation images | 90.00 %",
+        "3.250 ms (median of 50 runs ± 0.125)",
+        "android Pixel 9; tool 2.1; threads: 4; 2026-11-24T10:00:00+00:00",
+        "**FAILED, do not ship**: `model_int8.failed.tflite`: 40 points lost",
+        "pixel / 127.5 - 1",
+        'hub.load("saved_model")',
+        "hub.KerasLayer",
+        "TFSMLayer",
+        'Interpreter("model.tflite")',
+        "## Licence\n\nCC0",
+        "commit abc",
+    ):
+        assert words in text, words
+    (line,) = [line for line in text.splitlines() if line.startswith("| `model.keras` | float32")]
+    assert "not measured" in line
+
+
+@pytest.mark.parametrize("records", [(), [record("model.keras"), record("model.tflite")]])
+def test_what_was_not_measured_is_said_to_be_so(records):
+    text = model_card.card(NetworkDescription("", {}, (), {}), records)
+    assert "The accuracy of these files was not measured." in text
+    assert "The latency of these files was not measured." in text
+    assert "untrained: this network tells nothing apart" in text
+    assert "test images, read once after training | not measured" in text
+    assert " 0.00 %" not in text and " 0.000 ms" not in text and "None" not in text
+    assert model_card.LICENCE in text
+
+
+def test_the_table_and_its_picture(tmp_path):
+    from PIL import Image
+
+    lines = files_report.files_table(RECORDS).splitlines()
+    assert lines[2].split() == ["model.tflite", "float32", "1.235", "90.00", "+0.00", "3.250", "3.500"]
+    assert lines[3].split()[3:] == ["50.00", "-40.00", "3.250", "3.500", "FAILED"]
+    assert lines[4].split() == ["saved_model", "float32", "1.235", "-", "-", "-", "-"]
+    assert "latency: on android Pixel 9, 2026-11-24" in lines
+    assert lines[-1] == "FAILED model_int8.failed.tflite: 40 points lost"
+    assert files_report.draw_files(tmp_path / "files.png", RECORDS, "pets")
+    assert Image.open(tmp_path / "files.png").size[0] > 800
+    assert not files_report.draw_files(tmp_path / "none.png", [record("model.keras")], "pets")
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_the_source_is_named():
+    assert model_card.source().startswith("mobile-nas-tf 0.")

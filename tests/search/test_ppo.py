@@ -1,0 +1,260 @@
+"""The controller: its terms against arithmetic, its graph against its own sampling, its learning against chance."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from nas_tf.algorithms import _policy_gradient as terms
+from nas_tf.algorithms import ppo
+from nas_tf.trial import Trial, UserError
+
+NUM_CHOICES = (3, 1, 4, 2)
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """A controller for tests that change nothing but its random state."""
+    return ppo.make(ppo.Config(), NUM_CHOICES, seed=0)
+
+
+def as_trials(tokens, rewards):
+    pairs = zip(tokens, rewards)
+    return [Trial(i, tuple(map(int, row)), reward=float(reward)) for i, (row, reward) in enumerate(pairs)]
+
+
+def weights(algorithm):
+    return [np.array(weight) for weight in algorithm._model.get_weights()]
+
+
+def array(*values):
+    return np.array(values, "float32")
+
+
+def test_ratio():
+    # A probability that went from 1/2 to 3/4, and one from 1/2 to 1/4.
+    found = terms.ratio(np.log(array(0.75, 0.25)), np.log(array(0.5, 0.5)))
+    np.testing.assert_allclose(found, [1.5, 0.5], rtol=1e-6)  # float32 rounding
+
+
+def test_clipped_surrogate():
+    # With e = 0.2: a good token's ratio counts up to 1.2, a bad token's from 0.8; beyond, on the wrong side, in full.
+    found = terms.clipped_surrogate(array(1.5, 1.1, 0.5, 1.5, 0.9, 0.5), array(2, 2, 2, -2, -2, -2), 0.2)
+    np.testing.assert_allclose(found, [2.4, 2.2, 1.0, -3.0, -1.8, -1.6], rtol=1e-6)
+
+
+def test_policy_gradient():
+    np.testing.assert_allclose(terms.policy_gradient(array(-0.5, -2), array(3, -1)), [-1.5, 2.0])
+
+
+def test_entropy():
+    # H(1/2, 1/4, 1/4) = 1.5 bits; H(1/3, 1/3, 1/3) = ln 3.
+    found = terms.entropy(np.log(np.array([[0.5, 0.25, 0.25], [1 / 3, 1 / 3, 1 / 3]], "float32")))
+    np.testing.assert_allclose(found, [1.5 * math.log(2), math.log(3)], rtol=1e-6)
+
+
+def test_advantage():
+    np.testing.assert_allclose(terms.advantage([0.9, 0.5], baseline=0.6, normalize=False), [0.3, -0.1])
+    # Mean 3, deviation sqrt((4 + 0 + 4) / 3); the baseline cancels out.
+    expected = np.array([-2, 0, 2]) / math.sqrt(8 / 3)
+    for baseline in (0, 10):
+        np.testing.assert_allclose(terms.advantage([1, 3, 5], baseline, normalize=True), expected, rtol=1e-7)
+    np.testing.assert_allclose(terms.advantage([0.7, 0.7, 0.7], baseline=0.1, normalize=True), [0, 0, 0], atol=1e-6)
+
+
+def test_moving_average():
+    assert terms.moving_average(None, [0.2, 0.4], 0.95) == pytest.approx(0.3)
+    assert terms.moving_average(0.5, [0.2, 0.4], 0.95) == pytest.approx(0.95 * 0.5 + 0.05 * 0.3)
+
+
+def test_loss_adds_up_the_terms():
+    # Two decisions, A = 2: ratios 1.5 (clipped to 1.2) and 0.5, entropies 1 and 3 at weight 0.1.
+    targets = np.array([[[math.log(0.5), 2], [math.log(0.5), 2]]], "float32")
+    scores = np.array([[[math.log(0.75), 1], [math.log(0.25), 3]]], "float32")
+    loss = terms.loss_function("ppo", 0.2, 0.1)(targets, scores)
+    np.testing.assert_allclose(loss, [-(2.4 + 1.0 + 0.1 * 4)], rtol=1e-6)
+    loss = terms.loss_function("reinforce", 0.2, 0.1)(targets, scores)
+    np.testing.assert_allclose(loss, [-(2 * math.log(0.75 * 0.25) + 0.1 * 4)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ("ppo", "reinforce"))
+def test_first_step_follows_the_softmax_gradient(method):
+    """At unchanged weights both losses have REINFORCE's gradient: d loss / d bias = mean of A (p - one_hot(token))."""
+    config = ppo.Config(method=method, entropy_weight=0.0, batch_size=2, normalize_advantage=False, inner_epochs=1)
+    algorithm = ppo.make(config, (3,), seed=0)
+    # One decision whose logits are its bias: p = (1/2, 1/4, 1/4).
+    bias = np.log(array(0.5, 0.25, 0.25))
+    algorithm._model.set_weights([np.zeros_like(w) for w in weights(algorithm)[:-1]] + [bias])
+    # Rewards 1 and 0 about their mean: A = 1/2 for token 0, -1/2 for token 2.
+    algorithm.update(as_trials([[0], [2]], [1, 0]))
+    p = np.array([0.5, 0.25, 0.25])
+    gradient = (0.5 * (p - [1, 0, 0]) - 0.5 * (p - [0, 0, 1])) / 2
+    # Adam's first momentum is 0.1 of the gradient; the tolerance is float32's rounding of the logarithms.
+    momentum = next(v for v in algorithm._model.optimizer.variables if v.path.endswith("decision_0_bias_momentum"))
+    np.testing.assert_allclose(np.array(momentum), 0.1 * gradient, atol=1e-7)
+
+
+def test_initial_weights_are_uniform_and_complete(shared):
+    flat = np.concatenate([weight.ravel() for weight in weights(shared)])
+    # Embedding, start row included; LSTM: 4 x 100 gates, each of 100 inputs, 100 states and a bias; softmaxes.
+    assert flat.size == (1 + 10) * 100 + 400 * (100 + 100 + 1) + 10 * (100 + 1)
+    assert np.abs(flat).max() <= 0.1
+    # Of 82,510 uniform draws the mean's standard error is 0.0002, the deviation's 0.0001: six of each.
+    assert abs(flat.mean()) < 0.0012 and abs(flat.std() - 0.1 / math.sqrt(3)) < 0.0006
+
+
+def test_sampling_and_scoring_agree(shared):
+    sampled = shared.unroll(25)
+    scored = shared.unroll(25, sampled.tokens)
+    np.testing.assert_array_equal(scored.tokens, sampled.tokens)
+    np.testing.assert_array_equal(scored.log_probs, sampled.log_probs)
+    np.testing.assert_array_equal(scored.entropies, sampled.entropies)
+    np.testing.assert_allclose(sampled.log_probs[:, 1], 0, atol=1e-7)  # one choice
+
+
+def test_scores_are_a_distribution(shared):
+    every = np.array(list(np.ndindex(NUM_CHOICES)))
+    total = np.exp(shared.unroll(len(every), every).log_probs.sum(axis=1)).sum()
+    assert total == pytest.approx(1, abs=1e-5)  # 24 float32 terms
+
+
+def test_samples_follow_the_scores(shared):
+    every = np.array(list(np.ndindex(NUM_CHOICES)))
+    expected = np.exp(shared.unroll(len(every), every).log_probs.sum(axis=1))
+    sampled = shared.unroll(4000).tokens
+    counts = np.array([(sampled == row).all(axis=1).sum() for row in every])
+    chi_squared = ((counts - 4000 * expected) ** 2 / (4000 * expected)).sum()
+    assert chi_squared < 65  # 23 degrees of freedom: exceeded by chance once in 140,000 seeds
+
+
+def test_suggestions_do_not_depend_on_how_many_are_asked_for_at_a_time():
+    one, other = (ppo.make(ppo.Config(), NUM_CHOICES, seed=3) for _ in range(2))
+    assert one.suggest(12) == other.suggest(5) + other.suggest(7)
+
+
+def test_untrained_until_the_first_update():
+    algorithm = ppo.make(ppo.Config(), NUM_CHOICES, seed=0)
+    suggestions = algorithm.suggest(10)
+    assert {suggestion.note for suggestion in suggestions} == {"untrained"}
+    algorithm.update([])
+    assert algorithm.suggest(1)[0].note == "untrained"
+    algorithm.update([Trial(i, each.tokens, each.note, reward=0.1 * i) for i, each in enumerate(suggestions)])
+    assert algorithm.suggest(1)[0].note == ""
+
+
+def test_padding_changes_nothing():
+    """Three trials teach a controller with batches of 10 what they teach one with batches of 3."""
+    tokens, rewards = [[0, 0, 1, 1], [2, 0, 3, 0], [1, 0, 0, 1]], [0.2, 0.9, 0.4]
+    full, padded = (ppo.make(ppo.Config(batch_size=size), NUM_CHOICES, seed=0) for size in (3, 10))
+    for algorithm in (full, padded):
+        algorithm.update(as_trials(tokens, rewards))
+    # Five steps of Adam at 0.003; sums of another shape round differently in float32.
+    for one, other in zip(weights(full), weights(padded)):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+    moved = max(np.abs(a - b).max() for a, b in zip(weights(full), weights(ppo.make(ppo.Config(), NUM_CHOICES, 0))))
+    assert moved > 1e-3
+
+
+def test_a_warm_start_is_learned_in_batches_in_the_order_given():
+    tokens, rewards = np.random.default_rng(0).integers(NUM_CHOICES, size=(25, 4)), np.linspace(0.3, 0.8, 25)
+    trials = as_trials(tokens, rewards)
+    at_once, in_parts = (ppo.make(ppo.Config(), NUM_CHOICES, seed=0) for _ in range(2))
+    at_once.update(trials)
+    for part in (trials[:10], trials[10:20], trials[20:]):
+        in_parts.update(part)
+    assert at_once.suggest(10) == in_parts.suggest(10)
+    for one, other in zip(weights(at_once), weights(in_parts)):
+        np.testing.assert_array_equal(one, other)
+
+
+NUM_DECISIONS, CHOICES, NUM_TRIALS = 10, 4, 200
+TARGET = (2, 0, 3, 1, 1, 0, 2, 3, 0, 1)
+
+
+def share_of_targets(tokens):
+    return np.mean(np.array(tokens) == TARGET)
+
+
+def share_of_successors(tokens):
+    """How many tokens are the one before plus 1 (mod 4): an answer is right only beside its neighbour's."""
+    tokens = np.array(tokens)
+    return np.mean(tokens[1:] == (tokens[:-1] + 1) % CHOICES)
+
+
+def rewards_of_a_search(config, reward, num_trials):
+    """float [trials], in order."""
+    algorithm = ppo.make(config, (CHOICES,) * NUM_DECISIONS, seed=0)
+    rewards = []
+    while len(rewards) < num_trials:
+        tokens = [suggestion.tokens for suggestion in algorithm.suggest(algorithm.batch_size)]
+        batch = [reward(each) for each in tokens]
+        algorithm.update(as_trials(tokens, batch))
+        rewards += batch
+    return rewards
+
+
+def binomial_tail(n, k, p):
+    """P(at least k of n), each with probability p."""
+    return sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k, n + 1))
+
+
+# REINFORCE takes one step where PPO takes five.
+@pytest.mark.parametrize(
+    "config", [ppo.Config(), ppo.Config(method="reinforce", learning_rate=0.01)], ids=("ppo", "reinforce")
+)
+def test_solves_a_bandit_that_random_search_does_not(config):
+    """The optimum, 1, is one of 4^10 strings: 200 random draws hold it with probability 0.0002, the false-alarm rate.
+
+    A last batch of 10 random architectures has 80 of 100 targets with a probability below 1e-29.
+    """
+    assert 1 - (1 - CHOICES**-NUM_DECISIONS) ** NUM_TRIALS < 2e-4
+    assert binomial_tail(10 * NUM_DECISIONS, 80, 1 / CHOICES) < 1e-29
+    rewards = rewards_of_a_search(config, share_of_targets, NUM_TRIALS)
+    assert max(rewards) == 1
+    assert np.mean(rewards[-10:]) >= 0.8
+
+
+def test_learns_answers_that_depend_on_the_answer_before():
+    """Independent uniform answers have 54 of a batch's 90 neighbours right with a probability below 3e-12."""
+    assert binomial_tail(10 * (NUM_DECISIONS - 1), 54, 1 / CHOICES) < 3e-12
+    assert np.mean(rewards_of_a_search(ppo.Config(), share_of_successors, 300)[-10:]) >= 0.6
+
+
+def test_presets():
+    paper = ppo.Config(preset="paper").resolved()
+    assert (paper.learning_rate, paper.entropy_weight, paper.baseline_decay) == (3.5e-4, 1e-5, 0.95)
+    assert (paper.batch_size, paper.lstm_units, paper.normalize_advantage) == (20, 100, False)
+    assert ppo.Config(preset="paper", batch_size=5).resolved().batch_size == 5
+    assert None not in dataclasses.asdict(ppo.Config().resolved()).values()
+
+
+@pytest.mark.parametrize(
+    "setting,value,expected",
+    [
+        ("batch_size", 0, "at least 1"),
+        ("inner_epochs", 0, "at least 1"),
+        ("lstm_units", 0, "at least 1"),
+        ("learning_rate", 0.0, "finite and > 0"),
+        ("learning_rate", math.nan, "finite and > 0"),
+        ("clip_range", -0.2, "finite and > 0"),
+        ("entropy_weight", -1.0, "finite and >= 0"),
+        ("baseline_decay", 1.0, r"in \[0, 1\)"),
+        ("batch_size", 1, "normalize_advantage=False"),
+    ],
+)
+def test_refused_settings(setting, value, expected):
+    with pytest.raises(UserError, match=rf"xpected .*{expected}.*Received: .*{value}"):
+        ppo.Config(**{setting: value})
+
+
+def test_refused_trials(shared):
+    untouched = weights(shared)
+    for tokens in ((0, 0, 0), (0, 1, 0, 0), (0, 0, 0, -1)):
+        with pytest.raises(UserError, match=r"one token for each of 4 decisions, each below \(3, 1, 4, 2\).*trial 7"):
+            shared.update([Trial(7, tokens, reward=0.5)])
+    for reward in (None, math.nan, math.inf):
+        with pytest.raises(UserError, match=rf"a finite reward\. Received: trial 7, reward={reward}"):
+            shared.update([Trial(7, (0, 0, 0, 0), reward=reward)])
+    for before, after in zip(untouched, weights(shared)):
+        np.testing.assert_array_equal(before, after)

@@ -1,0 +1,78 @@
+"""A search killed with kill -9 at any moment gives the trials of one left alone."""
+
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support import script
+
+pytestmark = pytest.mark.real
+
+NUM_TRIALS = 12
+
+
+def command(plain_space, run_dir):
+    return [
+        "mnas-search",
+        f"--search_space={plain_space}",
+        f"--run_dir={run_dir}",
+        "--device=simulated",
+        "--ppo_batch_size=4",
+        f"--num_trials={NUM_TRIALS}",
+        "--proxy_epochs=1",
+        "--proxy_image_size=8",
+        "--proxy_samples=100",
+        "--deploy_image_size=16",
+        "--num_workers=1",
+        "--target_latency_ms=0.6",
+        "--final_epochs=0",
+        "--seed=5",
+    ]
+
+
+def trials(run_dir):
+    """[(tokens, accuracy, reward), ...] of the finished trials, in order."""
+    path = run_dir / "trials.sqlite"
+    if not path.exists():
+        return []
+    db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10)
+    try:
+        return db.execute("SELECT tokens, accuracy, reward FROM trials WHERE reward IS NOT NULL ORDER BY id").fetchall()
+    except sqlite3.OperationalError:  # killed before the tables were made
+        return []
+    finally:
+        db.close()
+
+
+def test_five_kills_change_nothing(plain_space, tmp_path):
+    alone = tmp_path / "alone"
+    process = script(*command(plain_space, alone))
+    assert process.returncode == 0, process.stderr[-3000:]
+    expected = trials(alone)
+    assert len(expected) == NUM_TRIALS and len({tokens for tokens, _, _ in expected}) > NUM_TRIALS // 2
+
+    killed = tmp_path / "killed"
+    rng, finished = random.Random(11), []
+    name, *flags = command(plain_space, killed)
+    for kill in range(5):
+        running = subprocess.Popen([str(Path(sys.executable).parent / name), *flags], stderr=subprocess.PIPE)
+        # Two kills at any moment of the start, three once a further trial is finished and some way into the next.
+        if kill >= 2:
+            while running.poll() is None and len(trials(killed)) <= len(finished):
+                time.sleep(0.05)
+            time.sleep(rng.uniform(0, 1.5))
+        else:
+            time.sleep(rng.uniform(1, 8))
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        finished = trials(killed)
+        assert finished == expected[: len(finished)]
+    process = script(*command(plain_space, killed))
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert trials(killed) == expected
+    assert "searched for" in process.stdout

@@ -1,0 +1,247 @@
+"""The loop's own logic, with scripted workers: replay, copies, failures, limits, time."""
+
+import dataclasses
+
+import pytest
+
+from nas_tf.algorithms import random_search
+from nas_tf.rewards import AccuracyReward, LatencyReward, Limits
+from nas_tf.search.evaluation import AccuracyJob, CostJob
+from nas_tf.search.loop import Search
+from nas_tf.search.records import Records
+from nas_tf.search.workers import Outcome
+from nas_tf.space import Decision, SearchSpace, fingerprint
+from nas_tf.training.train import Trained
+from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, Latency, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Net:
+    number: int
+
+    fingerprint = property(lambda self: fingerprint(self.number))
+
+    def to_json(self):
+        return self.number
+
+
+class SumSpace(SearchSpace):
+    """An architecture is the sum of three tokens, so that many token strings mean the same one."""
+
+    name = "sum"
+    decisions = tuple(Decision(f"decision{i}", (0, 1, 2, 3)) for i in range(3))
+
+    def decode(self, tokens):
+        return Net(sum(self.check(tokens)))
+
+    encode = build = architecture = None
+
+
+class ScriptedWorkers:
+    """Answers each job with the function's value or exception, the latest first: an order unlike the one asked for."""
+
+    def __init__(self, answer):
+        self._answer, self._jobs, self.done = answer, [], []
+
+    def submit(self, key, job, first=False):
+        method = {AccuracyJob: "accuracy", CostJob: "cost"}[type(job)]
+        self._jobs.append((key, method, job.tokens))
+
+    num_pending = property(lambda self: len(self._jobs))
+
+    def drop_queue(self):
+        self._jobs.clear()
+
+    def wait(self):
+        key, method, tokens = self._jobs.pop()
+        self.done.append((key, method, sum(tokens)))
+        try:
+            return Outcome(key, self._answer(method, sum(tokens)))
+        except Exception as error:
+            return Outcome(key, failure=error)
+
+
+def facts(method, number):
+    if method == "cost":
+        return Cost(100 * number + 1, 1000, 10, latency=Latency.estimate(1.0 + number))
+    return Trained(number / 10, 1.0, 0.1, 0.1, 10)
+
+
+@pytest.fixture
+def records(tmp_path):
+    records = Records(tmp_path / "trials.sqlite")
+    yield records
+    records.close()
+
+
+class SpyAlgorithm:
+    """Random search that remembers what it was told."""
+
+    def __init__(self):
+        self._random = random_search.make(random_search.Config(batch_size=5), SumSpace().num_choices, 0)
+        self.batch_size, self.suggest, self.updates = 5, self._random.suggest, []
+
+    def update(self, trials):
+        if trials:
+            self.updates.append([(trial.id, trial.reward) for trial in trials])
+
+
+def search(records, answer=facts, num_trials=20, limits=None, reward=None, **options):
+    workers, algorithm, seen = ScriptedWorkers(answer), SpyAlgorithm(), []
+    loop = Search(
+        SumSpace(),
+        algorithm,
+        workers,
+        records,
+        reward or AccuracyReward(),
+        limits or Limits(),
+        "d-1",
+        "proxy",
+        seen.append,
+    )
+    loop.run(num_trials, **options)
+    return workers, algorithm, seen
+
+
+def test_every_trial_is_judged_and_told_in_order(records):
+    _, algorithm, seen = search(records)
+    trials = records.trials()
+    assert [trial.id for trial in trials] == list(range(1, 21))
+    assert all(trial.reward == sum(trial.tokens) / 10 for trial in trials)
+    assert algorithm.updates == [[(t.id, t.reward) for t in trials[i : i + 5]] for i in range(0, 20, 5)]
+    assert sorted(trial.id for trial in seen) == list(range(1, 21))
+
+
+def test_an_architecture_is_measured_once(records):
+    workers, _, _ = search(records)
+    jobs = [(method, number) for _, method, number in workers.done]
+    assert len(jobs) == len(set(jobs)) < 2 * 20  # sums run from 0 to 9: of 20 trials, at least 10 are repetitions
+
+
+def test_a_stopped_search_goes_on_as_one_never_stopped(records, tmp_path):
+    _, alone, _ = search(records)
+    other = Records(tmp_path / "other.sqlite")
+
+    for jobs_before_the_stop in (3, 4, 0, 2, 3):
+        left = iter(range(jobs_before_the_stop))
+
+        def answer(method, number, left=left):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return facts(method, number)
+
+        with pytest.raises(KeyboardInterrupt):
+            search(other, answer)
+    _, resumed, _ = search(other)
+    assert resumed.updates == alone.updates
+    assert other.trials() == records.trials()
+    other.close()
+
+
+def test_more_trials_continue_a_finished_search(records, tmp_path):
+    _, whole, _ = search(records, num_trials=13)
+    other = Records(tmp_path / "other.sqlite")
+    for num_trials in (2, 7, 13):
+        _, parts, _ = search(other, num_trials=num_trials)
+    assert other.trials() == records.trials() and parts.updates == whole.updates
+    other.close()
+
+
+def test_records_of_another_search_are_refused(records):
+    search(records, num_trials=5)
+    records._db.execute("UPDATE trials SET tokens = '[3, 3, 3]' WHERE id = 2")
+    with pytest.raises(UserError, match="Trial 2 of this run folder is not what this search would try"):
+        search(records, num_trials=5)
+
+
+def test_an_infeasible_network_earns_nothing_and_is_told(records):
+    def answer(method, number):
+        if method == "accuracy" and number >= 4:
+            raise InfeasibleArchitecture("diverged")
+        return facts(method, number)
+
+    _, algorithm, _ = search(records, answer)
+    for trial in records.trials():
+        assert (trial.state, trial.reward) == (
+            ("infeasible", 0.0) if sum(trial.tokens) >= 4 else ("done", trial.reward)
+        )
+    assert sum(map(len, algorithm.updates)) == 20
+
+
+def test_a_network_over_a_limit_is_not_trained(records):
+    workers, _, _ = search(records, limits=Limits(max_num_params=401))
+    assert {number for _, method, number in workers.done if method == "accuracy"} <= {0, 1, 2, 3, 4}
+    infeasible = [trial for trial in records.trials() if sum(trial.tokens) > 4]
+    assert infeasible and all(trial.infeasible.endswith("is over --max_num_params=401") for trial in infeasible)
+
+
+def test_a_failure_is_tried_again_once(records):
+    failures = []
+
+    def answer(method, number):
+        if method == "cost" and number not in failures:
+            failures.append(number)
+            raise EvaluationError("the phone was away")
+        return facts(method, number)
+
+    search(records, answer)
+    assert failures and all(trial.state == "done" for trial in records.trials())
+
+
+def test_a_failed_trial_is_recorded_and_not_told(records):
+    def answer(method, number):
+        if number == 5:
+            raise EvaluationError("Traceback\nthe phone is gone")
+        return facts(method, number)
+
+    _, algorithm, _ = search(records, answer)
+    failed = {trial.id for trial in records.trials() if trial.state == "failed"}
+    assert failed == {trial.id for trial in records.trials() if sum(trial.tokens) == 5} and failed
+    told = {trial_id for update in algorithm.updates for trial_id, _ in update}
+    assert told == set(range(1, 21)) - failed
+
+
+def test_three_failures_in_a_row_end_the_search_and_are_done_anew(records):
+    def gone(method, number):
+        raise EvaluationError("the phone is gone")
+
+    with pytest.raises(
+        EvaluationError, match=r"3 trials in a row failed .* the phone is gone\. Nothing finished is lost"
+    ):
+        search(records, gone)
+    assert any(trial.state == "failed" for trial in records.trials())
+    search(records)
+    assert all(trial.state == "done" for trial in records.trials())
+
+
+def test_a_mistake_of_the_users_ends_the_search(records):
+    def answer(method, number):
+        raise UserError("image 3 cannot be read")
+
+    with pytest.raises(UserError, match="image 3"):
+        search(records, answer)
+
+
+def test_time_over_ends_the_search_and_more_time_goes_on(records, tmp_path):
+    looks = iter([False] * 12 + [True] * 99)
+    search(records, out_of_time=lambda: next(looks))
+    states = [trial.state for trial in records.trials()]
+    assert 0 < states.count("done") < 20
+    _, resumed, _ = search(records)
+    other = Records(tmp_path / "other.sqlite")
+    _, alone, _ = search(other)
+    assert resumed.updates == alone.updates
+    other.close()
+
+
+def test_warm_started_trials_are_told_first_and_not_counted(records):
+    from nas_tf.trial import Measurement, Trial
+
+    for i, tokens in enumerate([(0, 0, 1), (3, 3, 3)], 1):
+        measurement = Measurement(sum(tokens) / 10, facts("cost", sum(tokens)), 1.0)
+        trial = Trial(i, tokens, f"warm start: old trial {i}", measurement, 0.5)
+        records.add_finished(trial, Net(sum(tokens)), "d-1", "proxy")
+    workers, algorithm, _ = search(records, num_trials=5, reward=LatencyReward(3.0))
+    assert algorithm.updates[0] == [(1, 0.5), (2, 0.5)]
+    assert len(records.trials()) == 7
+    assert not {1, 9} & {number for _, _, number in workers.done}

@@ -1,0 +1,219 @@
+"""nas-ship: a small search on disk, its best networks trained, chosen, exported and held against a published one."""
+
+import dataclasses
+import json
+import sqlite3
+import types
+
+import numpy as np
+import pytest
+from support import assert_one_line, script
+
+from mnas_tf.search import Settings as SearchSettings
+from mnas_tf.search import search
+from mnas_tf.spaces.mnasnet import Scale
+from nas_tf.datasets.image_folder import ImageFolder
+from nas_tf.family import families
+from nas_tf.rewards import LatencyReward, Objective
+from nas_tf.search.records import Records
+from nas_tf.shipping import baselines, candidates
+from nas_tf.shipping.chain import ShipSettings, ship
+from nas_tf.training.recipe import ProxyRecipe
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def run(plain_space, tmp_path_factory):
+    """The folder of a search with three trials, in which a simulated device gave latencies."""
+    folder = tmp_path_factory.mktemp("ship")
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(("dark", "light")):
+        (folder / "images" / name).mkdir(parents=True)
+        for i in range(30):
+            pixels = rng.integers(0, 128, (32, 32, 3)) + 100 * number
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / name / f"{i}.png")
+    settings = SearchSettings(
+        run_dir=str(folder / "run"),
+        search_space=str(plain_space),
+        dataset="image_folder",
+        data_dir=str(folder / "images"),
+        algorithm="random_search",
+        device="simulated",
+        num_trials=3,
+        workers="inline",
+        proxy_image_size=8,
+        deploy_image_size=32,
+        final_epochs=0,
+    )
+    search(
+        settings,
+        Objective(target_latency_ms=1.0),
+        proxy=ProxyRecipe(1),
+        parts={"random_search": {"batch_size": 3}},
+        say=lambda line: None,
+    )
+    return folder / "run"
+
+
+def settings(**changes):
+    chosen = {
+        "top_k": 2,
+        "recipe": "quick",
+        "epochs": 2,
+        "batch_size": 8,
+        "learning_rate": 0.02,
+        "number_types": ("float32", "int8"),
+        "baselines": ("mobilenet",),
+        "device": "host",
+    }
+    return ShipSettings(**{**chosen, **changes})
+
+
+FAST_HOST = {"warmup_seconds": 0.01, "min_seconds": 0.02, "max_seconds": 0.05}
+
+
+class Killed(Exception):
+    pass
+
+
+def reward_of(run, network):
+    """The soft reward of a trial's network: its accuracy after full training, the latency that the search estimated."""
+    records = Records(run / "trials.sqlite", read_only=True)
+    measurement = records.trials()[network.trial - 1].measurement
+    records.close()
+    return LatencyReward(1.0)(dataclasses.replace(measurement, accuracy=network.accuracy.validation))
+
+
+def test_the_whole_chain_with_a_kill_at_every_step(run, monkeypatch):
+    """Killed after each step in turn, the chain does none of them twice, and the test images are read once for each of
+    the two networks that are compared."""
+    trained, tested = [], []
+    train_network, save, read_test = candidates.train_network, candidates._save, ImageFolder.test
+
+    def counted(build, scale, *arguments, progress, **more):
+        trained.append(progress)
+        assert more["reads_test"] is False
+        return train_network(build, scale, *arguments, progress=progress, **more)
+
+    def save_and_die(folder, network):
+        save(folder, network)
+        raise Killed
+
+    monkeypatch.setattr(candidates, "train_network", counted)
+    monkeypatch.setattr(ImageFolder, "test", lambda self: tested.append(self) or read_test(self))
+    monkeypatch.setattr(candidates, "_save", save_and_die)
+    for step in range(3):
+        with pytest.raises(Killed):
+            ship(run, settings(), device_settings=FAST_HOST, say=lambda line: None)
+        assert len(trained) == step + 1 and not tested
+    monkeypatch.setattr(candidates, "_save", save)
+    said = []
+    rows = ship(run, settings(), device_settings=FAST_HOST, say=said.append)
+    assert len(trained) == len(set(trained)) == 3 and len(tested) == 2
+    assert [row.role for row in rows] == ["ships", "baseline", "candidate"]
+    ships, published, candidate = rows
+    assert reward_of(run, ships.network) >= reward_of(run, candidate.network)
+    assert candidate.network.accuracy.test is None
+    # The published network's width is the one whose latency, of those that were measured, is nearest.
+    widths = json.loads((run / "ship" / "baselines" / "mobilenet" / "widths.json").read_text())
+    assert widths["target_ms"] == pytest.approx(ships.latency_ms)
+    nearest = min(widths["latency_ms"], key=lambda width: abs(widths["latency_ms"][width] - widths["target_ms"]))
+    assert published.network.width == float(nearest)
+    files = {record.file for record in ships.files}
+    assert {"model.keras", "model.tflite", "model_int8.tflite", "saved_model"} <= files | {
+        name.replace(".failed", "") for name in files
+    }
+    for name in (
+        "network/README.md",
+        "network/files.png",
+        "README.md",
+        "comparison.csv",
+        "comparison.png",
+        "network/saved_model/saved_model.pb",
+        "baselines/mobilenet/model.tflite",
+    ):
+        assert (run / "ship" / name).stat().st_size > 0, name
+    assert "dark" in (run / "ship" / "network" / "saved_model" / "assets" / "labels.txt").read_text()
+    text = "\n".join(said)
+    assert "ships: of the highest reward" in text and "model_int8" in text
+    # Anyone can ask the run's database what full training said.
+    db = sqlite3.connect(run / "trials.sqlite")
+    judged = db.execute("SELECT trial_id, value, details FROM measurements WHERE judge = 'full training'").fetchall()
+    db.close()
+    splits = [(trial, json.loads(details)["split"]) for trial, _, details in judged]
+    assert len(splits) == len(set(splits)) == 3
+    assert sorted(split for _, split in splits) == ["test", "validation", "validation"]
+    # Said again, nothing is done again; another number of files is no other chain.
+    again = ship(run, settings(number_types=("float32",)), device_settings=FAST_HOST, say=lambda line: None)
+    assert len(trained) == 3 and len(tested) == 2 and again[0].network.accuracy.test == ships.network.accuracy.test
+    with pytest.raises(UserError, match=r"was begun with other settings: epochs=5 \(was 2\)"):
+        ship(run, settings(epochs=5), device_settings=FAST_HOST, say=lambda line: None)
+
+
+def test_mistakes(run, tmp_path):
+    assert_one_line(script("nas-ship"), 2, "Expected one run folder", "Received: none")
+    assert_one_line(script("nas-ship", tmp_path), 2, "Expected the folder of a run", "config.json")
+    assert_one_line(script("nas-ship", run, "--recipe=cifar"), 2, "Expected --recipe, one of", "Received: 'cifar'")
+    assert_one_line(script("nas-ship", run, "--number_types=int4"), 2, "Received: int4")
+    assert_one_line(script("nas-ship", run, "--top_k=0"), 2, "Expected --top_k to be at least 1")
+    with pytest.raises(UserError, match=r"Expected a published network.*'resnet'"):
+        ship(run, settings(baselines=("resnet",), out_dir=str(tmp_path)), device_settings=FAST_HOST)
+    with pytest.raises(UserError, match="Expected a --device that times files"):
+        ship(run, settings(device="simulated"))
+
+
+def test_what_is_refused_blocks_nothing(run, tmp_path):
+    """A wrong flag is not recorded: the right command works in the same folder."""
+    out = {"out_dir": str(tmp_path / "out"), "top_k": 1}
+    for wrong in ({"baselines": ("resnet",)}, {"baselines": ("nasnet_mobile",)}):
+        with pytest.raises(UserError):
+            ship(run, settings(**out, **wrong), device_settings=FAST_HOST, say=lambda line: None)
+    assert not (tmp_path / "out" / "settings.json").exists()
+
+
+def workshop(scale, **of_the_plan):
+    """What `baselines.builder` reads of a `candidates.Workshop`."""
+    plan = dataclasses.replace(families()[0].plans["quick"], scale=of_the_plan)
+    task = types.SimpleNamespace(deploy_scale=scale)
+    return types.SimpleNamespace(plan=plan, friendly={}, setup=types.SimpleNamespace(task=task))
+
+
+def test_baselines_are_built_alike():
+    """A plan's and a flag's settings reach a published network where it has room for them."""
+    shop = workshop(Scale(32, 10), bn_momentum=0.9, activation="relu6", squeeze_excite=False, drop_path_keep=0.6)
+    build, scale_of = baselines.builder("mnasnet_small", shop)
+    model = build(scale_of(0.5))
+    assert not [layer.name for layer in model.layers if "_se_" in layer.name]
+    build, scale_of = baselines.builder("mobilenet", shop)
+    norms = [layer for layer in build(scale_of(0.25)).layers if type(layer).__name__ == "BatchNormalization"]
+    assert norms and {layer.momentum for layer in norms} == {0.9}
+    for name in ("nasnet_mobile", "nasnet_a"):
+        with pytest.raises(UserError, match="wider and narrower"):
+            baselines.builder(name, shop)
+
+
+def test_widths_are_halved_in_on():
+    """Latency 2 ms at width 0.1 and 20 x wider after that: 7 ms is that of width 0.35."""
+    asked = []
+
+    def measure(width):
+        asked.append(width)
+        return 20 * width
+
+    width, latency_ms = baselines.match(7.1, measure)
+    assert (width, latency_ms) == (0.35, 7.0) and len(asked) <= 8
+    # What is known is not measured again, and each new width is told.
+    known, told = {each: 20 * each for each in asked}, []
+    assert baselines.match(7.1, None, known, lambda *new: told.append(new)) == (0.35, 7.0) and told == []
+    # The ends.
+    assert baselines.match(0.1, measure)[0] == 0.1 and baselines.match(1e3, measure)[0] == 2.0
+
+    def too_wide(width):
+        raise InfeasibleArchitecture("does not fit")
+
+    with pytest.raises(EvaluationError, match="ran no width"):
+        baselines.match(1.0, too_wide)

@@ -1,0 +1,93 @@
+"""What several tests share: the README's files, large data, an installed script and what it says."""
+
+import atexit
+import functools
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+
+ROOT = pathlib.Path(__file__).parent.parent
+CIFAR10_JPEG = ROOT.parent / "shared" / "data" / "cifar10_jpeg.zip"
+
+
+def readme_file(name):
+    """The text of the README's Python block that begins with `# name`."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    return next(block for block in blocks if block.startswith(f"# {name}\n"))
+
+
+def script(*arguments, timeout=300, cwd=None, env=None):
+    """Runs an installed console script's function in a process of its own; `subprocess.CompletedProcess` with its text.
+
+    The process is a fork of one that has imported Keras (`zygote.py`). `installed` runs the script itself.
+    """
+    name, *rest = map(str, arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [os.path.join(folder, each) for each in ("stdout", "stderr")]
+        request = {
+            "words": [str(pathlib.Path(sys.executable).parent / name), *rest],
+            "cwd": str(cwd or os.getcwd()),
+            "env": {**os.environ, **(env or {})},
+            "stdout": outputs[0],
+            "stderr": outputs[1],
+        }
+        status = _zygote().run(request, timeout)
+        texts = [pathlib.Path(path).read_text(errors="replace") for path in outputs]
+    return subprocess.CompletedProcess(request["words"], status, *texts)
+
+
+@functools.cache
+def _zygote():
+    zygote = _Zygote()
+    atexit.register(zygote.close)
+    return zygote
+
+
+class _Zygote:
+    def __init__(self):
+        command = [sys.executable, str(pathlib.Path(__file__).with_name("zygote.py"))]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout.readline() == "ready\n"
+
+    def run(self, request, timeout):
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        child = json.loads(self._process.stdout.readline())["pid"]
+        late = threading.Timer(timeout, lambda: os.killpg(child, signal.SIGKILL))
+        late.start()
+        try:
+            return json.loads(self._process.stdout.readline())["status"]
+        finally:
+            late.cancel()
+
+    def close(self):
+        self._process.kill()
+
+
+def installed(*arguments, timeout=300, **options):
+    """Runs an installed console script of this environment; `subprocess.CompletedProcess` with its text."""
+    name, *rest = map(str, arguments)
+    path = pathlib.Path(sys.executable).parent / name
+    return subprocess.run(
+        [str(path), *rest],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, **options.pop("env", {})},
+        **options,
+    )
+
+
+def assert_one_line(process, status, *words):
+    """Asserts the exit status and that standard error ends in one clear line that has all `words`, and no traceback."""
+    assert process.returncode == status, process.stderr[-2000:]
+    assert "Traceback" not in process.stderr, process.stderr[-3000:]
+    last = process.stderr.strip().splitlines()[-1]
+    for word in words:
+        assert word in last, last

@@ -1,0 +1,110 @@
+"""Folders and files that an earlier version wrote open as before; their makers are in data/earlier."""
+
+import contextlib
+import json
+import shutil
+
+import pytest
+from support import ROOT
+
+from mnas_tf.search import Settings, search
+from nas_tf.devices.table import LatencyTable
+from nas_tf.networks.folder import read_description, read_keras, read_network
+from nas_tf.rewards import Objective
+from nas_tf.search.records import Records
+from nas_tf.shipping import candidates
+from nas_tf.shipping.chain import ShipSettings, ship
+from nas_tf.training.recipe import ProxyRecipe
+from nas_tf.trial import UserError
+
+EARLIER = ROOT / "tests" / "data" / "earlier"
+
+
+@pytest.fixture
+def earlier(tmp_path):
+    """A copy of the earlier files, which is the current folder: they name each other by relative paths."""
+    shutil.copytree(EARLIER, tmp_path / "earlier")
+    with contextlib.chdir(tmp_path / "earlier"):
+        yield tmp_path / "earlier"
+
+
+def search_settings(**changes):
+    chosen = {
+        "run_dir": "run",
+        "search_space": "plain_space.py",
+        "algorithm": "random_search",
+        "device": "simulated",
+        "num_trials": 3,
+        "workers": "inline",
+        "proxy_image_size": 8,
+        "proxy_samples": 100,
+        "deploy_image_size": 16,
+        "final_epochs": 1,
+        "final_samples": 100,
+    }
+    return Settings(**{**chosen, **changes})
+
+
+def run(**changes):
+    said, parts = [], {"random_search": {"batch_size": 3}}
+    result = search(
+        search_settings(**changes), Objective(target_latency_ms=1.0), None, ProxyRecipe(1), parts, said.append
+    )
+    return result, "\n".join(said)
+
+
+def test_a_run_goes_on(earlier):
+    before = Records("run/trials.sqlite", read_only=True)
+    trials = before.trials()
+    before.close()
+    best = read_description("run/best")
+    result, said = run()
+    assert result.trials == trials and len(trials) == 3
+    # Nothing was announced, measured or trained: the best network is the one that lies there.
+    assert "rehearsed" not in said and read_description("run/best") == best
+    with pytest.raises(UserError, match=r"begun with other settings: --proxy_samples=50 \(was 100\)"):
+        run(proxy_samples=50)
+
+
+def test_a_trained_network_opens(earlier):
+    model, description = read_network("run/best")
+    assert description.trial is None and description.asked["trial"] == 1
+    assert description.accuracy.proxy is not None and description.latency.latency_ms > 0
+    assert model.outputs[0].shape[-1] == len(description.class_names) == 10
+    damaged = json.loads((earlier / "run/best/architecture.json").read_text())
+    for value, words in (
+        ({**damaged, "colour": 1}, "missing keys none, unknown keys colour"),
+        ({key: damaged[key] for key in damaged.keys() - {"scale"}}, "missing keys scale, unknown keys none"),
+    ):
+        (earlier / "run/best/architecture.json").write_text(json.dumps(value))
+        with pytest.raises(UserError, match=words):
+            read_description("run/best")
+
+
+def test_a_chain_goes_on(earlier, monkeypatch):
+    """The candidate is not trained again; its files are written, as those of the earlier version are left out here."""
+    monkeypatch.setattr(candidates, "train_network", None)
+    chosen = ShipSettings(
+        top_k=1,
+        recipe="quick",
+        epochs=1,
+        batch_size=32,
+        num_samples=100,
+        number_types=("float32",),
+        baselines=(),
+        device="toy_device.py",
+    )
+    rows = ship("run", chosen, device_settings={"log": "log"}, say=lambda line: None)
+    network = json.loads((EARLIER / "run/ship/candidates/trial_00001/network.json").read_text())
+    assert rows[0].network.accuracy.validation == network["accuracy"]["validation"]
+    assert rows[0].latency_ms == network["latency"]["median_ms"]
+    assert {record.file for record in rows[0].files} == {"model.keras", "model.tflite", "saved_model"}
+
+
+def test_a_keras_file_with_layers_that_moved_opens(earlier):
+    names = {type(layer).__name__ for layer in read_keras("drop_path.keras").layers}
+    assert {"DropPath", "TrainingProgress"} <= names
+
+
+def test_a_latency_table_opens(earlier):
+    assert LatencyTable.read("table.json").units == {"stem": 0.25}
