@@ -33,8 +33,7 @@ def _run(request):
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         os.dup2(file, number)
     sys.stdin, sys.stdout, sys.stderr = (
-        open(number, "rw"[number > 0], buffering=1, closefd=False)
-        for number in range(3)
+        open(number, "rw"[number > 0], buffering=1, closefd=False) for number in range(3)
     )
     sys.argv = request["words"]
     name = os.path.basename(sys.argv[0])

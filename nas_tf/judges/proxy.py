@@ -41,8 +41,9 @@ class ProxyJudge(Judge):
         keras = import_keras()
         keras.backend.clear_session()
         keras.utils.set_random_seed(task.seed)
+        architecture = self._space.decode(tokens)
         try:
-            child = self._space.build(self._space.decode(tokens), task.proxy_scale)
+            child = self._space.build(architecture, task.proxy_scale)
         except ValueError as error:
             raise InfeasibleArchitecture(f"The child cannot be built at {task.proxy_scale}: {error}") from error
         trained = train(child, self._images, task.recipe, seed=task.seed, max_steps=max_steps)

@@ -82,7 +82,7 @@ def read_description(folder):
     path = pathlib.Path(folder) / _DESCRIPTION
     if not path.is_file():
         raise UserError(f"Expected the folder of a trained network. There is no file {str(path)!r}")
-    return NetworkDescription.from_json(_read_json(path, f"Expected {str(path)!r} to be a JSON file"), str(path))
+    return NetworkDescription.from_json(_read_json(path, f"{path} is damaged: expected a JSON file"), str(path))
 
 
 def has_description(folder):

@@ -43,4 +43,11 @@ class Toy(Dataset):
         return self._split("test", 50, 3)
 
     def describe(self):
-        return {"name": self.name, "splits": "drawn at random", "size": self._size}
+        counts = {"train": 240, "validation": 202, "test": 50}
+        return {
+            "name": self.name,
+            "source": "made here",
+            "splits": "drawn at random",
+            "size": self._size,
+            "num_examples": counts,
+        }

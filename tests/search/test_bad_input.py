@@ -78,7 +78,7 @@ def test_help_of_the_others(name):
 
 def test_python_m_is_the_script():
     process = subprocess.run([sys.executable, "-m", "mnas_tf.search", "--help"], capture_output=True, text=True)
-    assert process.returncode == 0 and process.stdout == script("mnas-search", "--help").stdout
+    assert process.returncode == 0 and process.stdout == installed("mnas-search", "--help").stdout
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_run_folder_made_with_other_settings(tmp_path, plain_space):
     process = search(
         tmp_path, *small(plain_space, f"--warm_start={tmp_path / 'run'}", "--proxy_batch_size=16"), run_dir="other"
     )
-    assert_one_line(process, 2, "--warm_start=", "--proxy_batch_size=32 (was 16)")
+    assert_one_line(process, 2, "--warm_start=", "--proxy_batch_size=16 (was 32)")
     process = search(tmp_path, *small(plain_space, "--warm_start=nowhere"), run_dir="third")
     assert_one_line(process, 2, "Expected the folder of a run", "nowhere")
 

@@ -233,7 +233,12 @@ def test_mistakes_in_training_and_export(tmp_path):
         path.write_text(text)
         assert_one_line(script("nasnet-train", out, f"--architecture={path}"), 2, *words)
     for keep in ("0", "1.5"):
-        assert_one_line(script("nasnet-train", out, f"--drop_path_keep={keep}"), 2, "--drop_path_keep to be above 0 and at most 1", keep)
+        assert_one_line(
+            script("nasnet-train", out, f"--drop_path_keep={keep}"),
+            2,
+            "--drop_path_keep to be above 0 and at most 1",
+            keep,
+        )
     assert_one_line(script("nasnet-train", out, "--recipe=best"), 2, "recipe", "best", "cifar")
     assert_one_line(script("nasnet-export"), 2, "Expected --network_dir")
     assert_one_line(script("nasnet-export", "--draw"), 2, "--draw with --network_dir")

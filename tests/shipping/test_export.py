@@ -147,23 +147,29 @@ def test_an_int8_file_needs_images_and_a_type_has_to_be_known(model, images, tmp
 
 def test_a_search_times_files_of_the_type_that_ships(plain_space):
     from mnas_tf.spaces.mnasnet import Scale
+    from nas_tf.datasets import Source
+    from nas_tf.judges import Task
     from nas_tf.plugins import Part
     from nas_tf.search.evaluation import Evaluator, Setup
 
     def size(number_type):
         brief = {"min_seconds": 0.01, "max_seconds": 0.02, "warmup_seconds": 0.01}
-        setup = Setup(
+        task = Task(
             space=Part("mnas_tf.spaces", str(plain_space)),
-            dataset=Part("nas_tf.datasets", "digits"),
-            data_dir=None,
+            images=Source(Part("nas_tf.datasets", "digits"), "", seed=0),
             proxy_scale=Scale(8, 10),
             deploy_scale=Scale(32, 10),
             recipe=None,
             proxy_samples=20,
             seed=0,
+        )
+        setup = Setup(
+            task=task,
+            judge=Part("nas_tf.judges", "proxy"),
             device=Part("nas_tf.devices", "host", brief),
-            references="mnas_tf.published",
             number_type=number_type,
+            published="mnas_tf.published",
+            judge_folder="none",
         )
         return Evaluator(setup).cost((2, 1, 2)).tflite_bytes
 

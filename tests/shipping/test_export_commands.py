@@ -25,7 +25,7 @@ def network(tmp_path_factory):
         "text": "toy",
         "scale": {"image_size": 12},
         "class_names": ["red", "green", "blue"],
-        "dataset": {"name": "toy", "splits": "drawn at random"},
+        "dataset": {"name": "toy", "source": "made here", "splits": "drawn at random"},
     }
     (folder / "architecture.json").write_text(json.dumps(description))
     return folder

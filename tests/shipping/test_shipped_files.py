@@ -114,7 +114,7 @@ def test_an_int8_file_that_lost_too_much_is_kept_apart(make_data, device, tmp_pa
     assert records[1].validation_accuracy == pytest.approx(keras_accuracy, abs=1e-6)
     table = files_report.files_table(records)
     (row,) = [line for line in table.splitlines() if line.startswith("model_int8.failed.tflite")]
-    assert row.endswith("FAILED") and f"{100 * failed['validation_accuracy']:.2f}" in row
+    assert row.endswith("FAILED") and f"{100 * failed.validation_accuracy:.2f}" in row
     assert table.splitlines()[-1] == f"FAILED {files_report.failures(records)[0]}"
     assert "**FAILED, do not ship**: `model_int8.failed.tflite`" in (folder / "README.md").read_text()
 
