@@ -32,9 +32,10 @@ def _run(request):
     for number, path in ((0, os.devnull), (1, request["stdout"]), (2, request["stderr"])):
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         os.dup2(file, number)
-    sys.stdin, sys.stdout, sys.stderr = (
-        open(number, "rw"[number > 0], buffering=1, closefd=False) for number in range(3)
-    )
+    # For the rest of the process's life.
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.argv = request["words"]
     name = os.path.basename(sys.argv[0])
     status = 1

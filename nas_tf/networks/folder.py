@@ -1,4 +1,4 @@
-"""A trained network's folder: architecture.json, model.keras, TFLite, SavedModel. Only this module writes and reads it."""
+"""A trained network's folder: architecture.json, model.keras, TFLite, SavedModel. Nothing else writes or reads it."""
 
 import dataclasses
 import json

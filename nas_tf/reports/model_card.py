@@ -150,9 +150,10 @@ def _conditions(record):
 
 def _input(description):
     return (
-        f"{description.input}, [batch, height, width, 3]; int8 files take this quantised by the scale and zero point of "
-        "their input. Only the SavedModel's signatures `image_classification` and `image_feature_vector` take [0, 1], "
-        "as TF Hub's conventions ask. The output is a probability for each class, in the order of `labels.txt`."
+        f"{description.input}, [batch, height, width, 3]; int8 files take this quantised by the scale and zero "
+        "point of their input. Only the SavedModel's signatures `image_classification` and `image_feature_vector` "
+        "take [0, 1], as TF Hub's conventions ask. The output is a probability for each class, in the order of "
+        "`labels.txt`."
     )
 
 

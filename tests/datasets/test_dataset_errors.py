@@ -48,7 +48,7 @@ def test_arguments_out_of_range(folder, name, argument, value, least):
 def test_settings_out_of_range(folder, name):
     words = ("Expected fractions > 0", "together < 1", "validation_fraction=0.5, test_fraction=0.5")
     assert_refused(words, make, name, folder, validation_fraction=0.5, test_fraction=0.5)
-    assert_refused(("max_memory_mb >= 0", "Received: -1"), make, name, folder, max_memory_mb=-1)
+    assert_refused(("max_memory_mb to be at least 0", "Received: -1"), make, name, folder, max_memory_mb=-1)
 
 
 def test_digits_reads_no_folder(folder):
@@ -78,7 +78,7 @@ def test_empty_folder(tmp_path):
 
 def test_images_without_class_folders(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "cat.png")
-    words = ("no sub-folder, 1 images", "Sort the images into one folder a class")
+    words = ("no sub-folder, 1 images", "Sort the images into one folder for each class")
     assert_refused(words, make, "image_folder", tmp_path)
 
 
@@ -103,7 +103,7 @@ def test_fewer_images_of_a_class_than_splits(tmp_path):
 
 def test_a_test_folder_with_other_classes(folder):
     (folder / "test" / "dog").rename(folder / "test" / "dogs")
-    words = (str(folder / "test"), "to be those of", str(folder / "train"), "missing 'dog', in excess 'dogs'")
+    words = (str(folder / "test"), "to be those of", str(folder / "train"), "missing 'dog', extra 'dogs'")
     assert_refused(words, make, "image_folder", folder)
 
 

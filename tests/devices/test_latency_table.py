@@ -123,7 +123,7 @@ def test_files_that_are_no_tables_are_refused(tmp_path):
             estimator(tmp_path / "no.json").check()
     with pytest.raises(UserError, match=r"or a shipped table: pixel1\. Received: 'pixel9'"):
         estimator("pixel9").check()
-    with pytest.raises(UserError, match="Expected --table: "):
+    with pytest.raises(UserError, match="Expected --table, "):
         estimator("").check()
 
 

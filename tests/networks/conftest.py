@@ -1,4 +1,4 @@
-"""Building networks leaves garbage in cycles, and finding it takes as long as there are other objects to look through."""
+"""Building networks leaves garbage in cycles, and finding it takes longer the more other objects there are."""
 
 import gc
 

@@ -171,12 +171,12 @@ def test_encode_names_another_shape_of_network():
 @pytest.mark.parametrize(
     "settings,message",
     [
-        ({"image_size": 0}, "Expected image_size to be a whole number above 0. Received: image_size=0"),
-        ({"num_classes": 2.0}, "Expected num_classes to be a whole number"),
-        ({"width_multiplier": float("nan")}, "Expected width_multiplier to be finite and > 0. Received: .*=nan"),
-        ({"width_multiplier": 0}, "Expected width_multiplier to be finite and > 0. Received: width_multiplier=0"),
-        ({"bn_momentum": 1.0}, "Expected bn_momentum to be from 0 to below 1"),
-        ({"dropout_rate": -0.1}, "Expected dropout_rate"),
+        ({"image_size": 0}, "Expected --image_size to be at least 1. Received: 0"),
+        ({"num_classes": 2.0}, "Expected --num_classes to be a whole number"),
+        ({"width_multiplier": float("nan")}, "Expected --width_multiplier to be a finite number. Received: nan"),
+        ({"width_multiplier": 0}, "Expected --width_multiplier to be above 0. Received: 0"),
+        ({"bn_momentum": 1.0}, "Expected --bn_momentum to be at least 0 and below 1"),
+        ({"dropout_rate": -0.1}, "Expected --dropout_rate"),
     ],
 )
 def test_scales_that_cannot_be_built_are_refused(settings, message):
@@ -185,7 +185,7 @@ def test_scales_that_cannot_be_built_are_refused(settings, message):
 
 
 def test_settings_of_the_space_are_checked():
-    with pytest.raises(UserError, match=r"base to be one of mobilenet_v2, mnasnet_a1. Received: base='resnet'"):
+    with pytest.raises(UserError, match=r"--mnasnet_base to be one of mobilenet_v2, mnasnet_a1. Received: resnet"):
         MnasNetSpace(base="resnet")
     for sizes in ((), (3, 3), (4,), (0,)):
         with pytest.raises(UserError, match=r"Expected odd kernel sizes, each once, as 3,5,7"):

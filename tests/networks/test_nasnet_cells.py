@@ -29,10 +29,10 @@ def test_blocks_and_operations_are_settings():
     net = space.decode(random_tokens(space, np.random.default_rng(0)))
     assert len(net.normal.blocks) == 3
     for settings, words in (
-        ({"blocks": 0}, "1 to 12 blocks.*Received: blocks=0"),
-        ({"operations": ()}, "operations among identity"),
-        ({"operations": ("sep_conv_9x9",)}, "operations among identity.*Received: sep_conv_9x9"),
-        ({"operations": ("identity", "identity")}, "each once"),
+        ({"blocks": 0}, "blocks to be at least 1 and at most 12. Received: 0"),
+        ({"operations": ()}, "operations, the operations to choose from. Received: none"),
+        ({"operations": ("sep_conv_9x9",)}, "operations to hold only identity.*Received: sep_conv_9x9"),
+        ({"operations": ("identity", "identity")}, "operations once"),
     ):
         with pytest.raises(UserError, match=words):
             NASNetSpace(**settings)
@@ -112,7 +112,7 @@ def test_nasnet_a_gives_a_state_that_is_read():
     assert NASNET_A.normal.output == (1, 2, 3, 4, 5, 6) and NASNET_A.reduction.output == (3, 4, 5, 6)
     derived = Cell(NASNET_A.normal.blocks)
     assert derived.output == (2, 3, 4, 5, 6) and derived.fingerprint != NASNET_A.normal.fingerprint
-    with pytest.raises(ValueError, match=r"give the states that no block reads.*Received: output=\(1, 2, 3"):
+    with pytest.raises(ValueError, match=r"concatenate the states that no block reads.*Received: output=\(1, 2, 3"):
         SPACE.encode(NASNET_A)
 
 
