@@ -288,7 +288,7 @@ def test_settings_that_do_not_exist_are_refused():
     for name in ("padding", "input_normalization", "activation", "squeeze_excite"):
         with pytest.raises(UserError, match=f"Expected --{name} to be one of .* Received: other"):
             Scale(**{name: "other"})
-    with pytest.raises(UserError, match=r"Expected activation to be one of relu, relu6. Received: 'gelu'"):
+    with pytest.raises(UserError, match=r"Expected --activation to be one of relu, relu6. Received: gelu"):
         nasnet.Scale(activation="gelu")
 
 
