@@ -43,7 +43,7 @@ def test_the_smallest_images():
         ({"filters": 42}, r"filters to be a multiple of 4, 8 at least.*Received: filters=42"),
         ({"filters": 4}, r"8 at least.*Received: filters=4"),
         ({"drop_path_keep": 0.0}, "drop_path_keep to be above 0 and at most 1. Received: 0.0"),
-        ({"drop_path_keep": 1.5}, "Received: drop_path_keep=1.5"),
+        ({"drop_path_keep": 1.5}, "drop_path_keep to be above 0 and at most 1. Received: 1.5"),
         ({"drop_path": "v4"}, "drop_path to be one of v1, v2, v3, constant. Received: v4"),
         ({"stem": "resnet"}, "stem to be one of cifar, imagenet. Received: resnet"),
         ({"cells": 0}, "--cells to be at least 1. Received: 0"),
