@@ -1,7 +1,9 @@
 """Fixtures that tests of several folders share."""
 
+import sys
+
 import pytest
-from support import readme_file
+from support import readme_file, without_graph_rewriting
 
 
 @pytest.fixture(scope="session")
@@ -10,3 +12,10 @@ def plain_space(tmp_path_factory):
     path = tmp_path_factory.mktemp("space") / "plain_space.py"
     path.write_text(readme_file("plain_space.py"))
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def graphs_as_traced():
+    """Once a module has imported TensorFlow, its graphs are not rewritten; worker processes rewrite theirs."""
+    if "tensorflow" in sys.modules:
+        without_graph_rewriting()

@@ -70,6 +70,13 @@ class _Zygote:
         self._process.kill()
 
 
+def without_graph_rewriting():
+    """Has TensorFlow run graphs as they are traced: rewriting the small ones of tests takes longer than running them."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 def installed(*arguments, timeout=300, **options):
     """Runs an installed console script of this environment; `subprocess.CompletedProcess` with its text."""
     name, *rest = map(str, arguments)

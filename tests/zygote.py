@@ -12,7 +12,9 @@ import sys
 
 def serve(answers):
     import keras  # noqa: F401  not used: computing something would start threads, which no fork has
+    from support import without_graph_rewriting
 
+    without_graph_rewriting()
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
         request = json.loads(line)

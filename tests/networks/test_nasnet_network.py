@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from nasnet_support import images, random_tokens, rewritten, run_tflite, shake
+from weightless import without_weights
 
 from nas_tf.export import to_tflite
 from nas_tf.trial import UserError
@@ -21,7 +22,8 @@ def clear():
 @pytest.mark.parametrize("stem", ["cifar", "imagenet"])
 @pytest.mark.parametrize("size", [31, 32, 33, 224, 299, 331])
 def test_odd_and_even_sizes(stem, size):
-    model = build(NASNET_A, Scale(size, 7, 1, 8, stem))
+    with without_weights():
+        model = build(NASNET_A, Scale(size, 7, 1, 8, stem))
     # The imagenet stem begins with a valid 3 x 3 convolution of stride 2; every reduction gives ceil(n / 2).
     side, halvings = (size, 2) if stem == "cifar" else ((size - 1) // 2, 4)
     for _ in range(halvings):
@@ -55,17 +57,20 @@ def test_scales_that_cannot_be_built(changes, words):
         Scale(**changes)
 
 
-# Eight parts of 25, so that the test runner can share them out.
-@pytest.mark.parametrize("part", range(8))
-def test_two_hundred_random_cells(part, tmp_path):
+# Each part has cells of its own: 4 with every run of the tests, 25 with the marker `storm`.
+@pytest.mark.parametrize(
+    "part,count",
+    [*((part, 4) for part in range(4)), *(pytest.param(part, 25, marks=pytest.mark.storm) for part in range(8))],
+)
+def test_random_cells(part, count, tmp_path):
     import tensorflow as tf
 
     rng, pictures = np.random.default_rng(part), images(2, 32)
-    for number in range(25):
+    for number in range(count):
         architecture = SPACE.decode(random_tokens(SPACE, rng))
         model = build(architecture, PROXY)
         assert np.isfinite(model(pictures, training=False)).all(), architecture
-        if number < 3 and part * 3 + number < 20:  # 20 of the 200
+        if number < 3:
             with tf.GradientTape() as tape:
                 scores = model(pictures, training=True)
                 loss = keras.ops.mean(keras.losses.sparse_categorical_crossentropy(np.array([3, 7]), scores))
@@ -74,7 +79,7 @@ def test_two_hundred_random_cells(part, tmp_path):
                 assert gradient is not None and np.isfinite(gradient).all(), (architecture, weight.path)
             keras.optimizers.SGD(0.1).apply(gradients, model.trainable_weights)
             assert np.isfinite(model(pictures, training=False)).all(), architecture
-        if number == 0 and part < 5:  # 5 of the 200
+        if number == 0:
             shake(model)
             to_tflite(model, tmp_path / "cell.tflite")
             np.testing.assert_allclose(
@@ -105,7 +110,8 @@ def test_every_operation_reads_every_state(operation):
 
 
 def test_strides_fall_on_the_cells_inputs_only():
-    model = build(NASNET_A, PROXY)
+    with without_weights():
+        model = build(NASNET_A, PROXY)
     size = {
         name: model.get_layer(f"reduction1_{name}").output.shape[1] for name in ("begin_bn", "block1_add", "concat")
     }
@@ -120,7 +126,8 @@ def test_strides_fall_on_the_cells_inputs_only():
 
 
 def test_filters_double_and_the_stem_has_a_quarter_and_half():
-    model = build(NASNET_A, Scale(64, 5, 1, 16, "imagenet"))
+    with without_weights():
+        model = build(NASNET_A, Scale(64, 5, 1, 16, "imagenet"))
     cells = ("stem1", "stem2", "stage1_cell1", "reduction1", "stage2_cell1", "reduction2", "stage3_cell1")
     assert [model.get_layer(f"{cell}_begin_conv").filters for cell in cells] == [4, 8, 16, 32, 32, 64, 64]
 

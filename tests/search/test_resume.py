@@ -13,17 +13,15 @@ from support import script
 
 pytestmark = pytest.mark.real
 
-NUM_TRIALS = 12
 
-
-def command(plain_space, run_dir):
+def command(plain_space, run_dir, num_trials):
     return [
         "mnas-search",
         f"--search_space={plain_space}",
         f"--run_dir={run_dir}",
         "--device=simulated",
         "--ppo_batch_size=4",
-        f"--num_trials={NUM_TRIALS}",
+        f"--num_trials={num_trials}",
         "--proxy_epochs=1",
         "--proxy_image_size=8",
         "--proxy_samples=100",
@@ -49,20 +47,23 @@ def trials(run_dir):
         db.close()
 
 
-def test_five_kills_change_nothing(plain_space, tmp_path):
+@pytest.mark.parametrize(
+    "num_trials,kills", [(6, 2), pytest.param(12, 5, marks=pytest.mark.storm)], ids=["two", "five"]
+)
+def test_kills_change_nothing(plain_space, tmp_path, num_trials, kills):
     alone = tmp_path / "alone"
-    process = script(*command(plain_space, alone))
+    process = script(*command(plain_space, alone, num_trials))
     assert process.returncode == 0, process.stderr[-3000:]
     expected = trials(alone)
-    assert len(expected) == NUM_TRIALS and len({tokens for tokens, _, _ in expected}) > NUM_TRIALS // 2
+    assert len(expected) == num_trials and len({tokens for tokens, _, _ in expected}) > num_trials // 2
 
     killed = tmp_path / "killed"
     rng, finished = random.Random(11), []
-    name, *flags = command(plain_space, killed)
-    for kill in range(5):
+    name, *flags = command(plain_space, killed, num_trials)
+    for kill in range(kills):
         running = subprocess.Popen([str(Path(sys.executable).parent / name), *flags], stderr=subprocess.PIPE)
-        # Two kills at any moment of the start, three once a further trial is finished and some way into the next.
-        if kill >= 2:
+        # Some kills at any moment of the start, most once a further trial is finished and some way into the next.
+        if kill % 2 == 0:
             while running.poll() is None and len(trials(killed)) <= len(finished):
                 time.sleep(0.05)
             time.sleep(rng.uniform(0, 1.5))
@@ -72,7 +73,7 @@ def test_five_kills_change_nothing(plain_space, tmp_path):
         running.wait()
         finished = trials(killed)
         assert finished == expected[: len(finished)]
-    process = script(*command(plain_space, killed))
+    process = script(*command(plain_space, killed, num_trials))
     assert process.returncode == 0, process.stderr[-3000:]
     assert trials(killed) == expected
     assert "searched for" in process.stdout
