@@ -71,7 +71,7 @@ class _Zygote:
 
 
 def without_graph_rewriting():
-    """Has TensorFlow run graphs as they are traced: rewriting the small ones of tests takes longer than running them."""
+    """Has TensorFlow run graphs as they are traced: rewriting the small ones of tests takes longer than they run."""
     import tensorflow as tf
 
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
