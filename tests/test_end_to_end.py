@@ -151,8 +151,8 @@ def test_a_data_set_that_tfds_wrote_trains_a_child(plain_space, tmp_path):
         "--algorithm=random_search",
         "--proxy_epochs=1",
         "--deploy_image_size=32",
-        "--final_epochs=1",
-        "--num_workers=1",
+        "--final_epochs=0",
+        "--workers=inline",
         "--target_latency_ms=1",
     )
     assert process.returncode == 0, process.stderr[-3000:]
@@ -165,7 +165,7 @@ def test_train_and_export(tmp_path):
     out = tmp_path / "small"
     process = script(
         "mnas-train",
-        "--architecture=mnasnet_small",
+        "--architecture=r1_k3_s22_e1_i32_o8_noskip r1_k3_s22_e3_i8_o16_se0.25",
         f"--out_dir={out}",
         "--image_size=32",
         "--width_multiplier=0.5",

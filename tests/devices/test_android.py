@@ -87,10 +87,9 @@ MENDABLE = [
 
 @pytest.mark.parametrize("fault", MENDABLE, ids=lambda fault: fault.kind)
 def test_a_fault_that_passes_costs_no_latency_and_gives_no_wrong_one(fault, phone, meter_of, small_model):
-    meter = meter_of(phone)
-    meter.check()
+    meter_of(phone).check()
     phone.add(dataclasses.replace(fault))
-    latency = meter.measure(small_model)
+    latency = meter_of(phone, answer_seconds=0.8).measure(small_model)
     assert phone.events("fault"), "the fault never struck"
     assert {run["median_ms"] for run in latency.details["tool_runs"]} <= given(phone)
     assert phone.wait_for("shell") is not None and not phone.processes()

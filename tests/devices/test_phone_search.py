@@ -1,6 +1,7 @@
 """A search with its phones: two of them, simulated, through real adb, while every scripted fault strikes once."""
 
 import json
+import shutil
 import sqlite3
 import threading
 import time
@@ -11,6 +12,10 @@ from phone import Fault, Phone
 from phone.client import wait_until
 from phone.meter import QUICK, given
 from support import assert_one_line, script
+
+from nas_tf.apps import _phone_check
+from nas_tf.apps import phone as phone_app
+from nas_tf.devices import android
 
 pytestmark = pytest.mark.real
 
@@ -52,12 +57,13 @@ def disturb(phone, adb, begun):
     unauthorized = Fault("unauthorized")
     phone.add(unauthorized)
     phone.unplug(away=0.0)
-    time.sleep(1)
+    phone.wait_for("fault", kind="unauthorized")
     unauthorized.times = 0
     slow = Fault("slow", delay=0.002)
     phone.add(slow)
     phone.unplug(away=0.0)
-    time.sleep(2)
+    phone.wait_for("fault", kind="slow")
+    time.sleep(1)
     slow.times = 0
 
 
@@ -142,7 +148,7 @@ def test_nas_phone_measures_files_and_published_networks(adb, phone, tmp_path, b
         env=environment,
     )
     assert process.returncode == 0, process.stderr[-3000:]
-    assert "Google Pixel 2 XL, Android 11, arm64-v8a, cores f0, 1 thread(s), cpu" in process.stdout
+    assert "Google Pixel 2 XL, Android 11, arm64-v8a, cores f0, 1 thread, cpu" in process.stdout
     lines = (out / "latencies.csv").read_text().splitlines()
     assert [line.split(",")[:2] for line in lines[1:]] == [
         [odd.name, ""],
@@ -174,15 +180,31 @@ def _text_of(path):
         return "\n".join(archive.read(name).decode() for name in archive.namelist())
 
 
-def test_nas_phone_check_times_published_networks(adb, phone, tmp_path, binary):
+def assert_checked(text, out_dir):
+    """Asserts what `nas-phone check` says of a phone that is well, and the logs in its zip."""
+    assert "8 cores, mask f0; thermal status 0" in text
+    for row in ("mnasnet_a1            1", "mobilenet             4", "nasnet_mobile         4"):
+        assert row in text
+    assert "Pixel 1 78" in text and "Pixel 4 34.5" in text
+    (path,) = out_dir.glob("nas-phone-*.zip")
+    assert "Inference (avg)" in _text_of(path)
+
+
+def test_nas_phone_check_times_published_networks(environment, phone, tmp_path, binary, small_model, monkeypatch):
+    """With a small network in each file: the published ones are built, and converted in the test below."""
+    monkeypatch.setattr(phone_app, "to_tflite", lambda model, path, *_: shutil.copy(small_model, path))
+    monkeypatch.setattr(_phone_check, "REPEATS", 3)
+    config = android.Config(**{**QUICK, "serials": (environment.connect(phone),), "benchmark_binary": binary})
+    said = []
+    phone_app.check(phone_app.PhoneSettings(out_dir=str(tmp_path)), config, said.append)
+    assert_checked("\n".join(said), tmp_path)
+
+
+@pytest.mark.storm
+def test_nas_phone_check_times_whole_networks(adb, phone, tmp_path, binary):
     adb.connect(phone)
     environment = {**adb.env, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     flags = [*quick_flags(binary, phone), "--android_num_runs=1", "--android_answer_seconds=30"]
     process = script("nas-phone", "check", f"--out_dir={tmp_path}", *flags, env=environment)
     assert process.returncode == 0, process.stderr[-3000:]
-    assert "8 cores, mask f0; thermal status 0" in process.stdout
-    for row in ("mnasnet_a1            1", "mobilenet             4", "nasnet_mobile         4"):
-        assert row in process.stdout
-    assert "Pixel 1 78" in process.stdout and "Pixel 4 34.5" in process.stdout
-    (path,) = tmp_path.glob("nas-phone-*.zip")
-    assert "Inference (avg)" in _text_of(path)
+    assert_checked(process.stdout, tmp_path)

@@ -14,7 +14,7 @@ from support import script
 pytestmark = pytest.mark.real
 
 
-def command(plain_space, run_dir, num_trials):
+def command(plain_space, run_dir, num_trials, workers):
     return [
         "mnas-search",
         f"--search_space={plain_space}",
@@ -26,6 +26,7 @@ def command(plain_space, run_dir, num_trials):
         "--proxy_image_size=8",
         "--proxy_samples=100",
         "--deploy_image_size=16",
+        f"--workers={workers}",
         "--num_workers=1",
         "--target_latency_ms=0.6",
         "--final_epochs=0",
@@ -48,18 +49,20 @@ def trials(run_dir):
 
 
 @pytest.mark.parametrize(
-    "num_trials,kills", [(6, 2), pytest.param(12, 5, marks=pytest.mark.storm)], ids=["two", "five"]
+    "num_trials,kills,workers",
+    [(6, 2, "inline"), pytest.param(12, 5, "process", marks=pytest.mark.storm)],
+    ids=["two", "five"],
 )
-def test_kills_change_nothing(plain_space, tmp_path, num_trials, kills):
+def test_kills_change_nothing(plain_space, tmp_path, num_trials, kills, workers):
     alone = tmp_path / "alone"
-    process = script(*command(plain_space, alone, num_trials))
+    process = script(*command(plain_space, alone, num_trials, workers))
     assert process.returncode == 0, process.stderr[-3000:]
     expected = trials(alone)
     assert len(expected) == num_trials and len({tokens for tokens, _, _ in expected}) > num_trials // 2
 
     killed = tmp_path / "killed"
     rng, finished = random.Random(11), []
-    name, *flags = command(plain_space, killed, num_trials)
+    name, *flags = command(plain_space, killed, num_trials, workers)
     for kill in range(kills):
         running = subprocess.Popen([str(Path(sys.executable).parent / name), *flags], stderr=subprocess.PIPE)
         # Some kills at any moment of the start, most once a further trial is finished and some way into the next.
@@ -73,7 +76,7 @@ def test_kills_change_nothing(plain_space, tmp_path, num_trials, kills):
         running.wait()
         finished = trials(killed)
         assert finished == expected[: len(finished)]
-    process = script(*command(plain_space, killed, num_trials))
+    process = script(*command(plain_space, killed, num_trials, workers))
     assert process.returncode == 0, process.stderr[-3000:]
     assert trials(killed) == expected
     assert "searched for" in process.stdout

@@ -41,7 +41,7 @@ def images():
 @pytest.fixture(scope="module")
 def path(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("export") / "saved_model"
-    export.to_saved_model(model, path, LABELS, "# A card")
+    export.to_saved_model(model, path, LABELS)
     return str(path)
 
 
@@ -90,13 +90,12 @@ def test_hubs_image_signatures(hub, model, images, path):
     np.testing.assert_allclose(loaded.feature_vector(images), features, atol=TOLERANCE)
 
 
-def test_labels_card_and_weights_once(hub, model, path, tmp_path):
+def test_labels_and_weights_once(hub, model, path, tmp_path):
     import pathlib
 
     folder = pathlib.Path(path)
     assert (folder / "assets" / "labels.txt").read_text().splitlines() == list(LABELS)
     assert pathlib.Path(hub.load(path).labels.asset_path.numpy().decode()).read_text().split("\n")[1] == "dög"
-    assert (folder / "README.md").read_text() == "# A card"
     bytes_of_weights = sum(weight.nbytes for weight in model.get_weights())
     stored = sum(file.stat().st_size for file in (folder / "variables").glob("*.data*"))
     assert bytes_of_weights < stored < 2 * bytes_of_weights + 5_000

@@ -48,6 +48,15 @@ def two_classes(tmp_path_factory):
     return data, folder / "net", mnas.train(settings(folder / "net", data))
 
 
+def test_what_names_an_architecture():
+    from mnas_tf.family import read_architecture
+    from mnas_tf.published import ARCHITECTURES
+    from mnas_tf.spaces.mnasnet import SPACE
+
+    assert read_architecture("mnasnet_small", SPACE) == ARCHITECTURES["mnasnet_small"]
+    assert [str(block) for block in read_architecture(TINY, SPACE).blocks] == TINY.split()
+
+
 def test_what_a_training_leaves(two_classes):
     _, net, description = two_classes
     names = {path.name for path in net.iterdir()}
