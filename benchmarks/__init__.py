@@ -1,1 +1,1 @@
-"""Scripts that measure; each prints a table and the command that made it."""
+"""Scripts that measure. Each prints its figures."""

@@ -1,11 +1,13 @@
-"""Do cells searched on few classes and small images carry over (NASNet, section 4)? One search, then eight cells
-trained alike on all classes and larger images: the best of the search, random cells, others of the search.
+"""Do cells that were searched on few classes and small images carry over (NASNet, section 4)?
+
+After one search, eight cells are trained alike on all classes and larger images: the best of the search, random cells,
+and others of the search.
 
 python -m benchmarks.cell_transfer --data_dir=cifar10_jpeg.zip --out_dir=runs/transfer
 
-The search sees the first five classes. Every network of the comparison has the multiply-adds of the best one within a
-tenth: its filters are chosen for that, and cells for which none fit are passed over. Finished parts are kept in
---out_dir: the same command goes on; several may share the networks.
+The search sees the first five classes. Every network of the comparison has the multiply-adds of the best one to within
+a tenth. Its filters are chosen for that, and cells that no filters fit are passed over. What is finished is kept in
+--out_dir: the same command goes on, and several processes may share the networks.
 """
 
 import dataclasses
@@ -39,13 +41,13 @@ WITHIN = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Settings):
-    data_dir: str = knob("", "Zip with train/ and test/ of one folder a class, as cifar10_jpeg.zip.")
+    data_dir: str = knob("", "Zip with train/ and test/, each with a folder for each class, as cifar10_jpeg.zip.")
     out_dir: str = knob("runs/transfer", "Folder of the search and of the results.")
     num_trials: int = knob(30, "Trials of the search.")
     proxy_samples: int = knob(2500, "Images that a child of the search sees.")
     proxy_epochs: int = knob(3, "Epochs of a child of the search.")
     filters: int = knob(32, "Filters, in the first stage, of the best cell's large network.")
-    cells: int = knob(2, "Normal cells a stage of the large networks.")
+    cells: int = knob(2, "Normal cells in each stage of the large networks.")
     image_size: int = knob(64, "Image size of the large networks.")
     num_samples: int = knob(10000, "Images that a large network sees.")
     epochs: int = knob(6, "Epochs of a large network.")
@@ -55,7 +57,7 @@ class Knobs(Settings):
 
 
 def first_classes(source, path):
-    """Writes the images of the first classes of zip `source` as zip `path`, unless it is there."""
+    """Writes the images of the first classes of the zip `source` into the zip `path`, unless that exists."""
     if not pathlib.Path(source).is_file():
         raise UserError(f"Expected the zip of an image folder. Received: --data_dir={source}")
     if path.exists():
@@ -93,7 +95,7 @@ def run_search(knobs, data):
 
 
 def choose(knobs, result, settings, proxy, data):
-    """[{"name", "tokens", "proxy_accuracy", "filters", "mult_adds"}, ...]: the cells to compare."""
+    """Returns a list of the cells to compare, dicts of name, tokens, proxy_accuracy, filters and mult_adds."""
     best = ranked(result.trials)
     target = network_mult_adds(knobs, best[0].tokens, knobs.filters)
     chosen = [row("best of the search", best[0].tokens, best[0].measurement.accuracy, knobs.filters, target)]
@@ -141,8 +143,8 @@ def network_mult_adds(knobs, tokens, filters):
 
 
 def fitting(knobs, tokens, target):
-    """(filters, multiply-adds) of the network nearest to `target`, or None where none is within a tenth."""
-    # Multiply-adds grow nearly with the square of the filters: a first network tells where to look.
+    """Returns (filters, multiply-adds) of the network nearest to `target`, or None if no network is within a tenth."""
+    # Multiply-adds grow nearly with the square of the filters: a first network shows where to look.
     guess = 32 * (target / network_mult_adds(knobs, tokens, 32)) ** 0.5
     near = sorted(FILTERS, key=lambda filters: abs(filters - guess))[:3]
     counts = {filters: network_mult_adds(knobs, tokens, filters) for filters in near}
@@ -151,7 +153,7 @@ def fitting(knobs, tokens, target):
 
 
 def train_large(knobs, cell, seed):
-    """The trained network's figures."""
+    """Trains a cell's large network and returns a dict of its figures."""
     dataset = Source(image_folder(), knobs.data_dir, seed=0).make(knobs.image_size, knobs.num_samples)
     scale = large_scale(knobs, cell["filters"], dataset.num_classes)
     recipe = Recipe(knobs.epochs, learning_rate=0.025)
@@ -207,7 +209,7 @@ def main():
     texts = [[(out_dir / f"cell{n}_seed{seed}.json").read_text() for seed in knobs.seeds] for n in range(len(cells))]
     missing = sum(text == "" for runs in texts for text in runs)
     if missing:
-        print(f"{missing} networks are in another process's hands (or remove their empty files): no table yet")
+        print(f"Networks that other processes train: {missing}. No table yet. If none does, remove their empty files")
     else:
         table(knobs, cells, [[json.loads(text) for text in runs] for runs in texts])
 

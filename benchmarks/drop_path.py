@@ -3,7 +3,7 @@
 python -m benchmarks.drop_path --data_dir=cifar10_jpeg.zip --out_dir=runs/drop_path
 
 Prints training accuracy (without augmentation), validation accuracy and the gap between them. Finished networks are
-kept in --out_dir: the same command goes on; several may share the work.
+kept in --out_dir: the same command goes on, and several processes may share the work.
 """
 
 import dataclasses
@@ -29,11 +29,11 @@ VARIANTS = {"none": {}, "DropPath": {"drop_path": "constant"}, "ScheduledDropPat
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Settings):
-    data_dir: str = knob("", "Folder or zip of images, one folder a class.")
+    data_dir: str = knob("", "Folder or zip of images, with a folder for each class.")
     out_dir: str = knob("runs/drop_path", "Folder of the results.")
-    keep: float = knob(0.6, "Probability to keep a path; at the end and the deepest cell, where it is scheduled.")
+    keep: float = knob(0.6, "Probability to keep a path; if it is scheduled, at the end and in the deepest cell.")
     image_size: int = knob(32, "Height and width of the images.")
-    cells: int = knob(1, "Normal cells a stage.")
+    cells: int = knob(1, "Normal cells in each stage.")
     filters: int = knob(12, "Filters in the first stage.")
     num_samples: int = knob(2000, "Training images.")
     epochs: int = knob(16, "Epochs.")
@@ -92,7 +92,7 @@ def main():
             f"{(train_accuracy - validation).mean():7.2f}  {' '.join(f'{each:.2f}' for each in validation)}"
         )
     if unfinished:
-        print(f"{unfinished} networks are in another process's hands (or remove their empty files)")
+        print(f"Networks that other processes train: {unfinished}. If none does, remove their empty files")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Do multiply-adds tell the latency? The random networks by which two latency tables were tested, their multiply-adds
-and the tables' predictions against their measured latencies: rank correlations and one picture, the argument of MnasNet
-(arXiv 1807.11626, section 1) for measuring.
+"""Do multiply-adds tell the latency? MnasNet measures because they do not (arXiv 1807.11626, section 1).
+
+Takes the random networks on which latency tables were tested. Compares their multiply-adds, and the tables'
+predictions, with their measured latencies: rank correlations and one picture.
 
 nas-table --search_space=mnasnet --out=mnasnet.json --num_validation=40
 nas-table --search_space=nasnet --out=nasnet.json --num_validation=20
@@ -29,7 +30,7 @@ class Knobs(Settings):
 
 
 def read_networks(path):
-    """`(space's name, multiply-adds in millions, predicted ms, measured ms)`, arrays over a table's test networks."""
+    """Returns `(table, multiply-adds in millions, predicted ms, measured ms)`, arrays over its test networks."""
     table = LatencyTable.read(path)
     part = family_of(table.space).space(table.space, table.facts["space_settings"])
     scale, keras = part.module.Scale(**table.scale), import_keras()

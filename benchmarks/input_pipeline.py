@@ -1,5 +1,6 @@
-"""How fast the image folder gives images, read from a zip and decoded for each batch, against how fast this machine
-trains MnasNet-A1 on them. The images are JPEGs of 500 x 375 px, a usual size of photographs in data sets.
+"""How fast the image folder is read from a zip and decoded for each batch, and how fast this machine trains MnasNet-A1.
+
+The images are JPEGs of 500 x 375 px, a usual size of photographs in data sets.
 
 python -m benchmarks.input_pipeline --image_size=224
 """
@@ -26,12 +27,12 @@ from nas_tf.settings import Settings, knob
 class Knobs(Settings):
     image_size: int = knob(224, "Height and width that images are resized to.")
     num_images: int = knob(640, "JPEGs to make.")
-    batch_size: int = knob(32, "Images of a batch.")
-    rounds: int = knob(3, "Rounds; in each all images are read, and a few steps trained.")
+    batch_size: int = knob(32, "Images in a batch.")
+    rounds: int = knob(3, "Rounds. In each, all images are read and a few steps are trained.")
 
 
 def write_photographs(path, count):
-    """A zip of smooth random pictures with some noise, in two classes; mean size as photographs have (some 60 kB)."""
+    """Writes a zip of smooth random pictures with noise, in two classes, about as large as photographs (60 kB)."""
     from PIL import Image
 
     rng = np.random.default_rng(0)
@@ -45,7 +46,7 @@ def write_photographs(path, count):
 
 
 def read_seconds(split, batch_size, seed):
-    """Seconds in which Keras's `evaluate` of a network that does nothing takes all batches."""
+    """Returns the seconds in which Keras's `evaluate` of a network that does nothing takes all batches."""
     import keras
 
     inputs = keras.Input((None, None, 3), dtype="uint8")

@@ -1,5 +1,6 @@
-"""NASNet-A large against keras.applications.NASNetLarge, built and run in turn; and a candidate of the search from its
-tokens to its first training step.
+"""How long NASNet-A large and keras.applications.NASNetLarge take to build and run, in turn.
+
+And how long a candidate of the search takes from its tokens to its first training step.
 
 python -m benchmarks.nasnet_speed --repeats=5
 """
@@ -23,13 +24,13 @@ from nasnet_tf.spaces.nasnet import SPACE, Scale
 @dataclasses.dataclass(frozen=True)
 class Knobs(Settings):
     repeats: int = knob(5, "Times that each is built and run.")
-    batch_size: int = knob(8, "Images of a forward pass.")
+    batch_size: int = knob(8, "Images in a forward pass.")
     image_size: int = knob(331, "Height and width of these images.")
     candidates: int = knob(5, "Random cells that are brought to their first training step.")
 
 
 class Noise:
-    """Two steps of random images, to see the first."""
+    """Random images for two steps, of which only the first is run."""
 
     augmentation, num_classes = "shift_flip", 10
 

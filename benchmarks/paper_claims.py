@@ -1,10 +1,10 @@
-"""What the two papers say of latency and size, beside what this device and these models say.
+"""What the two papers say about latency and size, beside what is measured here.
 
 python -m benchmarks.paper_claims --device=host
 python -m benchmarks.paper_claims --device=android --android_serials=SERIAL
 
-Latencies of different chips do not compare, ratios may. Where one differs from the paper's by more than 15 %, it is
-taken apart: the ratio of multiply-adds, that of the speeds at which they run, and the memory that they go through.
+Latencies of different chips cannot be compared, but ratios may. A ratio that differs from the paper's by more than 15 %
+is taken apart: the ratio of multiply-adds, that of the speeds at which they run, and the activations that are written.
 """
 
 import dataclasses
@@ -62,7 +62,7 @@ class Knobs(Settings):
 
 
 def look_at(name, folder):
-    """dict of a network: its size, its operations (batch normalisation folded), the path of its TFLite file."""
+    """Returns a dict of a network's size, operations (batch normalisation folded) and path of its TFLite file."""
     keras = import_keras()
     keras.backend.clear_session()
     if name == "NASNet-A large":
@@ -84,7 +84,7 @@ def look_at(name, folder):
 
 
 def why(facts, fast, slow, paper, here):
-    """str: a ratio of latencies is one of multiply-adds times one of speeds; and what else the slower network does."""
+    """Returns why a ratio differs: the ratios of multiply-adds and of speeds, and what else the slower network does."""
     one, other = facts[fast], facts[slow]
     counts = other["mult_adds"] / one["mult_adds"]
     return (

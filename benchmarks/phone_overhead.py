@@ -1,5 +1,7 @@
-"""What a phone measurement costs beyond the benchmark itself, on a simulated phone behind the real adb: the push of the
-file, checks, the phone's condition, parsing, cleaning up, and the shells in which the benchmark runs.
+"""What a phone measurement costs beyond the benchmark itself, on a simulated phone behind the real adb.
+
+That is the push of the file, checks, the phone's condition, parsing, cleaning up, and the shells in which the benchmark
+runs.
 
 python -m benchmarks.phone_overhead --megabytes=20 --repeats=5
 """
@@ -71,7 +73,7 @@ def seconds(function):
 
 
 def measure(meter, path, shell_seconds):
-    """`(seconds in all, seconds in which no benchmark ran)` of one measurement."""
+    """Returns `(seconds in all, seconds in which no benchmark ran)` of one measurement."""
     benchmarking, run = [], Adb.run
 
     def timed(adb, script, *arguments):

@@ -1,4 +1,4 @@
-"""How good an architecture random search and the controller find on NAS-Bench-201, whose every accuracy is known.
+"""How good the architectures are that random search and the controller find on NAS-Bench-201, where all are known.
 
 python -m benchmarks.search_algorithms --table=nasbench201_cifar10_pixel3.json --seeds=40
 """
@@ -29,11 +29,11 @@ ALGORITHMS = {
 @dataclasses.dataclass(frozen=True)
 class Knobs(Settings):
     table: str = knob("", "JSON of all 15,625 cells: rows of cell and CIFAR-10 test accuracy.")
-    seeds: int = knob(40, "Searches an algorithm.")
+    seeds: int = knob(40, "Searches by each algorithm.")
 
 
 def read_table(path):
-    """dict of tokens, one a cell's edge, to CIFAR-10 test accuracy in [0, 1]."""
+    """Returns a dict from tokens, one for each edge of a cell, to CIFAR-10 test accuracy in [0, 1]."""
     if not pathlib.Path(path).is_file():
         raise UserError(f"Expected the NAS-Bench-201 table as JSON. Received: --table={path}")
     rows = json.loads(pathlib.Path(path).read_text())["rows"]
@@ -46,7 +46,7 @@ def _tokens(cell):
 
 
 def best_so_far(algorithm, table):
-    """float [evaluations]: the best accuracy after each; an architecture seen before counts again."""
+    """Returns float [evaluations]: the best accuracy after each. An architecture that was seen before counts again."""
     accuracies = []
     while len(accuracies) < max(CHECKPOINTS):
         tokens = [suggestion.tokens for suggestion in algorithm.suggest(algorithm.batch_size)]

@@ -1,6 +1,6 @@
 """What a search costs beside training, converting and timing: the controller alone, and the share of a real run.
 
-python -m benchmarks.search_overhead --num_suggestions=8000 --run_dir=/tmp/overhead
+python -m benchmarks.search_overhead --num_suggestions=8000
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ class Knobs(Settings):
 
 
 def time_controller(num_suggestions):
-    """`(seconds, updates)` of the paper's preset on the MnasNet space, with rewards made up by NumPy."""
+    """Returns `(seconds, updates)` of the paper's preset on the MnasNet space, with random rewards."""
     space = Part("mnas_tf.spaces", "mnasnet").space
     algorithm = ppo.make(ppo.Config(preset="paper"), space.num_choices, seed=0)
     rng = np.random.default_rng(0)
@@ -43,7 +43,7 @@ def time_controller(num_suggestions):
 
 
 def time_search(num_trials):
-    """The lines that a real search on the digits prints about its own time."""
+    """Returns the lines that a real search on the digits prints about its own time."""
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         settings = SearchSettings(

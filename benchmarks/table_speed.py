@@ -1,4 +1,4 @@
-"""How long a latency table takes for an architecture, in batches of 1,000 random ones, none seen before.
+"""How long a latency table takes for an architecture, in batches of 1,000 new random ones.
 
 python -m benchmarks.table_speed --tables=pixel1,host_mnasnet.json
 """

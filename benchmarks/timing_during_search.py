@@ -1,4 +1,4 @@
-"""The same network timed idle and while a search trains beside it, with and without the search holding still.
+"""The same network, timed on an idle machine and during a search that stops for it or trains on.
 
 python -m benchmarks.timing_during_search --repeats=7
 """
@@ -30,7 +30,7 @@ from nas_tf.training.recipe import Recipe
 @dataclasses.dataclass(frozen=True)
 class Knobs(Settings):
     network: str = knob("mnasnet_a1", "Published network to time.")
-    image_size: int = knob(224, "Pixels.")
+    image_size: int = knob(224, "Height and width of its images, in pixels.")
     repeats: int = knob(7, "Measurements of each kind.")
 
 
@@ -56,7 +56,7 @@ def main():
         )
         workers = ProcessWorkers(setup, num_workers=2)
         stack.callback(workers.close)
-        # One worker trains without end; the other converts and times, and has the first stopped for it.
+        # One worker trains without end. The other converts and times, and the first is stopped meanwhile.
         tokens = tuple(int(np.random.default_rng(0).integers(count)) for count in space.space.num_choices)
         workers.submit("training", AccuracyJob(tokens))
         rows["in a search, as it times"] = []

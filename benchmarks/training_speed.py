@@ -1,5 +1,7 @@
-"""A training step of our MnasNet-A1 and NASNet-A mobile against the same networks in plain Keras: A1 written by hand
-below, keras.applications.NASNetMobile; the same images, optimizer and loss, in turn.
+"""How long a training step of our MnasNet-A1 and NASNet-A mobile takes, and of the same networks in plain Keras.
+
+Those are A1, written by hand below, and keras.applications.NASNetMobile. They train in turn, with the same images,
+optimizer and loss.
 
 python -m benchmarks.training_speed --rounds=7
 """
@@ -32,15 +34,15 @@ A1_STAGES = [
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Settings):
-    rounds: int = knob(7, "Rounds; in each every network is trained for some steps.")
+    rounds: int = knob(7, "Rounds. In each, every network is trained for some steps.")
     steps: int = knob(6, "Steps of a network in a round; their median counts.")
-    batch_size: int = knob(16, "Images of a step.")
+    batch_size: int = knob(16, "Images in a step.")
     image_size: int = knob(224, "Height and width of the images.")
     networks: tuple[str, ...] = knob(("a1", "nasnet"), "Which of the two to time.")
 
 
 def plain_a1(image_size):
-    """MnasNet-A1 as one would write it with Keras's layers alone."""
+    """Returns MnasNet-A1 as one would write it with Keras's layers alone."""
     from keras import Input, Model, layers
 
     def conv_bn(x, filters, kernel_size, strides=1, relu=True):
@@ -72,7 +74,7 @@ def plain_a1(image_size):
 
 
 def plain(model):
-    """Compiled as Keras's guides have it, for images in [-1, 1]."""
+    """Returns the model, compiled as in Keras's guides, for images in [-1, 1]."""
     import keras
 
     model.compile(
@@ -90,7 +92,7 @@ def ours(model):
 
 
 def step_milliseconds(model, images, labels, steps):
-    """list of float, one a step."""
+    """Returns a list of the milliseconds of each step."""
     import keras
 
     class Clock(keras.callbacks.Callback):

@@ -1,8 +1,8 @@
 """Weights of timm's MnasNets (mnasnet_* are B1, semnasnet_* A1, mnasnet_small), carried over layer by layer.
 
-timm: github.com/huggingface/pytorch-image-models, `timm/models/efficientnet.py`; the names of its tensors are those of
-`_efficientnet_blocks.py` there. They come as safetensors files, which NumPy reads. timm rounds the filters of every
-width as this project does, and the squeezed ones exactly, so that no width differs.
+timm is github.com/huggingface/pytorch-image-models. Its networks are in `timm/models/efficientnet.py`, and its tensors
+have the names in `_efficientnet_blocks.py` there. Its weights are safetensors files, which NumPy reads. timm rounds the
+filters of every width as this project does, and neither rounds the squeezed ones to multiples of 8: no width differs.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ _ENDS = {
     "head_bn": "bn2",
     _HEAD: "classifier",
 }
-# Behind an expansion the depthwise and the projecting convolution are called otherwise than without one.
+# After an expansion, the depthwise and the projecting convolution have other names than without one.
 _EXPANDED = {
     "expand_conv": "conv_pw",
     "expand_bn": "bn1",
@@ -36,13 +36,17 @@ _PLAIN = {**_EXPANDED, "depthwise_bn": "bn1", "project_conv": "conv_pw", "projec
 
 
 def scale_for(scale):
-    """The `Scale` as PyTorch's networks are built: symmetric padding, its epsilon, ImageNet's mean and deviation."""
+    """Returns the `Scale` of PyTorch's networks: symmetric padding, its epsilon, ImageNet's mean and deviation."""
     return dataclasses.replace(scale, padding="symmetric", bn_epsilon=_BN_EPSILON, input_normalization="imagenet")
 
 
 def load(model, path, include_top=True):
-    """Gives `model`, built at `scale_for(scale)`, the weights of a safetensors file; without `include_top` those of the
-    file's classifier are left out.
+    """Puts the weights of a safetensors file into a network.
+
+    Args:
+        model: `keras.Model`, built at `scale_for(scale)`.
+        path: of the safetensors file.
+        include_top: whether the file's classifier is loaded too.
 
     Raises:
         UserError: there is no such file, it is damaged, it is of another network or of another number of classes, or
@@ -55,8 +59,9 @@ def load(model, path, include_top=True):
 
 
 def read(model, path):
-    """dict of layer name to list[np.ndarray], as `get_weights()` of the `model`'s layers has them. The classifier's
-    have the file's own number of classes; where the file has none, neither has the dict.
+    """Returns a dict from layer name to list[np.ndarray], in the order of `get_weights()` of the `model`'s layers.
+
+    The classifier has the file's own number of classes. If the file has no classifier, the dict has none either.
 
     Raises:
         UserError: there is no such file, it is damaged or of another network, or `model` is built otherwise.
@@ -89,8 +94,9 @@ def read(model, path):
 
 
 def tensor_names(model):
-    """dict of the name of each layer with weights to PyTorch's names of them, in the order of `get_weights()`; the
-    classifier among them even where `model` has none.
+    """Returns a dict from each layer with weights to PyTorch's names of them, in the order of `get_weights()`.
+
+    The classifier is in it even if `model` has none.
 
     Raises:
         UserError: timm has no such network.
@@ -112,14 +118,14 @@ def tensor_names(model):
 
 
 def to_keras(layer, tensor):
-    """`tensor`, a weight of the layer of that name in PyTorch's layout, as Keras has it."""
+    """Returns a weight in Keras's layout, where `tensor` has PyTorch's and `layer` is the name of its layer."""
     if tensor.ndim == 4:  # [out, in, height, width]; depthwise [channels, 1, height, width]
         return tensor.transpose((2, 3, 0, 1) if layer.endswith("depthwise_conv") else (2, 3, 1, 0))
     return tensor.T
 
 
 def _tensors(path):
-    """dict of tensor name to float32 array."""
+    """Returns a dict from tensor name to float32 array."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

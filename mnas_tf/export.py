@@ -1,5 +1,6 @@
-"""Turns a trained network into files that ship: TFLite of several number types, a SavedModel, a model card; each
-TFLite file is run on the validation images and timed on a device.
+"""Turns a trained network into files that ship: TFLite of several number types, a SavedModel, a model card.
+
+Each TFLite file is run on the validation images and timed on a device.
 
 mnas-export --network_dir=flowers_net --dataset=image_folder --data_dir=flowers --device=host
 """

@@ -1,4 +1,4 @@
-"""The MnasNet family: its settings and scales, for commands that serve every family and for its own."""
+"""The MnasNet family: its settings and scales, for its own commands and for those of all families."""
 
 import dataclasses
 
@@ -39,7 +39,7 @@ class MnasNetTrainSettings(train.TrainSettings):
 
 
 def search_scales(settings, scale, num_classes):
-    """The proxy's scale and the deployment's."""
+    """Returns the proxy's scale and the deployment's."""
     # Few steps: a moving average over 100 of them would still hold its initial values, and dropout only slows them.
     proxy = {"width_multiplier": settings.proxy_width_multiplier, "bn_momentum": 0.9, "dropout_rate": 0.0}
     deploy = {"width_multiplier": settings.deploy_width_multiplier, "bn_momentum": 0.9}
@@ -50,7 +50,7 @@ def search_scales(settings, scale, num_classes):
 
 
 def train_scales(settings, scale, num_classes, plan, recipe):
-    """The scale at which a network ships, and the one at which it is trained: the same here."""
+    """Returns the scale at which a network ships and the one at which it is trained, which are the same here."""
     chosen = train.scale_settings(settings, plan)
     if settings.architecture.startswith("mnasnet_small") and settings.dropout_rate is None:
         chosen["dropout_rate"] = 0.0  # as published
@@ -66,7 +66,7 @@ def train_scales(settings, scale, num_classes, plan, recipe):
 
 
 def read_architecture(text, space):
-    """The architecture that a file, block strings or a published name mean.
+    """Returns the architecture that the path of a file, block strings or a published name mean.
 
     Raises:
         UserError: `text` is none of these.
@@ -87,7 +87,7 @@ def read_architecture(text, space):
 
 
 def scale_for_weights(path, scale):
-    """The scale that a file of weights needs: PyTorch's networks are built in another style."""
+    """Returns the scale that a file of weights needs. PyTorch's networks are built in another style."""
     return _pytorch_weights.scale_for(scale) if path.endswith(".safetensors") else scale
 
 

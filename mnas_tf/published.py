@@ -1,8 +1,8 @@
 """The published MnasNets as `keras.applications`-style functions, and the networks that are timed beside a search.
 
 Block strings, stems and dropout: tensorflow/tpu, `models/official/mnasnet/mnasnet_models.py`. Google's code scales stem
-and blocks by `alpha`, to multiples of 8, and keeps the head at 1280; so does this. Google published no weights; timm's,
-in PyTorch's layout, can be loaded.
+and blocks by `alpha`, to multiples of 8, and keeps the head at 1280, and so does this. Google published no weights.
+timm's, in PyTorch's layout, can be loaded.
 """
 
 import os
@@ -26,7 +26,7 @@ ARCHITECTURES = {
         "r1_k3_s11_e1_i8_o8_noskip r1_k3_s22_e3_i8_o16 r2_k3_s22_e6_i16_o16 r4_k5_s22_e6_i16_o32_se0.25 "
         "r3_k3_s11_e6_i32_o32_se0.25 r3_k5_s22_e6_i32_o88_se0.25 r1_k3_s11_e6_i88_o144"
     ),
-    # timm's adds it, and its weights were trained so.
+    # timm's adds it, and its weights were trained with it.
     "mnasnet_small_timm": MnasNet.parse(
         "r1_k3_s11_e1_i8_o8 r1_k3_s22_e3_i8_o16 r2_k3_s22_e6_i16_o16 r4_k5_s22_e6_i16_o32_se0.25 "
         "r3_k3_s11_e6_i32_o32_se0.25 r3_k5_s22_e6_i32_o88_se0.25 r1_k3_s11_e6_i88_o144"
@@ -43,7 +43,7 @@ ARCHITECTURES = {
 }
 ONE_WIDTH = ("nasnet_mobile",)
 KERAS_APPLICATIONS = ("mobilenet", "mobilenet_v2", "nasnet_mobile")
-# What an estimator judges in place of Keras's MobileNetV2: the same layers, ReLU6 apart (arXiv 1801.04381, table 2).
+# What an estimator judges in place of Keras's MobileNetV2: the same layers but for ReLU6 (arXiv 1801.04381, table 2).
 MOBILENET_V2 = MnasNet.parse(
     "r1_k3_s11_e1_i32_o16_noskip r2_k3_s22_e6_i16_o24 r3_k3_s22_e6_i24_o32 r4_k3_s22_e6_i32_o64 r3_k3_s11_e6_i64_o96 "
     "r3_k3_s22_e6_i96_o160 r1_k3_s11_e6_i160_o320_noskip"
@@ -51,7 +51,7 @@ MOBILENET_V2 = MnasNet.parse(
 
 
 def architecture(name):
-    """The `MnasNet` called `name`, or the same layers as Keras's network of that name has; None where there is none.
+    """Returns the `MnasNet` called `name`, or one with the layers of Keras's network of that name, or None.
 
     Raises:
         UserError: no published network has that name.
@@ -63,7 +63,7 @@ def architecture(name):
 
 
 def build(name, scale):
-    """The `keras.Model` of a published network at `scale`, with random weights; NASNet-A mobile has but one width.
+    """Returns the `keras.Model` of a published network with random weights. NASNet-A mobile has only one width.
 
     Raises:
         UserError: no published network has that name, or Keras does not build it so small.
@@ -100,13 +100,18 @@ def MnasNetA1(
 ):
     """MnasNet-A1, with squeeze-and-excitation in three blocks: 3,887,038 parameters, 312 M multiply-adds at 224 px.
 
-    Takes float32 [batch, height, width, 3] in [-1, 1]. `alpha` scales the filters; `weights` is None or the path of a
-    `.weights.h5` or `.keras` file of this very network, or of a `.safetensors` file of timm's counterpart
-    (`semnasnet_100`; for B1 `mnasnet_100`, for small `mnasnet_small`): then the network is built as PyTorch's are
-    (`mnas_tf._pytorch_weights.scale_for`). The others are as in `keras.applications`.
+    It takes float32 [batch, height, width, 3] in [-1, 1].
+
+    Args:
+        input_shape, include_top, input_tensor, pooling, classes, classifier_activation, name: as in
+            `keras.applications`.
+        alpha: factor on the filters.
+        weights: None, or the path of a `.weights.h5` or `.keras` file of this network, or of a `.safetensors` file of
+            timm's counterpart: `semnasnet_100`, `mnasnet_100` for B1, `mnasnet_small` for small. With timm's, the
+            network is built as PyTorch's are (`mnas_tf._pytorch_weights.scale_for`).
 
     Raises:
-        ValueError: `weights` is no such file, or `pooling` is none of None, "avg" and "max".
+        ValueError: `weights` is not such a file, or `pooling` is not None, "avg" or "max".
     """
     scale = Scale(num_classes=classes, width_multiplier=alpha)
     return _model(
@@ -143,8 +148,10 @@ def MnasNetSmall(
     classifier_activation="softmax",
     name="mnasnet_small",
 ):
-    """MnasNet-small, without dropout: 2,030,264 parameters, 68 M multiply-adds at 224 px. Arguments: `MnasNetA1`; with
-    timm's weights the first layer has timm's identity, which Google's has not."""
+    """MnasNet-small, without dropout: 2,030,264 parameters, 68 M multiply-adds at 224 px. Arguments: `MnasNetA1`.
+
+    With timm's weights, the first layer adds its input, as timm's does and Google's does not.
+    """
     scale = Scale(num_classes=classes, width_multiplier=alpha, dropout_rate=0.0)
     return _model(
         "mnasnet_small", scale, input_shape, include_top, weights, input_tensor, pooling, classifier_activation, name
@@ -180,7 +187,7 @@ def ProxylessNASMobile(
     classifier_activation="softmax",
     name="proxylessnas_mobile",
 ):
-    """ProxylessNAS-mobile (arXiv 1812.00332): 4,080,512 parameters, 320 M multiply-adds at 224 px. As `MnasNetA1`."""
+    """ProxylessNAS-mobile (arXiv 1812.00332): 4,080,512 parameters, 320 M multiply-adds. Arguments: `MnasNetA1`."""
     scale = Scale(num_classes=classes, width_multiplier=alpha)
     return _model(
         "proxylessnas_mobile",

@@ -1,6 +1,6 @@
 """Neural architecture search for mobile vision: what both searches share. It knows neither MnasNet nor NASNet.
 
-* `trial`, `space`, `settings`, `rewards`, `ranking`: the words: what is asked, answered, measured and rewarded.
+* `trial`, `space`, `settings`, `rewards`, `ranking`: what is asked, answered, measured and rewarded.
 * `files`, `resume`, `plugins`, `flags`, `quiet`, `complexity`, `export`, `family`: tools.
 * `algorithms/`: what suggests architectures, one search algorithm in each file.
 * `datasets/`: images, one data set in each file; the images that calibrate int8 files.

@@ -1,7 +1,7 @@
 """What a Keras model costs before anything is timed: parameters, multiply-adds, peak activation bytes.
 
-All three read functional and Sequential models, nested ones included. Figures are those of one image (batch 1); a layer
-called twice counts twice in multiply-adds and once in parameters.
+All three read functional and Sequential models, nested ones included. Figures are for one image (batch 1). A layer that
+is called twice counts twice in multiply-adds and once in parameters.
 """
 
 import collections
@@ -12,30 +12,33 @@ _FLOAT32_BYTES = 4
 
 
 def num_params(model):
-    """Trainable parameters; the moving statistics of batch normalisation are none."""
+    """Returns the number of trainable parameters. The moving statistics of batch normalisation do not count."""
     return sum(math.prod(weight.shape) for weight in model.trainable_weights)
 
 
 def mult_adds(model):
-    """Multiply-adds of convolutions (grouped, dilated, depthwise and separable ones too) and dense layers.
+    """Returns the multiply-adds of convolutions (also grouped, dilated, depthwise and separable ones) and dense layers.
 
     Biases, pooling, batch normalisation, activations and sums are not counted, as in the papers. A convolution
-    counts its whole kernel at each output position, also where it hangs over the border.
+    counts its whole kernel at each output position, also where the kernel reaches over the border.
 
     Raises:
-        ValueError: a layer has a kernel but is no such layer, or hides layers inside itself; the input's size is open.
+        ValueError: a layer of another kind has a kernel, a layer hides layers inside itself, or the input's size is
+            open.
     """
     return sum(_mult_adds(call) for call in _trace(model).calls)
 
 
 def peak_activation_bytes(model):
-    """The most bytes of activations alive at once, as float32, with layers run in the Keras graph's own order.
+    """Returns the most bytes of activations that are alive at once, as float32, in the order of the Keras graph.
 
-    A tensor lives from the call that makes it to the end of the last call that reads it; the model's inputs live from
-    the start, its outputs to the end. While a layer runs, its inputs and outputs are both alive. Layers that TFLite
-    folds into the one before, or leaves out (batch normalisation, activations, dropout, rescaling, reshaping), write
-    over their input where nothing else reads it. Every other layer, sums included, makes a new tensor. The operators
-    of a MnasNet's TFLite file give the same figure; one that the converter reorders or rids of padding needs less.
+    A tensor lives from the call that makes it to the end of the last call that reads it. The model's inputs live from
+    the start, its outputs to the end. While a layer runs, its inputs and outputs are both alive. TFLite folds some
+    layers into the one before, or leaves them out: batch normalisation, activations, dropout, rescaling, reshaping.
+    These write over their input where nothing else reads it. Every other layer, sums included, makes a new tensor.
+
+    The operators of a MnasNet's TFLite file lead to the same figure. A file whose operators the converter reorders, or
+    rids of padding, needs less.
 
     Raises:
         ValueError: the input's size is open.
@@ -72,7 +75,7 @@ class _Buffer:
 
 @dataclasses.dataclass(frozen=True)
 class _Call:
-    """One layer at work: KerasTensors in and out, of known shape and batch 1."""
+    """One call of a layer: KerasTensors in and out, of known shape and batch 1."""
 
     layer: object
     inputs: list
@@ -87,7 +90,7 @@ class _Graph:
 
 
 def _trace(model):
-    """The model's calls at batch 1 in the order of execution, those of nested models in their place."""
+    """Returns the `_Graph` of the model's calls at batch 1, in the order of execution, nested models unfolded."""
     import keras
 
     calls = []

@@ -1,6 +1,6 @@
-"""What a family of networks is, and which families are installed: what commands that serve all of them need to know.
+"""What a family of networks is, and which families are installed, for commands that serve all of them.
 
-A family names itself in setup.cfg, as an entry point of the group `nas_tf.families` that is its `Family`.
+setup.cfg names each family: an entry point of the group `nas_tf.families`, which is its `Family`.
 """
 
 import dataclasses
@@ -25,8 +25,8 @@ class Family:
 
     Attributes:
         space_folder: plug-in folder of its search spaces.
-        published: name of its module of published networks, which has `architecture(name)`, `build(name, scale)`,
-            `Scale` and `ONE_WIDTH`.
+        published: name of its module of published networks, which has `architecture(name)`, `build(name, scale)` and
+            `Scale`. If `Scale` has a `width_multiplier`, it also has `ONE_WIDTH`, the names of networks of one width.
         plans: its recipes by name (`nas_tf.training.recipe.Plan`).
         search_settings: dataclass that extends `nas_tf.search.request.SearchSettings` by its space and scales.
         search_scales: `search_scales(settings, Scale, num_classes)` returns the proxy's scale and the deployment's.
@@ -55,7 +55,7 @@ class Family:
     proxy: ProxyRecipe = dataclasses.field(default_factory=ProxyRecipe)
 
     def space(self, name, settings=None):
-        """The `nas_tf.plugins.Part` of one of its search spaces."""
+        """Returns the `nas_tf.plugins.Part` of one of its search spaces."""
         return Part(self.space_folder, name, settings or {})
 
     @property
@@ -66,10 +66,10 @@ class Family:
 
 @functools.cache
 def families():
-    """tuple[Family, ...], in alphabetical order of their entry points.
+    """Returns a tuple of the installed families, in alphabetical order of their entry points.
 
     Raises:
-        UserError: none is installed.
+        UserError: no family is installed.
     """
     points = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name)
     if not points:
@@ -81,15 +81,15 @@ def families():
 
 
 def space_names():
-    """tuple[str, ...]: the search spaces of all families."""
+    """Returns a tuple of the names of all families' search spaces."""
     return tuple(name for family in families() for name in plugins.names(family.space_folder))
 
 
 def family_of(space_name):
-    """The family that has a search space of this name; a `.py` file belongs to the family whose `Scale` it takes.
+    """Returns the family that has a search space of this name. A `.py` file belongs to the family whose `Scale` it has.
 
     Raises:
-        UserError: there is none.
+        UserError: no family has it.
     """
     for family in families():
         if space_name in plugins.names(family.space_folder):
@@ -102,10 +102,10 @@ def family_of(space_name):
 
 
 def family_of_published(name):
-    """The family that has a published network called `name`.
+    """Returns the family that has a published network called `name`.
 
     Raises:
-        UserError: none has.
+        UserError: no family has it.
     """
     refused = []
     for family in families():
@@ -118,7 +118,7 @@ def family_of_published(name):
 
 
 def deploy_settings():
-    """A frozen dataclass of the settings `deploy_...` of every family: the scale at which networks ship."""
+    """Returns a frozen dataclass of the settings `deploy_...` of all families: the scale at which networks ship."""
     fields = {}
     for family in families():
         for field in dataclasses.fields(family.search_settings):
@@ -129,7 +129,14 @@ def deploy_settings():
 
 
 def deploy_scale(family, scale_type, values, num_classes):
-    """The family's deployment scale for an instance of `deploy_settings()`."""
+    """Returns the family's deployment scale.
+
+    Args:
+        family: the `Family`.
+        scale_type: the `Scale` of its search space.
+        values: an instance of `deploy_settings()`.
+        num_classes: classes of the network.
+    """
     mine = {field.name for field in dataclasses.fields(family.search_settings)}
     chosen = {name: value for name, value in dataclasses.asdict(values).items() if name in mine}
     return family.search_scales(family.search_settings(run_dir="-", **chosen), scale_type, num_classes)[1]

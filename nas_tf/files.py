@@ -1,4 +1,4 @@
-"""Files: written whole or not at all; JSON read from them."""
+"""Writes files whole or not at all, and reads JSON from them."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def write_json(path, value):
 
 
 def read_json(path):
-    """The JSON value in a file; None where there is no such file, or it is no JSON."""
+    """Returns the JSON value in a file. Returns None if there is no such file, or if it does not hold JSON."""
     try:
         return json.loads(pathlib.Path(path).read_text())
     except (OSError, ValueError):
@@ -33,7 +33,7 @@ def read_json(path):
 
 
 def check_writable(folder):
-    """Makes `folder`, if need be, and raises `UserError` where it cannot be written."""
+    """Makes `folder` if need be, and raises `UserError` if it cannot be written."""
     folder = pathlib.Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

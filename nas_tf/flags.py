@@ -1,4 +1,7 @@
-"""Settings <-> absl flags: one setting is one field, declared nowhere else. The only module that knows absl."""
+"""Makes absl flags of settings, and settings of flags. A setting is one field, declared nowhere else.
+
+No other module uses absl.
+"""
 
 import dataclasses
 import errno
@@ -14,7 +17,7 @@ from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
 
 def define(config, prefix=""):
-    """Defines a flag for each field of a dataclass type, or of an instance, whose values become the defaults.
+    """Defines a flag for each field of a dataclass type or instance. The values of an instance become the defaults.
 
     Field types: int, float, str, bool, `tuple[int, ...]` and `tuple[str, ...]` (a comma-separated flag), `Literal` of
     strings, and `X | None`. A string with `choices` is an enum flag. A field whose knob has a `folder` takes the parts
@@ -46,10 +49,10 @@ def define(config, prefix=""):
 
 
 def read(config_type, prefix=""):
-    """An instance of `config_type` with the values of its flags.
+    """Returns an instance of `config_type` with the values of its flags.
 
     Raises:
-        UserError: a value is refused, by its type here or by the dataclass itself.
+        UserError: a value is of the wrong type, or the dataclass refuses it.
     """
     return config_type(**_values(config_type, prefix))
 
@@ -61,7 +64,7 @@ def define_parts(folder):
 
 
 def read_part(folder, name):
-    """The `plugins.Part` that part `name`'s flags describe; settings left at their defaults stay out of it."""
+    """Returns the `plugins.Part` that the flags of part `name` describe, without settings left at their defaults."""
     if name.endswith(".py"):
         return plugins.Part(folder, name)
     defaults = _settings_of(plugins.load(folder, name))
@@ -75,15 +78,20 @@ def read_part(folder, name):
 
 
 def given():
-    """The names of the flags that stand on the command line."""
+    """Returns the set of the flags that stand on the command line, by name."""
     return {name for name in absl_flags.FLAGS if absl_flags.FLAGS[name].present}
 
 
 def run(main, usage, takes_words=False):
-    """Parses the command line, runs `main()` and exits: 0, 1 for a failure in mid-run, 2 for a user's mistake.
+    """Parses the command line, runs `main` and exits.
 
-    A command that `takes_words` is run as `main(words)`, with what is no flag. `--help` prints every flag of the
-    project and exits 0.
+    The exit status is what `main` returns (None: 0), 1 for a failure in mid-run, 2 for a user's mistake, or 130 if the
+    user stopped it. `--help` prints every flag of the project and exits 0.
+
+    Args:
+        main: the command.
+        usage: what `--help` prints before the flags.
+        takes_words: whether the command is called as `main(words)`, with the arguments that are not flags.
     """
     argv = sys.argv
     if any(argument in ("--help", "-help", "-h", "--helpfull", "--helpshort") for argument in argv[1:]):

@@ -1,4 +1,4 @@
-"""A part is a file: finding and loading the files of a plug-in folder."""
+"""Finds and loads parts. A part is a file of a plug-in folder."""
 
 import dataclasses
 import importlib
@@ -12,13 +12,17 @@ from nas_tf.trial import UserError
 
 
 def names(folder):
-    """tuple[str, ...]: the parts in `folder`, a package such as `"nas_tf.devices"`, in alphabetical order."""
+    """Returns a tuple of the names of the parts in `folder`, such as `"nas_tf.devices"`, in alphabetical order."""
     package = importlib.import_module(folder)
     return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")))
 
 
 def load(folder, name):
-    """The module of part `name` in `folder`; a `name` that ends in `.py` is the path of a file of the user's own.
+    """Returns the module of a part.
+
+    Args:
+        folder: plug-in folder, such as `"nas_tf.devices"`.
+        name: name of the part, or the path of the user's own `.py` file.
 
     Raises:
         UserError: there is no such part or file.
@@ -49,7 +53,13 @@ def _load_file(path):
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A part by name, with the settings that differ from its defaults: what a worker is sent to make it anew."""
+    """A part and its settings as plain data, from which a worker makes the part again.
+
+    Attributes:
+        folder: plug-in folder, such as `"nas_tf.devices"`.
+        name: name of the part, or the path of the user's own `.py` file.
+        settings: dict from name to value of the settings that differ from the defaults.
+    """
 
     folder: str
     name: str
@@ -64,12 +74,12 @@ class Part:
         """The part's `Config` with these settings.
 
         Raises:
-            UserError: a setting is unknown, or its value refused.
+            UserError: a setting is unknown, or its value is refused.
         """
         return configure(self.module.Config, self.settings, self.name)
 
     def make(self, *args, **kwargs):
-        """What the part's `make` returns for its `Config` and these arguments, which its folder's promise names."""
+        """Returns what the part's `make` returns for its `Config` and these arguments."""
         return self.module.make(self.config, *args, **kwargs)
 
     @property
@@ -78,7 +88,7 @@ class Part:
         return configure(type(self.module.SPACE), {**_fields(self.module.SPACE), **self.settings}, self.name)
 
     def flags(self):
-        """dict of flag to value of these settings."""
+        """Returns a dict from flag to value of these settings."""
         module = self.module
         fields = {field.name: field for field in dataclasses.fields(getattr(module, "SPACE", None) or module.Config)}
         return {

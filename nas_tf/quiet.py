@@ -1,4 +1,4 @@
-"""What reaches the terminal: progress bars do; what TensorFlow writes straight to standard error does not."""
+"""What reaches the terminal: progress bars do, and what TensorFlow writes straight to standard error does not."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ def quiet():
 
 
 def import_keras():
-    """The `keras` module, imported without its backend's greetings."""
+    """Returns the `keras` module, imported without its backend's greetings."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     with quiet():
@@ -32,7 +32,7 @@ def import_keras():
 
 
 def progress_bar(*args, **kwargs):
-    """A `tqdm` bar on standard error, shown on a terminal only unless `disable` says otherwise."""
+    """Returns a `tqdm` bar on standard error. It is shown only on a terminal, unless `disable` says otherwise."""
     from tqdm import tqdm
 
     # tqdm's own lock holds a semaphore of the system, which a killed worker would leave behind.

@@ -1,10 +1,10 @@
-"""Trials, best first, one of each architecture; the Pareto front."""
+"""Ranks trials, and finds their Pareto front."""
 
 from nas_tf.rewards import cost_of
 
 
 def ranked(trials):
-    """The trials that have a measurement, best reward first, the first of an architecture only."""
+    """Returns the trials that have a measurement, best reward first, and only the first of each architecture."""
     best = {}
     for trial in trials:
         if trial.state == "done":
@@ -13,7 +13,7 @@ def ranked(trials):
 
 
 def pareto_front(trials, cost="latency_ms"):
-    """The trials that no other beats in both accuracy and `cost`, cheapest first."""
+    """Returns the trials that no other beats in both accuracy and `cost`, cheapest first."""
     ordered = sorted(
         ranked(trials), key=lambda trial: (cost_of(trial.measurement.cost, cost), -trial.measurement.accuracy, trial.id)
     )

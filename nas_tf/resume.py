@@ -1,6 +1,6 @@
-"""What a folder was begun with. It is recorded once everything has been checked, and other settings are refused later.
+"""Records what a folder was begun with, once everything has been checked, and refuses other settings later.
 
-Values are JSON: what was asked is compared as it would be read back from its file.
+Values are JSON: what is asked for is compared as it would be read back from its file.
 """
 
 import json
@@ -11,7 +11,7 @@ from nas_tf.trial import UserError
 
 
 def differences(made, asked, may_change=()):
-    """list[str]: each name whose value differs between two dicts, with both values, but for those that may change."""
+    """Returns a list of text for each name whose value differs between two dicts, except for those that may change."""
     asked = as_json(asked)
     return [
         f"{name}={_text(asked.get(name))} (was {_text(made.get(name))})"
@@ -21,14 +21,14 @@ def differences(made, asked, may_change=()):
 
 
 def refuse_other_settings(where, made, asked, may_change=(), instead="choose another folder"):
-    """Raises `UserError` where `asked` differs from what `where` was begun with, naming each setting that does.
+    """Raises `UserError` if `asked` differs from what `where` was begun with. It names each setting that does.
 
     Args:
         where: the folder or file, as the message names it.
-        made: dict of JSON values with which it was begun.
-        asked: dict of the values asked for now.
-        may_change: names of which the values may differ.
-        instead: what the user can do other than giving the same settings.
+        made: dict of the JSON values with which it was begun.
+        asked: dict of the values that are asked for now.
+        may_change: names whose values may differ.
+        instead: what the user can do other than give the same settings.
     """
     found = differences(made, asked, may_change)
     if found:
@@ -36,8 +36,15 @@ def refuse_other_settings(where, made, asked, may_change=(), instead="choose ano
 
 
 def begin(path, asked, may_change=(), instead="choose another folder"):
-    """Records `asked` in the JSON file at `path`, or refuses it where other settings are recorded there. To be called
-    once all else has been checked.
+    """Records `asked` in the JSON file at `path`, or refuses it if other settings are recorded there.
+
+    Call it once all else has been checked.
+
+    Args:
+        path: of the JSON file.
+        asked: dict of the values that are asked for now.
+        may_change: names whose values may differ.
+        instead: what the user can do other than give the same settings.
 
     Raises:
         UserError: the folder of `path` was begun with other settings.
@@ -50,7 +57,7 @@ def begin(path, asked, may_change=(), instead="choose another folder"):
 
 
 def as_json(value):
-    """`value` as it would be read back from JSON."""
+    """Returns `value` as it would be read back from JSON."""
     return json.loads(json.dumps(value))
 
 

@@ -1,4 +1,4 @@
-"""Facts in, one number out: what a search maximises, and the limits a network must keep."""
+"""What a search maximises, facts in and one number out, and the limits that a network must keep."""
 
 import dataclasses
 import math
@@ -11,7 +11,11 @@ COSTS = ("latency_ms", "mult_adds", "num_params")
 
 
 def cost_of(cost, name):
-    """float: the figure called `name` of a `nas_tf.trial.Cost`: `latency_ms`, `mult_adds` or `num_params`."""
+    """Returns a figure of a `nas_tf.trial.Cost` as a float: `latency_ms`, `mult_adds` or `num_params`.
+
+    Raises:
+        ValueError: the cost has no latency.
+    """
     if name == "latency_ms":
         if cost.latency is None:
             raise ValueError("Expected a latency in this cost. Received: latency=None")
@@ -31,12 +35,18 @@ class AccuracyReward:
 class LatencyReward:
     """Accuracy against cost, with T the target.
 
-    * `soft`, `hard`: ACC x (COST/T)^w, w = alpha up to the target and beta beyond it; soft alpha = beta = -0.07, hard
-      alpha = 0, beta = -1 (MnasNet, section 3.1, equations 2 and 3).
+    * `soft`, `hard`: ACC x (COST/T)^w. w is alpha up to the target and beta beyond it. By default alpha = beta = -0.07
+      for soft, and alpha = 0, beta = -1 for hard (MnasNet, section 3.1, equations 2 and 3).
     * `absolute`: ACC + beta x |COST/T - 1|, beta = -0.10 by default (TuNAS, Bender et al. 2020, section 4).
 
+    Attributes:
+        target: T, in the unit of the cost.
+        shape: `"soft"`, `"hard"` or `"absolute"`.
+        cost: which figure is COST (`cost_of`).
+        alpha, beta: as above; None: the default.
+
     Raises:
-        UserError: the target is not finite and > 0.
+        UserError: the target is not finite and > 0, alpha or beta is not finite and <= 0, or `absolute` has an alpha.
     """
 
     target: float
@@ -110,7 +120,10 @@ class Objective(Settings):
         return getattr(self, f"target_{self.cost}")
 
     def resolve(self, published):
-        """The reward, its target taken from `published` (dict of name to `nas_tf.trial.Cost`) where none was given.
+        """Returns the reward.
+
+        Args:
+            published: dict from published network to its `nas_tf.trial.Cost`, the target if no number was given.
 
         Raises:
             UserError: `target_latency_of` is not among the networks measured.
@@ -131,7 +144,7 @@ class Objective(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class Limits(Settings):
-    """What the deployment network may not exceed; a network that does is infeasible and is not trained."""
+    """What the deployment network may not exceed. A network that does is infeasible and is not trained."""
 
     max_num_params: int | None = knob(None, "Trainable parameters a network may have at most.", above=0)
     max_tflite_bytes: int | None = knob(
@@ -142,7 +155,7 @@ class Limits(Settings):
     )
 
     def violation(self, cost):
-        """The first limit that a `nas_tf.trial.Cost` breaks, in words, or None."""
+        """Returns the first limit that a `nas_tf.trial.Cost` breaks, in words, or None."""
         for field in dataclasses.fields(self):
             limit, name = getattr(self, field.name), field.name.removeprefix("max_")
             if limit is not None and getattr(cost, name) > limit:

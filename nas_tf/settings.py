@@ -1,7 +1,7 @@
-"""One setting: its default, its help and its bounds. `nas_tf.flags` makes flags of settings; this module has no absl.
+"""One setting: its default, its help and its bounds. `nas_tf.flags` makes flags of settings; this module uses no absl.
 
-Settings are the fields of a frozen dataclass that extends `Settings`. `knob` declares a field; its bounds are checked
-wherever an instance is made, from a flag, from a file or from Python.
+Settings are the fields of a frozen dataclass that extends `Settings`. `knob` declares a field. Its bounds are checked
+whenever an instance is made: from flags, from a file or from Python.
 """
 
 import dataclasses
@@ -32,18 +32,18 @@ def knob(
     folder=None,
     flag=None,
 ):
-    """A dataclass field that is a setting. Numbers must be finite, whatever else is asked of them.
+    """Returns a dataclass field that is a setting. Numbers must be finite in any case.
 
     Args:
-        default: its value where nobody gives one; left out, it must be given. None stands for "not given" and is never
+        default: its value if none is given. Left out, a value must be given. None stands for "not given" and is never
             checked.
         help: the help text of its flag.
         least, most: the smallest and the largest number allowed.
         above, below: numbers that the value must lie above, and below.
         choices: the values allowed; for a tuple, the values of its elements.
-        required: what the value is, in words, where an empty one is refused, as in `"the folder of the run"`.
+        required: refuses an empty value, and says in words what is expected, as in `"the folder of the run"`.
         folder: plug-in folder, such as `"nas_tf.devices"`, whose parts the setting chooses from.
-        flag: the whole name of its flag, where that is not the prefix and the field's name.
+        flag: the whole name of its flag, if that is not the prefix and the field's name.
     """
     given = {
         "help": help,
@@ -62,7 +62,7 @@ def knob(
 
 
 class Settings:
-    """What every dataclass of settings extends: an instance whose values are out of bounds cannot be made.
+    """The base of every dataclass of settings. An instance whose values are out of bounds cannot be made.
 
     A subclass that checks more, such as two settings against each other, extends `__post_init__`.
 
@@ -75,7 +75,7 @@ class Settings:
 
 
 def check(settings):
-    """Raises `UserError` where a field of the dataclass instance `settings` is out of the bounds of its `knob`."""
+    """Raises `UserError` if a field of the dataclass instance `settings` is out of the bounds of its `knob`."""
     # The flags of a part's `Config` follow the name of its file.
     kind = type(settings)
     prefix = kind.__module__.rpartition(".")[2] + "_" if kind.__name__ == "Config" else ""
@@ -88,12 +88,12 @@ def check(settings):
 
 
 def flag_name(field, prefix=""):
-    """The flag of a dataclass field: prefix and name, unless its knob names the flag whole (`flag="table"`)."""
+    """Returns the flag of a dataclass field: prefix and name, unless its knob has the whole name (`flag="table"`)."""
     return field.metadata.get("flag", prefix + field.name)
 
 
 def configure(config_type, settings, name):
-    """`config_type(**settings)`, the settings of the part called `name`.
+    """Returns `config_type(**settings)`, the settings of the part called `name`.
 
     Raises:
         UserError: a setting is unknown, or its value is refused.
@@ -108,7 +108,7 @@ def configure(config_type, settings, name):
 
 
 def _broken_bound(kind, bounds, value):
-    """What was expected instead of `value`, in words; None where it keeps its bounds."""
+    """Returns what was expected instead of `value`, in words, or None if it keeps its bounds."""
     if value is None:
         return None
     if bounds.get("required") and not value:

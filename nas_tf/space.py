@@ -25,20 +25,25 @@ class Decision:
 
 
 class Unit(abc.ABC):
-    """A piece of a network that a latency table times alone. Units of one `name` are the same piece; those of one
-    `kind` are calibrated together against whole networks."""
+    """A piece of a network that a latency table times alone.
+
+    Attributes:
+        name: units of the same name are the same piece.
+        kind: units of the same kind are calibrated together against whole networks.
+        costs_nothing: whether it takes no time and is neither built nor timed.
+    """
 
     name: str
     kind: str
-    costs_nothing = False  # such as a layer left out: it is neither built nor timed
+    costs_nothing = False  # a layer that is left out does
 
     @abc.abstractmethod
     def build(self):
-        """The unit as a `keras.Model`, float32 [batch, height, width, channels] in."""
+        """Returns the unit as a `keras.Model`, which takes float32 [batch, height, width, channels]."""
 
 
 def fingerprint(value):
-    """Sixteen hexadecimal digits that name a JSON value: equal values, and only they, share them."""
+    """Returns sixteen hexadecimal digits that name a JSON value. Equal values, and only they, share them."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -46,8 +51,8 @@ def fingerprint(value):
 class SearchSpace(abc.ABC):
     """Decisions, and what their answers mean. A space is a frozen dataclass whose fields are its settings.
 
-    An architecture is frozen, hashable plain data with `to_json()` and a `fingerprint`; `str()` of it is its
-    one-line form. Whatever is given as `scale` is the family's own: image size, classes, width.
+    An architecture is frozen, hashable plain data with `to_json()` and a `fingerprint`. `str()` of it is its one-line
+    form. A `scale` is the family's own `Scale`: image size, classes, width.
     """
 
     name: str
@@ -59,30 +64,30 @@ class SearchSpace(abc.ABC):
 
     @abc.abstractmethod
     def decode(self, tokens):
-        """The canonical architecture that `tokens` mean: tokens of one network give equal values."""
+        """Returns the canonical architecture that `tokens` mean. All tokens of one network decode to equal values."""
 
     @abc.abstractmethod
     def encode(self, architecture):
-        """Tokens with `decode(tokens) == architecture`.
+        """Returns tokens with `decode(tokens) == architecture`.
 
         Raises:
-            ValueError: the architecture is no point of the space.
+            ValueError: the architecture is not in the space.
         """
 
     @abc.abstractmethod
     def build(self, architecture, scale):
-        """The architecture's `keras.Model` at `scale`: float32 [batch, size, size, 3] in [-1, 1] to probabilities."""
+        """Returns the `keras.Model` at `scale`, from float32 [batch, size, size, 3] in [-1, 1] to probabilities."""
 
     @abc.abstractmethod
     def architecture(self, json_value):
-        """The architecture whose `to_json()` gave `json_value`."""
+        """Returns the architecture whose `to_json()` returned `json_value`."""
 
     def draw(self, architecture, folder):
-        """Writes pictures of the architecture into `folder` and gives their paths; a space need not have any."""
+        """Writes pictures of the architecture into `folder` and returns their paths. A space need not have any."""
         return []
 
     def latency_scale(self, scale):
-        """JSON-ready dict of all that `scale` says and a latency depends on: what a table is made for.
+        """Returns a JSON-ready dict of everything in `scale` that a latency depends on: what a table is made for.
 
         Raises:
             UserError: the space has no latency table.
@@ -90,16 +95,22 @@ class SearchSpace(abc.ABC):
         raise self._no_units()
 
     def parts(self, architecture, scale):
-        """tuple of the network's parts in any order, hashable and equal where they cost the same; the fewer and the
-        cheaper to make, the faster a latency table answers."""
+        """Returns a tuple of groups of units of which the network consists, in any order.
+
+        Groups are hashable, and those that cost the same are equal. The fewer they are, and the cheaper to make, the
+        faster a latency table answers.
+        """
         raise self._no_units()
 
     def units(self, part, scale):
-        """dict of `Unit` to how often it stands in a part: what a latency table has timed and adds up."""
+        """Returns a dict from each `Unit` to its count in one of the groups that `parts` returns.
+
+        A latency table has timed the units, and adds them up.
+        """
         raise self._no_units()
 
     def all_units(self, scale):
-        """list[Unit]: every unit of which a network of the space can consist at `scale`, each once."""
+        """Returns a list of every `Unit` of which a network of the space can consist at `scale`, each once."""
         raise self._no_units()
 
     def _no_units(self):
@@ -111,10 +122,10 @@ class SearchSpace(abc.ABC):
         return tuple(len(decision.choices) for decision in self.decisions)
 
     def check(self, tokens):
-        """`tokens` as a tuple of ints.
+        """Returns `tokens` as a tuple of ints.
 
         Raises:
-            ValueError: their number is wrong or one is out of range.
+            ValueError: there are too few or too many, or one is out of range.
         """
         tokens = tuple(int(token) for token in tokens)
         if len(tokens) != len(self.decisions):
@@ -127,5 +138,5 @@ class SearchSpace(abc.ABC):
         return tokens
 
     def answers(self, tokens):
-        """dict of decision name to the choice that `tokens` make."""
+        """Returns a dict from decision name to the choice that `tokens` make."""
         return {decision.name: decision.choices[token] for decision, token in zip(self.decisions, self.check(tokens))}

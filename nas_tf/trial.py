@@ -5,7 +5,7 @@ import math
 
 
 class UserError(ValueError):
-    """A setting, file or folder that the user has to change; ends a command with one line and exit status 2."""
+    """A setting, file or folder that the user has to change. It ends a command with one line and exit status 2."""
 
 
 class InfeasibleArchitecture(Exception):
@@ -21,7 +21,7 @@ class EvaluationError(Exception):
 
 
 def first_line(error):
-    """str: the first line of what an exception says, or its type where it says nothing."""
+    """Returns the first line of what an exception says, or its type's name if it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
@@ -41,12 +41,19 @@ _FIGURES = (
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-    """One device's latency of one network, in milliseconds; `statistic` names the figure used as `latency_ms`.
+    """One device's latency of one network, in milliseconds.
 
-    A measured latency has `runs` > 0; an estimated one has `runs == 0` and `statistic == "estimate"`. Figures beyond
-    the mean are there where the device gives them: of the counted runs (`median_ms`, `p5_ms`, `p95_ms`, `min_ms`,
-    `max_ms`, `first_ms`), of the warm-up (`warmup_mean_ms`), and apart from both the time to load and prepare the
-    network (`init_ms`) and its very first run (`first_inference_ms`). `details` is JSON-ready: under which conditions.
+    A measured latency has `runs` > 0. An estimated one has `runs == 0` and `statistic == "estimate"`. Figures that the
+    device does not report are None.
+
+    Attributes:
+        mean_ms, std_ms, median_ms, p5_ms, p95_ms, min_ms, max_ms, first_ms: figures of the counted runs.
+        runs: how many runs were counted.
+        statistic: which figure is `latency_ms`: `"median"`, `"mean"` or `"estimate"`.
+        warmup_mean_ms: mean of the warm-up runs.
+        init_ms: the time to load and prepare the network.
+        first_inference_ms: the very first run, which is in none of the other figures.
+        details: JSON-ready dict of the conditions.
 
     Raises:
         ValueError: a figure is not finite and > 0 (a standard deviation may be 0), or two contradict each other.
@@ -83,7 +90,7 @@ class Latency:
 
     @classmethod
     def estimate(cls, latency_ms):
-        """A latency that a model predicted and nobody timed."""
+        """Returns a latency that was predicted, not timed."""
         return cls(mean_ms=latency_ms, statistic="estimate")
 
     @property
@@ -96,7 +103,7 @@ class Latency:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What the deployment network costs; `latency` and `tflite_bytes` are None where no device was asked."""
+    """What the deployment network costs. `latency` is None without a device, `tflite_bytes` if no file was timed."""
 
     num_params: int
     mult_adds: int
@@ -128,7 +135,17 @@ class Suggestion:
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """Tokens and what came of them."""
+    """Tokens and what came of them.
+
+    Attributes:
+        id: number in the run, from 1.
+        tokens: one for each decision.
+        note: the algorithm's remark, or from where a warm start took the trial.
+        measurement: the facts; None until both accuracy and cost are known.
+        reward: 0 if infeasible; None while it runs, and if it failed.
+        infeasible: what is wrong with the architecture, or None.
+        error: what failed through no fault of the architecture, or None.
+    """
 
     id: int
     tokens: tuple[int, ...]

@@ -6,13 +6,19 @@ import re
 from nas_tf.networks import weights as keras_weights
 from nas_tf.trial import UserError, first_line
 
-# Normal cells a stage, which tell the two networks apart.
+# Normal cells in a stage, which tell the two networks apart.
 _CELLS = {4: "NASNetMobile", 6: "NASNetLarge"}
 
 
 def load(model, weights, key, include_top, classes):
-    """Gives `model`, a NASNet-A from `nasnet_tf.published`, the weights that `weights` name: `"imagenet"`, or the path
-    of a file of this very network or of its counterpart in `keras.applications`. `key` is None where there is none.
+    """Puts weights into a NASNet-A.
+
+    Args:
+        model: the `keras.Model`, from `nasnet_tf.published`.
+        weights: `"imagenet"`, or the path of a file of this network or of its counterpart in `keras.applications`.
+        key: name of the published network that has such a counterpart, or None.
+        include_top: whether the head is loaded too.
+        classes: the network's classes.
 
     Raises:
         ValueError: there is no such file, or it holds another network.
@@ -36,11 +42,14 @@ def load(model, weights, key, include_top, classes):
 
 
 def read(model, path):
-    """dict of layer name to list[np.ndarray], as `get_weights()` of the layers of `model`, a NASNet-A, has them; the
-    head's have the number of classes that they were trained for.
+    """Returns a dict from layer name to list[np.ndarray], in the order of `get_weights()` of the `model`'s layers.
 
-    `path` is `"imagenet"` for the weights that Keras downloads, or a file of a NASNet-A from here or from
-    `keras.applications`.
+    The head has the number of classes that it was trained for.
+
+    Args:
+        model: `keras.Model` of a NASNet-A.
+        path: `"imagenet"` for the weights that Keras downloads, or a file of a NASNet-A from here or from
+            `keras.applications`.
 
     Raises:
         UserError: there are no such weights, or they are of another network.
@@ -61,7 +70,7 @@ def carry_over(source, target):
     """Copies the weights of a `keras.applications` NASNet into `target`, the same network as built here.
 
     Raises:
-        UserError: they are two networks.
+        UserError: they are not the same network.
     """
     keras_weights.put(target, _renamed(_values(source), target, source.name), source.name, head="same")
 
@@ -77,8 +86,8 @@ def _imagenet(model):
         )
     try:
         source = getattr(applications, name)(weights="imagenet")
-    except Exception as error:  # a download's
-        raise UserError(f"Keras gives no ImageNet weights for {model.name}: {first_line(error)}") from error
+    except Exception as error:  # the download's
+        raise UserError(f"Keras cannot load its ImageNet weights for {model.name}: {first_line(error)}") from error
     return _renamed(_values(source), model, "imagenet")
 
 
@@ -87,7 +96,7 @@ def _values(model):
 
 
 def _renamed(values, model, source):
-    """`values` of a `keras.applications` NASNet-A under the names of `model`'s layers."""
+    """Returns `values` of a `keras.applications` NASNet-A under the names of `model`'s layers."""
     values = {name: arrays for name, arrays in values.items() if arrays}
     found = {}
     for layer in model.layers:
@@ -106,7 +115,7 @@ def _renamed(values, model, source):
 
 
 def their_name(name, target):
-    """What `keras.applications` calls the layer `name` of `target`; None where it has none."""
+    """Returns what `keras.applications` calls the layer `name` of `target`, or None if it has no such layer."""
     if name in ("stem_conv", "stem_bn", "predictions"):
         return {"stem_conv": "stem_conv1", "stem_bn": "stem_bn1", "predictions": "predictions"}[name]
     place = re.fullmatch(r"(stem\d|reduction\d|stage\d_cell\d+)_(.*)", name)
@@ -125,12 +134,12 @@ def their_name(name, target):
         return None
     block, side, number, what = operation.groups()
     if kind == "reduction" and (block, side) == ("5", "left"):
-        block = "4"  # so it is named there
+        block = "4"  # Keras names it so
     return f"separable_conv_{number}{'_bn' if what == 'bn' else ''}_{kind}_{side}{block}_{cell}"
 
 
 def _num_cells(model):
-    """int: Normal cells a stage, 0 where the network is no stack of cells."""
+    """Returns the number of Normal cells in a stage, 0 if the network is not a stack of cells."""
     found = (re.match(r"stage1_cell(\d+)_", layer.name) for layer in model.layers)
     return max((int(match[1]) for match in found if match), default=0)
 

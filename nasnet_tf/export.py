@@ -1,5 +1,6 @@
-"""Turns a trained network into files that ship: TFLite of several number types, a SavedModel, a model card; each
-TFLite file is run on the validation images and timed on a device. Or draws cells.
+"""Turns a trained network into files that ship: TFLite of several number types, a SavedModel, a model card.
+
+Each TFLite file is run on the validation images and timed on a device. With --draw it only draws cells.
 
 nasnet-export --network_dir=flowers_net --dataset=image_folder --data_dir=flowers --device=host
 nasnet-export --draw --architecture=nasnet_a --out_dir=pictures
@@ -29,7 +30,7 @@ class Settings(ExportSettings):
 
 
 def draw(settings):
-    """Draws the cells and returns the paths of the pictures."""
+    """Draws the cells and returns a list of the paths of the pictures."""
     from nasnet_tf.spaces.nasnet import SPACE
 
     if bool(settings.architecture) == bool(settings.network_dir) or not (settings.network_dir or settings.out_dir):

@@ -1,4 +1,4 @@
-"""The NASNet family: its settings and scales, for commands that serve every family and for its own."""
+"""The NASNet family: its settings and scales, for its own commands and for those of all families."""
 
 import dataclasses
 
@@ -56,7 +56,7 @@ class NASNetTrainSettings(train.TrainSettings):
 
 
 def search_scales(settings, scale, num_classes):
-    """The proxy's scale and the deployment's."""
+    """Returns the proxy's scale and the deployment's."""
     # Few steps: a moving average over 100 of them would still hold its initial values.
     return tuple(
         scale(image_size, num_classes, cells, filters, stem, bn_momentum=0.9)
@@ -68,7 +68,7 @@ def search_scales(settings, scale, num_classes):
 
 
 def train_scales(settings, scale, num_classes, plan, recipe):
-    """The scale at which a network ships, and the one at which it is trained."""
+    """Returns the scale at which a network ships and the one at which it is trained."""
     ships = scale(
         settings.image_size,
         num_classes,
@@ -85,7 +85,7 @@ def train_scales(settings, scale, num_classes, plan, recipe):
 
 
 def read_architecture(text, space):
-    """The architecture that a file or a published name means.
+    """Returns the architecture that the path of a file or a published name means.
 
     Raises:
         UserError: `text` is neither.
@@ -103,8 +103,10 @@ def read_architecture(text, space):
 
 
 def scale_for_weights(path, scale):
-    """The scale that a file of weights needs: NASNet-A large, 6 cells of 168 filters, has a wider stem and another
-    input to some cells in Keras's weights."""
+    """Returns the scale that a file of weights needs.
+
+    In Keras's weights, NASNet-A large (6 cells, 168 filters) has a wider stem and another input to some cells.
+    """
     if path.endswith(".weights.h5") or not (path == "imagenet" or path.endswith(".h5")):
         return scale
     large = {"stem_filters": 96, "skip_reduction_input": True} if (scale.cells, scale.filters) == (6, 168) else {}

@@ -1,7 +1,7 @@
 """The published NASNet-As as `keras.applications`-style functions, and the networks that are measured beside a search.
 
-Cells: tensorflow/models, `research/slim/nets/nasnet/nasnet_utils.py`; scales: `nasnet.py` there, and the paper's tables
-1 and 2. Weights are those of `keras.applications`, which were carried over from that code.
+Cells: tensorflow/models, `research/slim/nets/nasnet/nasnet_utils.py`. Scales: `nasnet.py` there, and the paper's tables
+1 and 2. The weights are those of `keras.applications`, which were carried over from that code.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ PENULTIMATE_FACTOR = 24
 
 
 def architecture(name):
-    """The `NASNet` called `name`; None for Keras's MobileNetV2, which is none.
+    """Returns the `NASNet` called `name`, or None for Keras's MobileNetV2.
 
     Raises:
         UserError: no published network has that name.
@@ -60,8 +60,9 @@ def architecture(name):
 
 
 def build(name, scale):
-    """The `keras.Model` of a published network, with random weights: NASNet-A's cells at `scale`, or Keras's
-    MobileNetV2 at the scale's image size and classes.
+    """Returns the `keras.Model` of a published network, with random weights.
+
+    It is NASNet-A's cells at `scale`, or Keras's MobileNetV2 at the scale's image size and classes.
 
     Raises:
         UserError: no published network has that name, or Keras does not build it so small.
@@ -89,12 +90,16 @@ def NASNetAMobile(
 ):
     """NASNet-A (4 @ 1056): 5,326,716 parameters with moving statistics, 564 M multiply-adds at 224 px.
 
-    Takes float32 [batch, height, width, 3] in [-1, 1], height and width known. `weights` is None, `"imagenet"`, or the
-    path of a `.h5`, `.weights.h5` or `.keras` file of this network or of `keras.applications.NASNetMobile`; the others
-    are as in `keras.applications`.
+    It takes float32 [batch, height, width, 3] in [-1, 1]. Height and width must be known.
+
+    Args:
+        input_shape, include_top, input_tensor, pooling, classes, classifier_activation, name: as in
+            `keras.applications`.
+        weights: None, `"imagenet"`, or the path of a `.h5`, `.weights.h5` or `.keras` file of this network or of
+            `keras.applications.NASNetMobile`.
 
     Raises:
-        ValueError: `weights` is no such file, `pooling` is none of None, "avg" and "max", or the input is too small.
+        ValueError: `weights` is not such a file, `pooling` is not None, "avg" or "max", or the input is too small.
     """
     return _model(
         "nasnet_a_mobile",
@@ -120,8 +125,10 @@ def NASNetALarge(
     classifier_activation="softmax",
     name="nasnet_a_large",
 ):
-    """NASNet-A (6 @ 4032): 88,949,818 parameters with moving statistics, 23.8 G multiply-adds at 331 px. Arguments:
-    `NASNetAMobile`, with the weights of `keras.applications.NASNetLarge`."""
+    """NASNet-A (6 @ 4032): 88,949,818 parameters with moving statistics, 23.8 G multiply-adds at 331 px.
+
+    Arguments: `NASNetAMobile`, with the weights of `keras.applications.NASNetLarge`.
+    """
     return _model(
         "nasnet_a_large",
         SCALES["nasnet_a_large"],
@@ -149,11 +156,18 @@ def NASNetACifar(
     cells=6,
     penultimate_filters=768,
 ):
-    """NASNet-A for CIFAR, "`cells` @ `penultimate_filters`": (6 @ 768) has 3.3 M parameters, (7 @ 2304) 32.5 M, where
-    the paper's table 1 has 27.6 M. Arguments: `NASNetAMobile`; there are no published weights.
+    """NASNet-A for CIFAR, "`cells` @ `penultimate_filters`", without published weights.
+
+    (6 @ 768) has 3.3 M parameters. (7 @ 2304) has 32.5 M, where the paper's table 1 has 27.6 M.
+
+    Args:
+        input_shape, include_top, weights, input_tensor, pooling, classes, classifier_activation, name: as in
+            `NASNetAMobile`.
+        cells: Normal cells in a stage.
+        penultimate_filters: channels of the last cell, 24 for each filter of the first stage.
 
     Raises:
-        ValueError: also if `penultimate_filters` is no multiple of 24, the channels for each filter of the first stage.
+        ValueError: as in `NASNetAMobile`, and if `penultimate_filters` is not a multiple of 24.
     """
     if penultimate_filters % PENULTIMATE_FACTOR or penultimate_filters < PENULTIMATE_FACTOR:
         raise ValueError(

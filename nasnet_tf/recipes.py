@@ -1,4 +1,4 @@
-"""The recipes of NASNet: the published ones, and those for images of one's own."""
+"""The recipes of NASNet: the published ones, and those for your own images."""
 
 from nas_tf.training.recipe import PLANS as OWN_DATA_PLANS
 from nas_tf.training.recipe import Plan, Recipe

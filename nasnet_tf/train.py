@@ -1,5 +1,6 @@
-"""Trains one network of searched or published cells and writes its folder: architecture.json, model.keras, TFLite,
-SavedModel and pictures of the cells.
+"""Trains one network of searched or published cells and writes its folder.
+
+The folder holds architecture.json, model.keras, TFLite, SavedModel and pictures of the cells.
 
 nasnet-train --architecture=runs/cells/best/architecture.json --dataset=image_folder --data_dir=flowers/ --out_dir=net
 nasnet-train --architecture=nasnet_a --recipe=cifar --stem=cifar --cells=6 --filters=32 --image_size=32 --out_dir=a

@@ -1,4 +1,4 @@
-"""`nas-phone check`: what is wrong with a phone and what to do; else what it is, and how steadily it times."""
+"""`nas-phone check`: what is wrong with a phone and what to do, or what it is and how steadily it times."""
 
 import dataclasses
 import json
@@ -20,12 +20,20 @@ REPEATS = 5
 
 
 def check(config, out_dir, convert, say=print):
-    """Checks the phones that an `android.Config` chooses, times three published networks on each, and writes a zip of
-    all raw logs into `out_dir`, whose path it gives. `convert(name, path)` writes a published network as TFLite.
+    """Checks phones, times three published networks on each, and writes a zip of all raw logs.
+
+    Args:
+        config: the `nas_tf.devices.android.Config` that chooses the phones.
+        out_dir: folder of the zip.
+        convert: `convert(name, path)` writes a published network as TFLite.
+        say: takes each line of text.
+
+    Returns:
+        The path of the zip.
 
     Raises:
-        UserError: something is wrong, and the user can mend it.
-        nas_tf.trial.EvaluationError: a phone was lost, or gave no latency.
+        UserError: something is wrong that the user can change.
+        nas_tf.trial.EvaluationError: a phone was lost, or reported no latency.
     """
     check_writable(out_dir)
     path = pathlib.Path(out_dir) / f"nas-phone-{time.strftime('%Y%m%d-%H%M%S')}.zip"
@@ -54,9 +62,9 @@ def check(config, out_dir, convert, say=print):
 def _check_phone(meter, serial, say):
     with meter.held(serial) as phone:
         about, now = phone.describe(), phone.condition
-        temperatures = ", ".join(f"{name} {value:g} °C" for name, value in now.temperatures_c.items()) or "not told"
+        temperatures = ", ".join(f"{name} {value:g} °C" for name, value in now.temperatures_c.items()) or "unknown"
         say(f"{serial}: {device_line({**about, 'device': serial, 'settings': dataclasses.asdict(meter.config)})}")
-        mask = about["mask"] if phone.mask else "none (all cores alike, or not told)"
+        mask = about["mask"] if phone.mask else "none (all cores alike, or unknown)"
         say(
             f"  {about['cores']} cores, mask {mask}; thermal status {now.thermal_status}; temperatures: "
             f"{temperatures}; battery {now.battery_percent} %"
@@ -68,11 +76,11 @@ def _check_phone(meter, serial, say):
         if complaint:
             raise UserError(complaint)
         reference = phone.renew_reference()
-        say(f"  reference network: {reference['ms']:.3f} ms, against which all later timings are held")
+        say(f"  reference network: {reference['ms']:.3f} ms, with which its later timings are compared")
 
 
 def _published():
-    """dict of (network, threads) to its rows in the table of published latencies."""
+    """Returns a dict from (network, threads) to its rows in the table of published latencies."""
     found = {}
     for row in json.loads(PUBLISHED.read_text()):
         found.setdefault((row["network"], row["threads"]), []).append(row)
@@ -82,7 +90,7 @@ def _published():
 def _time_networks(config, serial, paths, logs, say):
     say(f"{'network':<15} {'threads':>7} {'median ms':>10} {'spread':>7}   {REPEATS} runs (ms); published")
     for (network, threads), rows in _published().items():
-        # The bounds are wide: how far the runs lie apart is what is asked.
+        # The bounds are wide, because the question is how far apart the runs are.
         asked = dataclasses.replace(config, serials=(serial,), num_threads=threads, repeats=REPEATS, max_spread=10.0)
         meter = android.make(asked)
         meter.log = lambda name, text: logs.append((name, text))

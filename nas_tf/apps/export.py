@@ -51,11 +51,11 @@ def export(settings, parts=None, say=print):
 
     Args:
         settings: the `ExportSettings`.
-        parts: settings of the device and the data set by name.
+        parts: dict from the name of the device and of the data set to its settings.
         say: takes each line of text.
 
     Raises:
-        UserError: the folders, the data or the device have to be mended by the user.
+        UserError: the user has to change the folders, the data or the device.
         EvaluationError: a file failed, and the others are kept; or the device did not answer.
     """
     if not settings.network_dir:
@@ -91,7 +91,7 @@ def export(settings, parts=None, say=print):
 
 
 def _images(settings, description, parts):
-    """The `Source` of the images that the settings name, split as for training; None where they name none."""
+    """Returns the `Source` of the images that the settings name, split as for training, or None if they name none."""
     if not settings.dataset:
         return None
     part = Part("nas_tf.datasets", settings.dataset, parts.get(settings.dataset, {}))
@@ -99,7 +99,7 @@ def _images(settings, description, parts):
 
 
 def _make_dataset(images, description, say):
-    """The data set to judge the files on, or None; of the train split only what calibration needs is read."""
+    """Returns the data set to judge the files on, or None. Its train split has only what calibration needs."""
     if images is None:
         say("no --dataset: the files are not run on any image, so that their accuracy is not measured")
         return None
@@ -132,7 +132,7 @@ def cli(settings_type, usage, instead=lambda settings: None):
     Args:
         settings_type: `ExportSettings`, or a family's own.
         usage: the text of `--help`.
-        instead: takes the settings; where it returns lines of text, they are all that is done.
+        instead: takes the settings. If it returns lines of text, these are printed, and nothing else is done.
     """
 
     def main():

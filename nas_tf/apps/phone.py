@@ -1,6 +1,6 @@
 """Looks after the phones that latencies are measured on.
 
-nas-phone check                          what is wrong with the phone and what to do; else what it is, and how steady
+nas-phone check                          what is wrong with the phone and what to do, or what it is and how steady
 nas-phone setup                          fetches TFLite's official benchmark_model for it
 nas-phone measure net.tflite mnasnet_a1  latencies of files and of published networks, as text, CSV and picture
 
@@ -30,7 +30,7 @@ from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
 @dataclasses.dataclass(frozen=True)
 class PhoneSettings(Settings):
-    """The settings of nas-phone; which phone, and how it is asked, say those of the device `android`."""
+    """The settings of nas-phone. Those of the device `android` say which phone, and how it is asked."""
 
     out_dir: str = knob("phone", "Folder for what the command writes: the zip of logs, the CSV, the picture.")
     number_types: tuple[str, ...] = knob(
@@ -69,7 +69,7 @@ def setup(settings, config, say=print):
 
 
 def measure(settings, config, words, say=print):
-    """list[Row]: the latencies of files and published networks, written to the output folder too."""
+    """Times files and published networks, writes their latencies to the output folder, and returns a list of `Row`s."""
     if not words:
         raise UserError("Expected files or names: nas-phone measure net.tflite mnasnet_a1")
     for word in words:
@@ -101,7 +101,7 @@ def measure(settings, config, words, say=print):
 
 
 def _calibration(settings, words):
-    """float32 images to calibrate int8 files on, None where none are to be made."""
+    """Returns float32 images to calibrate int8 files on, or None if no int8 file is made."""
     if "int8" not in settings.number_types or all(pathlib.Path(word).is_file() for word in words):
         return None
     images = Source(Part("nas_tf.datasets", settings.dataset), settings.data_dir, seed=0)

@@ -1,5 +1,6 @@
 """Trains a search's best networks in full, chooses one, and writes what ships: Keras, SavedModel for TF Hub, TFLite in
-float and int8, each file's accuracy and latency measured, a model card; published networks of equal latency beside it.
+float and int8, and a model card. Each file's accuracy and latency is measured. Published networks of equal latency are
+trained beside it.
 
 nas-ship runs/flowers --top_k=5
 nas-ship runs/flowers --recipe=adamw --epochs=100 --device=android --quantization_friendly

@@ -24,7 +24,7 @@ from nas_tf.trial import UserError
 
 @dataclasses.dataclass(frozen=True)
 class TableSettings(builder.Thoroughness):
-    """The settings of nas-table; those of the scale are the families' (`nas_tf.family.deploy_settings`)."""
+    """The settings of nas-table. Those of the scale are the families' (`nas_tf.family.deploy_settings`)."""
 
     search_space: str = knob("mnasnet", "Search space, of any family; or the path of a .py file.")
     device: str = knob("host", "Device that times files.", folder="nas_tf.devices")
@@ -45,7 +45,7 @@ def make_table(settings, deploy, parts=None, say=print):
     Args:
         settings: the `TableSettings`.
         deploy: an instance of `nas_tf.family.deploy_settings()`.
-        parts: settings of the space and the device by name.
+        parts: dict from the name of the space and of the device to its settings.
         say: takes each line of text.
     """
     parts = parts or {}

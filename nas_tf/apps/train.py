@@ -27,13 +27,13 @@ from nas_tf.training.train import Log
 from nas_tf.trial import UserError
 
 _MAY_CHANGE = ("out_dir", "checkpoint_minutes", "data_dir", "evaluate_only")
-# Fields of `Scale` that no flag sets: weights to begin with decide them.
+# Fields of `Scale` that no flag sets, because the initial weights decide them.
 _OF_THE_WEIGHTS = ("padding", "input_normalization", "bn_epsilon")
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainSettings(Settings):
-    """The settings of every training; a family adds its space, its scale and its recipes."""
+    """The settings of every training. A family adds its space, its scale and its recipes."""
 
     architecture: str = knob("", "Network to train.")
     dataset: str = knob("digits", "Images.", folder="nas_tf.datasets")
@@ -76,17 +76,19 @@ class TrainSettings(Settings):
 
 
 def train(family, settings, machine=None, parts=None):
-    """Trains as `settings` say, and returns the `NetworkDescription` that it wrote; with `evaluate_only`, which trains
-    nothing, a dict of split to accuracy.
+    """Trains a network and writes its folder, or only evaluates one.
 
     Args:
         family: the `nas_tf.family.Family`.
         settings: an instance of its `train_settings`.
         machine: `nas_tf.training.machine.Machine`; None: the default.
-        parts: settings of parts by name.
+        parts: dict from a part's name to its settings.
+
+    Returns:
+        The `NetworkDescription` of the network; with `evaluate_only`, a dict from split to accuracy.
 
     Raises:
-        nas_tf.trial.UserError: something that the caller has to mend.
+        nas_tf.trial.UserError: the caller has to change something.
     """
     machine, parts = machine or Machine(), parts or {}
     machine.start()
@@ -149,7 +151,7 @@ def train(family, settings, machine=None, parts=None):
 
 
 def _asked(settings, machine, architecture, parts, dataset):
-    """JSON-ready dict of all that decides a training's weights."""
+    """Returns a JSON-ready dict of all that decides a training's weights."""
     chosen = {name: value for name, value in dataclasses.asdict(settings).items() if name not in _MAY_CHANGE}
     asked = {
         **chosen,
@@ -166,8 +168,9 @@ def _holds_a_network(path):
 
 
 def _read_network(settings, images):
-    """`(keras.Model, Dataset)`: the network of `--initial_weights`, and images of its size, or of `--image_size` where
-    it takes any.
+    """Returns `(keras.Model, Dataset)` of `--initial_weights`.
+
+    The images have the size that the network takes, or `--image_size` if it takes any.
 
     Raises:
         UserError: the network is missing or damaged, or its head has other classes than the images.
@@ -193,7 +196,7 @@ def _evaluate(model, dataset):
 
 
 def _scale_for(family, path, scale):
-    """The scale, as the network of these initial weights was built in what no flag says."""
+    """Returns the scale, with the fields that no flag sets as in the network of these initial weights."""
     if not path or not has_description(path):
         return family.scale_for_weights(path, scale)
     theirs = read_description(path).scale
@@ -202,7 +205,7 @@ def _scale_for(family, path, scale):
 
 
 def scale_settings(settings, plan):
-    """dict of a plan's settings of `Scale`, with what flags say otherwise."""
+    """Returns a dict of a plan's settings of `Scale`, with those that flags set."""
     asked = {name: getattr(settings, name) for name in ("bn_momentum", "dropout_rate")}
     return {**plan.scale, **{name: value for name, value in asked.items() if value is not None}}
 

@@ -1,8 +1,10 @@
-"""Image data sets, one a file. Each file exposes a frozen dataclass `Config` (its fields become flags, prefixed with
-the file's name; no Keras or TensorFlow at import) and
-`make(config, *, data_dir, image_size, num_samples, seed) -> Dataset`: images resized to `image_size` x `image_size`,
-at most `num_samples` of them in the train split (0: all), drawn stratified by class with `seed`; `data_dir` is None
-where the user gave none."""
+"""Image data sets, one in each file.
+
+Each file has a frozen dataclass `Config` (its fields become flags, prefixed with the file's name; no Keras or
+TensorFlow at import) and a function `make(config, *, data_dir, image_size, num_samples, seed)` that returns a
+`Dataset`. Its images are resized to `image_size` x `image_size`. At most `num_samples` of them are in the train split
+(0: all), drawn stratified by class with `seed`. `data_dir` is None if the user gave none.
+"""
 
 import abc
 import dataclasses
@@ -19,7 +21,12 @@ NUM_CALIBRATION_IMAGES = 100
 
 @dataclasses.dataclass(frozen=True)
 class Images:
-    """A split held in memory: uint8 [n, size, size, 3] RGB images and int32 [n] labels."""
+    """A split held in memory.
+
+    Attributes:
+        images: uint8 [n, size, size, 3], RGB.
+        labels: int32 [n].
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -38,10 +45,12 @@ class Images:
 class Stream:
     """A split too large for memory.
 
-    `batches(batch_size, *, seed=None, epochs=1, first_step=0)` gives one pass over that many epochs that
-    `keras.Model.fit` takes, of uint8 [batch, size, size, 3] images and int32 [batch] labels. Images come as they lie,
-    or in an order that `seed` decides, another in each epoch. An epoch's last batch may be smaller. The first steps
-    may be left out: what follows is the same.
+    Attributes:
+        batches: `batches(batch_size, *, seed=None, epochs=1, first_step=0)` returns one pass over that many epochs, for
+            `keras.Model.fit`: uint8 [batch, size, size, 3] images and int32 [batch] labels. `seed` decides the order of
+            images, another in each epoch; None: as they are stored. An epoch's last batch may be smaller. The steps
+            before `first_step` are left out, and what follows is the same.
+        num_examples: images in the split.
     """
 
     batches: typing.Callable
@@ -50,7 +59,7 @@ class Stream:
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """The batches of several epochs, by number; arguments as `Stream.batches` has them."""
+    """The batches of several epochs, by number. `Stream` explains its fields."""
 
     num_examples: int
     batch_size: int
@@ -66,7 +75,7 @@ class Steps:
         return self.epochs * self.per_epoch - self.first_step
 
     def indices(self, i):
-        """int [batch]: which images are in batch `i` of those that are left."""
+        """Returns int [batch]: which images are in batch `i`, counted from `first_step`."""
         epoch, batch = divmod(self.first_step + i, self.per_epoch)
         return self._order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
 
@@ -78,7 +87,13 @@ class Steps:
 
 
 def indexed_batches(read, steps, workers=1):
-    """A `keras.utils.PyDataset` of what `read(int [batch])` gives for images' indices, in Keras's worker threads."""
+    """Returns a `keras.utils.PyDataset` of batches, read in Keras's worker threads.
+
+    Args:
+        read: `read(indices)` returns the images and labels with these indices, int [batch].
+        steps: the `Steps`.
+        workers: how many threads.
+    """
     import keras
 
     class Batches(keras.utils.PyDataset):
@@ -94,8 +109,10 @@ def indexed_batches(read, steps, workers=1):
 
 
 def scaled_images(split, count):
-    """float32 [n, size, size, 3] in [-1, 1]: the first `count` images of an `Images` or a `Stream`, fewer if it has no
-    more."""
+    """Returns the first images of an `Images` or a `Stream`, float32 [n, size, size, 3] in [-1, 1].
+
+    n is `count`, or less if the split has fewer images.
+    """
     if isinstance(split, Images):
         images = split.images[:count]
     else:
@@ -108,10 +125,10 @@ def scaled_images(split, count):
 
 
 def calibration_images(dataset):
-    """float32 [n, size, size, 3] in [-1, 1]: up to 100 training images of a `Dataset`, drawn from all over the split.
+    """Returns up to 100 training images of a `Dataset`, drawn at random: float32 [n, size, size, 3] in [-1, 1].
 
     Raises:
-        UserError: there are none.
+        UserError: the train split is empty.
     """
     split = dataset.train()
     if split.num_examples == 0:
@@ -128,8 +145,10 @@ def calibration_images(dataset):
 class Source:
     """Where images come from: plain data from which any process makes the same `Dataset`.
 
-    `part` is the data set's `nas_tf.plugins.Part`, `data_dir` its folder, empty where there is none; `seed` decides
-    splits and samples.
+    Attributes:
+        part: the data set's `nas_tf.plugins.Part`.
+        data_dir: its folder; empty: it has none.
+        seed: decides splits and samples.
     """
 
     part: Part
@@ -137,19 +156,21 @@ class Source:
     seed: int
 
     def make(self, image_size, num_samples=0):
-        """The `Dataset` at that size in pixels, with at most `num_samples` training images (0: all)."""
+        """Returns the `Dataset` at that size in pixels, with at most `num_samples` training images (0: all)."""
         return self.part.make(
             data_dir=self.data_dir or None, image_size=image_size, num_samples=num_samples, seed=self.seed
         )
 
     def calibration_images(self, image_size):
-        """float32 [n, size, size, 3] in [-1, 1]: the images on which every int8 file of these data is calibrated,
-        however many of them its network was trained on."""
+        """Returns the images on which every int8 file is calibrated, float32 [n, size, size, 3] in [-1, 1].
+
+        They do not depend on how many images a network was trained on.
+        """
         count = max(NUM_CALIBRATION_IMAGES, self.make(image_size).num_classes)
         return calibration_images(self.make(image_size, count))
 
     def to_json(self, num_samples):
-        """JSON-ready dict of where a network's training images can be had again."""
+        """Returns a JSON-ready dict of where a network's training images can be had again."""
         return {
             "part": self.part.to_json(),
             "data_dir": self.data_dir or None,
@@ -159,12 +180,14 @@ class Source:
 
 
 class Dataset(abc.ABC):
-    """Labelled images. Making one checks the data; splits are read when they are asked for.
+    """Labelled images. Making one checks the data. Splits are read when they are asked for.
 
-    `augmentation` says what training may do to an image without changing its class: `"none"` (nothing, or the train
-    split comes augmented already),
-    `"shift"` (translate a little), `"shift_flip"` (CIFAR's: translate by up to 4 pixels in 32, mirror),
-    `"crop_flip"` (ImageNet's: random crop of 8 % to 100 % of the area, mirror).
+    Attributes:
+        name: name of the data set.
+        class_names: names of the classes, in the order of the labels.
+        augmentation: what training may do to an image without changing its class. `"none"`: nothing, or the train split
+            is augmented already. `"shift"`: translate a little. `"shift_flip"` (CIFAR's): translate by up to 4 pixels
+            in 32, mirror. `"crop_flip"` (ImageNet's): crop at random to 8 % to 100 % of the area, mirror.
     """
 
     name: str
@@ -177,52 +200,55 @@ class Dataset(abc.ABC):
 
     @abc.abstractmethod
     def train(self):
-        """`Images` or `Stream`; disjoint from validation and test."""
+        """Returns an `Images` or a `Stream`, disjoint from validation and test."""
 
     @abc.abstractmethod
     def validation(self):
-        """`Images` or `Stream`, drawn from the training data, stratified, the same for every `num_samples`."""
+        """Returns an `Images` or a `Stream`, drawn by class from the training data, the same for any `num_samples`."""
 
     @abc.abstractmethod
     def test(self):
-        """`Images` or `Stream`; a search reads it once, at its end."""
+        """Returns an `Images` or a `Stream`. A search reads it once, at its end."""
 
     @abc.abstractmethod
     def describe(self):
-        """JSON-ready dict: name, source, classes, number of examples a split, how splits were drawn."""
+        """Returns a JSON-ready dict: name, source, classes, number of examples in each split, how splits were drawn."""
 
 
 def check_request(image_size, num_samples, seed):
-    """Raises `nas_tf.trial.UserError` where no data set could grant these arguments of `make`."""
+    """Raises `nas_tf.trial.UserError` if no data set could be made with these arguments of `make`."""
     for name, value, least in (("image_size", image_size, 1), ("num_samples", num_samples, 0), ("seed", seed, 0)):
         if value < least:
             raise UserError(f"Expected {name} >= {least} for a data set. Received: {name}={value}")
 
 
 def check_fractions(**fractions):
-    """Raises `nas_tf.trial.UserError` unless each part is > 0 and something remains for training."""
+    """Raises `nas_tf.trial.UserError` unless each fraction is > 0 and something remains for training."""
     if not all(value > 0 for value in fractions.values()) or not sum(fractions.values()) < 1:
         received = ", ".join(f"{name}={value}" for name, value in fractions.items())
         raise UserError(f"Expected fractions > 0 of the images, together < 1. Received: {received}")
 
 
 def partition(labels, class_names, fractions, num_samples, seed):
-    """Draws parts, such as `{"test": 0.2, "validation": 0.1}`, and a train split from what they leave over.
+    """Draws splits, such as validation and test, and a train split from what they leave over.
 
-    Every draw is stratified: a class has its share of each part to within one image, and at least one image. The parts
-    do not depend on `num_samples`, and the train split of a smaller `num_samples` lies within that of a larger one,
-    but for rounding.
+    Every draw is stratified: a class has its share of each split to within one image, and at least one image. The other
+    splits do not depend on `num_samples`. Except for rounding, the train split of a smaller `num_samples` lies within
+    that of a larger one.
 
     Args:
         labels: int [n], each in [0, len(class_names)).
-        fractions: dict of the share of all n images that goes to each part.
-        num_samples: images in the train split; 0 for all that are left.
+        class_names: names of the classes.
+        fractions: dict from each split to its share of all n images, as in `{"test": 0.2, "validation": 0.1}`.
+        num_samples: images in the train split; 0: all that are left.
+        seed: decides what is drawn.
 
     Returns:
-        dict from each part's name, and `"train"`, to int64 [count] indices into `labels`, ascending.
+        dict from each split's name, and `"train"`, to int64 [count] indices into `labels`, ascending.
 
     Raises:
-        UserError: there is one class only, a class has too few images, or `num_samples` is smaller than the classes.
+        UserError: there is only one class, a class has too few images, or `num_samples` is less than the number of
+            classes.
     """
     sizes = np.bincount(labels, minlength=len(class_names))
     check_classes(class_names, num_samples)
@@ -262,7 +288,7 @@ def _check_sizes(sizes, class_names, parts):
 
 
 def _quotas(available, count, most):
-    """int [classes] with sum `count`, as near to the classes' shares of it as whole numbers from 1 to `most` allow."""
+    """Returns int [classes] with sum `count`, as near to the classes' shares as numbers from 1 to `most` allow."""
     count = np.clip(count, len(most), most.sum())
     share = available * count / available.sum()
     quotas = np.clip(np.floor(share).astype(int), 1, most)

@@ -49,7 +49,8 @@ class Config(Settings):
     test_fraction: float = knob(0.1, "Share of the training split drawn where testing has no split.", above=0, below=1)
     augmentation: str = knob(
         "auto",
-        "What training may do to an image; auto: shift_flip for CIFAR, its own for ImageNet, shift for others.",
+        "What training may do to an image; auto: shift_flip for CIFAR, shift for others, none for ImageNet, whose "
+        "training images are always cropped and mirrored.",
         choices=("auto", "none", "shift", "shift_flip", "crop_flip"),
     )
     max_memory_mb: int = knob(4096, "A data set whose resized images are larger than this is streamed.", least=0)

@@ -24,7 +24,10 @@ class Device(abc.ABC):
 
     @abc.abstractmethod
     def describe(self):
-        """JSON-ready dict of everything that a latency depends on. A run resumed on another device is refused."""
+        """JSON-ready dict of everything that a latency depends on. A run resumed on another device is refused.
+
+        Its key `settings` may differ on a resume: settings that the user gave are flags, which are compared.
+        """
 
 
 class Meter(Device):

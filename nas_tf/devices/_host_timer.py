@@ -92,9 +92,10 @@ def main():
     parser.add_argument("model", nargs="?", help="without one, only the runtime's version is printed")
     parser.add_argument("--runtime", choices=("litert", "tflite_runtime"), default="litert")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--warmup_seconds", type=float, default=0.2)
-    parser.add_argument("--min_seconds", type=float, default=0.5)
-    parser.add_argument("--max_seconds", type=float, default=5.0)
+    # `nas_tf.devices.host.Config` has the defaults that count.
+    parser.add_argument("--warmup_seconds", type=float, default=0.0)
+    parser.add_argument("--min_seconds", type=float, default=0.0)
+    parser.add_argument("--max_seconds", type=float, default=0.0)
     parser.add_argument("--tolerance", type=float, default=0.01)
     args = parser.parse_args()
 

@@ -1,7 +1,7 @@
-"""Where an accuracy comes from, one source a file, as `nas_tf.devices` is for latency.
+"""Where accuracy comes from, one source in each file, as in `nas_tf.devices` for latency.
 
-Each file exposes a frozen dataclass `Config` (its fields become flags, prefixed with the file's name; no Keras at
-import) and `make(config, task) -> Judge`.
+Each file has a frozen dataclass `Config` (its fields become flags, prefixed with the file's name; no Keras at import)
+and a function `make(config, task)` that returns a `Judge`.
 """
 
 import abc
@@ -18,7 +18,7 @@ class Task:
 
     Attributes:
         space: the search space's `nas_tf.plugins.Part`.
-        images: where the images come from.
+        images: the `nas_tf.datasets.Source` of the images.
         proxy_scale, deploy_scale: the family's `Scale` of the children that are trained and of the network that ships.
         recipe: how a child is trained.
         proxy_samples: training images that a child sees; 0: all.
@@ -38,29 +38,31 @@ class Judge(abc.ABC):
     """Says how accurate the architecture of some tokens is.
 
     A run makes a judge in its own process and calls `check`, `describe` and `prepare`, in this order. Every worker
-    makes one anew, calls `prepare` and then `accuracy` for one architecture after another.
+    makes its own, calls `prepare` and then `accuracy` for one architecture after another.
     """
 
     @abc.abstractmethod
     def check(self):
-        """Raises `nas_tf.trial.UserError`, saying what to do, if the judge cannot answer. Takes seconds at most."""
+        """Raises `nas_tf.trial.UserError`, which says what to do, if the judge cannot answer. Takes seconds at most."""
 
     @abc.abstractmethod
     def describe(self):
-        """JSON-ready dict of everything that an accuracy depends on beside the `Task`; `judge` in it is the judge's
-        name. A run resumed with another is refused."""
+        """Returns a JSON-ready dict of everything that an accuracy depends on, apart from the `Task`.
+
+        Its `judge` is the judge's name. A run that is resumed with another dict is refused.
+        """
 
     def prepare(self, folder):  # noqa: B027  most have nothing to make
-        """Makes in `folder`, inside the run's, what the judge needs first, such as a fine-tuned parent.
+        """Makes what the judge needs first, such as a fine-tuned parent, in `folder`, which is inside the run's.
 
         What is there is not made again, and what a kill left half made is completed. The first call is in the run's own
-        process, so that a worker only finds what it needs. The files are part of the run's identity: a run whose
-        files have changed is refused. `nas_tf.resume.begin` records what they were made with.
+        process, so that a worker finds what it needs. A run whose files in `folder` have changed is refused.
+        `nas_tf.resume.begin` records what they were made with.
         """
 
     @abc.abstractmethod
     def accuracy(self, tokens, max_steps=None):
-        """`nas_tf.training.train.Trained` of the architecture that `tokens` mean.
+        """Returns the `nas_tf.training.train.Trained` of the architecture that `tokens` mean.
 
         Args:
             tokens: one token for each decision of the space.
@@ -68,5 +70,5 @@ class Judge(abc.ABC):
 
         Raises:
             nas_tf.trial.InfeasibleArchitecture: the architecture cannot be built, or its training diverged.
-            nas_tf.trial.EvaluationError: the world broke.
+            nas_tf.trial.EvaluationError: something failed through no fault of the architecture.
         """

@@ -14,18 +14,18 @@ class Config:
 
 
 def make(config, task):
-    """The `ProxyJudge` of a `nas_tf.judges.Task`."""
+    """Returns the `ProxyJudge` of a `nas_tf.judges.Task`."""
     return ProxyJudge(task)
 
 
 class ProxyJudge(Judge):
-    """Validation accuracy of a child after the task's recipe, from weights and an order that the seed decides."""
+    """The validation accuracy of a child after the task's recipe. The seed decides initial weights and order."""
 
     def __init__(self, task):
         self._task, self._space = task, task.space.space
 
     def check(self):
-        """Nothing can be wrong with it: the data set checks the images."""
+        """Does nothing: the data set checks the images."""
 
     def describe(self):
         return {"judge": "proxy"}
@@ -53,7 +53,7 @@ class ProxyJudge(Judge):
 
 
 class _ReadOnce:
-    """A data set whose train and validation splits are read once in the life of a process, and never its test split."""
+    """A data set whose train and validation splits are read once in the life of a process. It has no test split."""
 
     def __init__(self, dataset):
         self.augmentation, self.num_classes = dataset.augmentation, dataset.num_classes

@@ -1,5 +1,8 @@
-"""Makes a latency table: times every building unit of a space alone, and whole networks to fit how units add up and to
-test it. What was timed is kept at once, so that the same call goes on where one stopped."""
+"""Makes a latency table.
+
+It times every unit of a space alone, and whole networks, to fit how units add up and to test the table. Each timing is
+kept at once, so that the same call goes on where one stopped.
+"""
 
 import concurrent.futures
 import dataclasses
@@ -30,8 +33,8 @@ _PACKAGES = ("mobile-nas-tf", "keras", "tensorflow", "ai-edge-litert")
 class Thoroughness(Settings):
     """How thoroughly a table is made and tested."""
 
-    num_calibration: int = knob(60, "Random networks by which is fitted how units add up.", least=10)
-    num_validation: int = knob(40, "Random networks, not seen before, by which the table is tested.", least=2)
+    num_calibration: int = knob(60, "Random networks on which it is fitted how units add up.", least=10)
+    num_validation: int = knob(40, "Random networks, not seen before, on which the table is tested.", least=2)
     passes: int = knob(3, "Timings of each of these networks, in shuffled order; their median counts.", least=2)
     seed: int = knob(0, "Decides which networks, and the order of timings.", least=0)
     num_workers: int = knob(0, "Processes that convert; 0: one for each core. Nothing is timed meanwhile.", least=0)
@@ -39,7 +42,14 @@ class Thoroughness(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class TablePlan:
-    """For what a table is made, and how: a space's part, the family's deployment scale, a device's part."""
+    """What a table is made for, and how.
+
+    Attributes:
+        space: the search space's `nas_tf.plugins.Part`.
+        scale: the family's deployment `Scale`.
+        device: the device's `Part`.
+        thoroughness: how thoroughly it is made.
+    """
 
     space: Part
     scale: object
@@ -50,10 +60,13 @@ class TablePlan:
 def build(plan, folder, say=print):
     """Makes and returns the `nas_tf.devices.table.LatencyTable` of a plan, with its validation.
 
-    `folder` keeps what was timed, and `say` takes each line of text.
+    Args:
+        plan: the `TablePlan`.
+        folder: the folder that keeps what was timed.
+        say: takes each line of text.
 
     Raises:
-        UserError: the device is none that times files, or the folder is another plan's.
+        UserError: the device does not time files, or the folder belongs to another plan.
         EvaluationError: a unit or network could not be timed; the same call goes on from there.
     """
     space = plan.space.space
@@ -89,7 +102,7 @@ def build(plan, folder, say=print):
 
 
 def _draw_networks(space, thoroughness):
-    """[(tokens, architecture), ...]: random networks, each once; those to calibrate with come first."""
+    """Returns a list of (tokens, architecture) of random networks, each once, those for calibration first."""
     rng, found = np.random.default_rng(thoroughness.seed), {}
     num_networks = thoroughness.num_calibration + thoroughness.num_validation
     for _ in range(100 * num_networks):
@@ -105,7 +118,7 @@ def _draw_networks(space, thoroughness):
 
 
 class _Timings:
-    """What was timed, a JSON line each, and the converted files that still have to be."""
+    """What was timed, one JSON line for each timing, and the converted files."""
 
     def __init__(self, folder, asked):
         self.folder, self.files = folder, folder / "files"
@@ -142,7 +155,7 @@ class _Timings:
 
 
 def _convert(plan, targets, networks, timings):
-    """Converts what has no file yet, in as many processes as there are cores; nothing is timed meanwhile."""
+    """Converts what has no file yet, by default in a process for each core. Nothing is timed meanwhile."""
     missing = [each for each in dict.fromkeys(targets) if not timings.file(*each).exists()]
     if not missing:
         return
@@ -161,11 +174,11 @@ def _convert(plan, targets, networks, timings):
             except (InfeasibleArchitecture, ValueError, concurrent.futures.BrokenExecutor) as error:
                 pool.shutdown(cancel_futures=True)
                 kind, name = jobs[job]
-                raise EvaluationError(f"{kind} {name} cannot be converted: there is no table: {error}") from error
+                raise EvaluationError(f"{kind} {name} cannot be converted, so there is no table: {error}") from error
 
 
 class _Converter:
-    """What one process of the pool converts with, made once in each."""
+    """What a process of the pool converts with, made once in each."""
 
     here = None
 
@@ -198,7 +211,7 @@ def _time(device, pending, timings):
         try:
             return job, (brief if job[0] == "unit" else device).measure(os.fspath(path)), path.stat().st_size
         except InfeasibleArchitecture as error:
-            raise EvaluationError(f"{job[0]} {job[1]} cannot be timed, so that there is no table: {error}") from error
+            raise EvaluationError(f"{job[0]} {job[1]} cannot be timed, so there is no table: {error}") from error
 
     with concurrent.futures.ThreadPoolExecutor(device.num_parallel) as pool:
         futures = [pool.submit(time_one, job) for job in pending]

@@ -1,31 +1,39 @@
 """How the timings of units add up to a network's latency: fitted on whole networks, and tested on others.
 
-In a network a unit finds its inputs and weights elsewhere in the caches than when it runs alone again and again, and
-the network is called once for all of them. So a unit adds `timing factor` x its own timing + `ms per megabyte` x its
-size + `ms per unit`, and the timing factor may differ from kind to kind; how much is chosen by cross-validation.
+In a network, a unit finds its inputs and weights elsewhere in the caches than when it runs alone again and again, and
+one call runs all units. So a unit adds `timing factor` x its own timing + `ms per megabyte` x its size + `ms per unit`.
+The timing factor may differ from kind to kind. How much is chosen by cross-validation.
 """
 
 import dataclasses
 
 import numpy as np
 
-_PENALTIES = (1e6, 1.0, 0.1, 0.01)  # the first leaves all kinds one factor
+_PENALTIES = (1e6, 1.0, 0.1, 0.01)  # with the first, all kinds have one factor
 _FOLDS = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A network's latency is the sum of `units`, dict of unit name to milliseconds; `factors` is how they came."""
+    """How a network's latency is predicted.
+
+    Attributes:
+        units: dict from unit name to milliseconds. A network's latency is their sum.
+        factors: dict of how they were computed from timings.
+    """
 
     units: dict
     factors: dict
 
 
 def fit(kinds, timings, counts, measured):
-    """The `Model` under which the relative errors on whole networks are smallest (in absolute value).
+    """Returns the `Model` whose relative errors on whole networks are smallest, in absolute value.
 
-    `kinds` is dict of unit name to its kind, `timings` dict of unit name to `(ms, megabytes)`, `counts` a dict of unit
-    name to count for each network, `measured` float [n], the networks' latencies in milliseconds.
+    Args:
+        kinds: dict from unit name to the unit's kind.
+        timings: dict from unit name to `(ms, megabytes)`.
+        counts: list with a dict from unit name to count for each network.
+        measured: float [n], the networks' latencies in milliseconds.
     """
     measured, names = np.asarray(measured, float), sorted(set(kinds.values()))
 
@@ -59,8 +67,10 @@ def _cross_validate(design, measured, penalty):
 
 
 def _solve(design, measured, penalty):
-    """Coefficients of least absolute relative error, by reweighted least squares; all but the first two are penalised,
-    as shares of the latency that they stand for."""
+    """Returns the coefficients of least absolute relative error, by reweighted least squares.
+
+    All but the first two are penalised, as shares of the latency that they stand for.
+    """
     relative = design / measured[:, np.newaxis]
     shares = np.sqrt(penalty * len(measured)) * np.diag(np.sqrt((relative**2).mean(axis=0)))[2:]
     weights = np.ones(len(measured))
@@ -73,10 +83,14 @@ def _solve(design, measured, penalty):
 
 
 def compare(predicted, measured):
-    """dict of how far predictions are off: `predicted` float [n] and `measured` float [n, passes], in milliseconds.
+    """Returns a dict of how far predictions are off.
 
     A network's measured latency is the median of its passes. Repeatability is the mean difference of two passes of one
     network, in percent.
+
+    Args:
+        predicted: float [n], in milliseconds.
+        measured: float [n, passes], in milliseconds.
     """
     predicted, measured = np.asarray(predicted), np.asarray(measured)
     truth = np.median(measured, axis=1)
@@ -95,7 +109,7 @@ def compare(predicted, measured):
 
 
 def rank_correlation(first, second):
-    """float: Spearman's correlation of two lists of numbers, equal ones sharing their mean rank."""
+    """Returns Spearman's correlation of two lists of numbers, a float. Equal numbers share their mean rank."""
     ranks = [_ranks(np.asarray(values)) for values in (first, second)]
     return float(np.corrcoef(*ranks)[0, 1])
 

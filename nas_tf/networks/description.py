@@ -12,7 +12,7 @@ _FORMER_KEYS = frozenset(("recorded", "reward"))
 
 @dataclasses.dataclass(frozen=True)
 class Accuracies:
-    """Accuracies of one network, each in [0, 1]; None where no image of the split was read.
+    """Accuracies of one network, each in [0, 1]. One is None if no image of its split was read.
 
     `proxy` is that of the small copy that a search trained, on validation images.
     """
@@ -36,20 +36,20 @@ class NetworkDescription:
         dataset: `nas_tf.datasets.Dataset.describe()` of the images it was trained on.
         input: what the network takes.
         space, architecture, fingerprint: `Part.to_json()` of its search space, its `to_json()` there and its
-            fingerprint; None for a network that is no point of a space.
+            fingerprint; None for a network of no search space.
         weights: where the weights come from, in words.
         recipe, machine: how and on what it was trained, as dicts; None for an untrained network.
         accuracy: its `Accuracies`.
         history: a dict for each epoch (`nas_tf.training.train.Trained`).
         data: what the same images can be had from again (`nas_tf.datasets.Source.to_json`).
         num_params, mult_adds: trainable parameters, and multiply-adds of one image.
-        latency: of its float32 file, where it was timed.
-        latency_judged: of the type of file that its search timed, where that is another.
+        latency: of its float32 file, or of the file that its search timed; None if it was not timed.
+        latency_judged: of the type of file that its search timed, if `latency` is of another.
         tflite_number_type: type of `model.tflite`.
         trial: the trial of a search that it comes from.
         width: width multiplier of a published network of equal latency.
-        failure: why its training failed; None where it did not.
-        asked: what a folder's maker was asked for, where it makes the folder anew for other requests.
+        failure: why its training failed; None if it did not.
+        asked: what the maker of its folder was asked for, if other requests make the folder again.
     """
 
     text: str
@@ -77,14 +77,14 @@ class NetworkDescription:
     asked: dict | None = None
 
     def to_json(self):
-        """JSON-ready dict; what is None is left out."""
+        """Returns a JSON-ready dict without what is None."""
         values = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
         values["accuracy"] = {name: value for name, value in values["accuracy"].items() if value is not None}
         return json.loads(json.dumps(values))
 
     @classmethod
     def from_json(cls, value, where="a network's description"):
-        """The description whose `to_json()` returned `value`; `where` is what messages call it.
+        """Returns the description whose `to_json()` returned `value`. `where` is what messages call it.
 
         Raises:
             UserError: a key is missing or unknown, or a value is of another kind.
@@ -103,18 +103,18 @@ class NetworkDescription:
 
 @dataclasses.dataclass(frozen=True)
 class FileRecord:
-    """One file of a network that ships, with its figures. What was not measured, or is no failure, is None.
+    """One file of a network that ships, with its figures. A figure that was not measured is None.
 
     Attributes:
         file: its name.
         number_type: of `nas_tf.export.NUMBER_TYPES`.
-        bytes: its size; None where the converter refused to write it.
+        bytes: its size; None if the converter refused to write it.
         validation_accuracy: in [0, 1].
         latency: on `device`, the dict of `nas_tf.devices.Device.describe()`.
         device_name: that device in one line.
-        failure: why nobody should ship the file.
+        failure: why nobody should ship the file; None if it has not failed.
         measured_at: UTC, ISO 8601.
-        asked: fingerprint of all that the figures depend on beside the network.
+        asked: fingerprint of all that the figures depend on, apart from the network.
     """
 
     file: str
@@ -130,16 +130,16 @@ class FileRecord:
 
     @property
     def latency_ms(self):
-        """float, or None where the file was not timed."""
+        """float, or None if the file was not timed."""
         return self.latency and self.latency.latency_ms
 
     def to_json(self):
-        """JSON-ready dict, with `latency_ms` for other readers of the file."""
+        """Returns a JSON-ready dict, with `latency_ms` for other programs that read it."""
         return json.loads(json.dumps({**dataclasses.asdict(self), "latency_ms": self.latency_ms}))
 
     @classmethod
     def from_json(cls, value, where="a record of a file"):
-        """The record whose `to_json()` returned `value`; `where` is what messages call it.
+        """Returns the record whose `to_json()` returned `value`. `where` is what messages call it.
 
         Raises:
             UserError: a key is missing or unknown, or a value is of another kind.
@@ -154,7 +154,7 @@ class FileRecord:
 
 
 def _checked(kind, value, where, former_keys, may_lack=()):
-    """The dict `value` without what is None and without keys that nothing reads any more, once its keys are known."""
+    """Returns the dict `value` without what is None and without former keys, if its keys are those of `kind`."""
     if not isinstance(value, dict):
         raise UserError(f"Expected {where} to be a JSON object. Received: {type(value).__name__}")
     value = {name: each for name, each in value.items() if name not in former_keys and each is not None}

@@ -15,11 +15,11 @@ _RECORDS = "files.json"
 
 
 def describe(space_part, architecture, scale, dataset):
-    """The `NetworkDescription` of a network of a search space, without its weights.
+    """Returns the `NetworkDescription` of a network of a search space, before it has weights.
 
     Args:
         space_part: `nas_tf.plugins.Part` of the space.
-        architecture: a value that the space decoded.
+        architecture: an architecture of the space.
         scale: the family's `Scale`.
         dataset: `nas_tf.datasets.Dataset` that it is trained on.
     """
@@ -37,7 +37,7 @@ def describe(space_part, architecture, scale, dataset):
 def write_network(folder, model, description, space, number_type="float32", calibration=None):
     """Writes the folder of a trained network and returns the description that it holds.
 
-    `architecture.json` comes last: it vouches for the rest.
+    `architecture.json` is written last: it says that the rest is whole.
 
     Args:
         folder: the folder to write.
@@ -64,7 +64,7 @@ def write_description(folder, description):
 
 
 def read_network(folder):
-    """`(keras.Model, NetworkDescription)` of a trained network's folder.
+    """Returns `(keras.Model, NetworkDescription)` of a trained network's folder.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -74,7 +74,7 @@ def read_network(folder):
 
 
 def read_description(folder):
-    """The `NetworkDescription` in a trained network's folder.
+    """Returns the `NetworkDescription` in a trained network's folder.
 
     Raises:
         UserError: there is no such folder, or its `architecture.json` is damaged.
@@ -86,7 +86,7 @@ def read_description(folder):
 
 
 def has_description(folder):
-    """bool: whether the folder has an `architecture.json`."""
+    """Returns whether the folder has an `architecture.json`."""
     return (pathlib.Path(folder) / _DESCRIPTION).is_file()
 
 
@@ -95,7 +95,7 @@ def write_records(folder, network, records):
 
     Args:
         folder: the folder of the files.
-        network: what names the network's weights.
+        network: names the network's weights, as a str.
         records: dict of file name to `FileRecord`; a file that failed has another name in its record.
     """
     files = {name: record.to_json() for name, record in records.items()}
@@ -103,8 +103,9 @@ def write_records(folder, network, records):
 
 
 def read_records(folder, network):
-    """dict of file name to `FileRecord`, as `write_records` took it; empty where it was of another network or there is
-    no `files.json`.
+    """Returns a dict from file name to `FileRecord`, as `write_records` took it.
+
+    It is empty if there is no `files.json`, or if that belongs to another network.
 
     Raises:
         UserError: a record is damaged.
@@ -117,15 +118,15 @@ def read_records(folder, network):
 
 
 def holds_records(folder):
-    """bool: whether the folder has a `files.json`."""
+    """Returns whether the folder has a `files.json`."""
     return (pathlib.Path(folder) / _RECORDS).is_file()
 
 
 def read_architecture(path, space):
-    """The architecture of `space` in a JSON file: an `architecture.json`, or the architecture's own JSON value.
+    """Returns the architecture of `space` in a JSON file: an `architecture.json`, or the architecture's own JSON value.
 
     Raises:
-        UserError: there is no such file, it is no JSON, or it is no architecture of the space.
+        UserError: there is no such file, or it is not JSON, or not an architecture of the space.
     """
     value = _read_json(path, "Expected --architecture to be a JSON file")
     return space.architecture(value.get("architecture", value) if isinstance(value, dict) else value)
@@ -139,7 +140,7 @@ def _read_json(path, expected):
 
 
 def read_keras(path):
-    """The `keras.Model` in a `.keras` file.
+    """Returns the `keras.Model` in a `.keras` file.
 
     Raises:
         UserError: the file is missing or damaged.

@@ -1,7 +1,7 @@
-"""Weights of one network for another with the same layers: to train it on with another head, or to evaluate it.
+"""Puts the weights of one network into another with the same layers, to train it with another head, or to evaluate it.
 
-Layers are known by their names, which this project's builders give every layer. Files of Keras are read as the HDF5
-that they hold: no network is built for it.
+Layers are known by their names: this project's builders name every layer. Files of Keras are read as the HDF5 that they
+hold, without building a network.
 """
 
 import io
@@ -12,7 +12,7 @@ import zipfile
 
 from nas_tf.trial import UserError, first_line
 
-# What decides a layer's result and is not seen in the shapes of its weights.
+# Settings that decide a layer's result and do not show in the shapes of its weights.
 _SETTINGS = (
     "epsilon",
     "max_value",
@@ -30,15 +30,20 @@ _TRAINING_ONLY = ("Dropout", "SpatialDropout2D", "GaussianDropout", "GaussianNoi
 
 
 def load(model, path, *, reader=None, head="any"):
-    """Puts weights into `model`, a `keras.Model`, and gives one line that says which: what `path` is, and whether the
-    head was left as it was.
+    """Puts weights into a network.
 
-    `path` is the folder of a trained network, or a `.keras` or `.weights.h5` file of Keras 3; anything else is read by
-    `reader(model, path)`, which gives dict of `model`'s layer names to their arrays, in the order of `get_weights()`.
-    Layers that lead to other outputs than the first, such as an auxiliary head, keep their own weights.
+    Layers that lead only to outputs after the first, such as an auxiliary head, keep their own weights. The head is the
+    last layer with weights, if it is a Dense. If only its number of classes differs, it keeps its own weights too.
 
-    The head is the last layer with weights, if it is a Dense. Where its number of classes is all that differs it keeps
-    its own weights too; `head="same"`, for evaluation, refuses that.
+    Args:
+        model: the `keras.Model`.
+        path: the folder of a trained network, a `.keras` or `.weights.h5` file of Keras 3, or what `reader` reads.
+        reader: `reader(model, path)` returns a dict from `model`'s layer names to lists of arrays, in the order of
+            `get_weights()`.
+        head: `"any"`, or `"same"`, for evaluation, which refuses a head of another number of classes.
+
+    Returns:
+        One line that says which weights: `path`, and whether the head kept its own.
 
     Raises:
         UserError: there are no such weights, they are damaged, or they are of another network.
@@ -57,8 +62,13 @@ def load(model, path, *, reader=None, head="any"):
 
 
 def put(model, values, source, head="any"):
-    """Gives `model` the arrays in `values`, dict of layer name to list[np.ndarray]; arguments and result as `load` has
-    them, `source` is what messages call them.
+    """Puts arrays into a network, as `load` does, and returns one line that says which.
+
+    Args:
+        model: the `keras.Model`.
+        values: dict from layer name to list[np.ndarray], in the order of `get_weights()`.
+        source: what messages call them.
+        head: as for `load`.
 
     Raises:
         UserError: they are of another network.
@@ -93,8 +103,11 @@ def put(model, values, source, head="any"):
 
 
 def read(path):
-    """dict of layer name to list[np.ndarray], as `get_weights()` has them: the weights in a trained network's folder,
-    in a `.keras` or `.weights.h5` file of Keras 3, or in a `.h5` file of older Kerases.
+    """Returns the weights in a file as a dict from layer name to list[np.ndarray], in the order of `get_weights()`.
+
+    Args:
+        path: the folder of a trained network, a `.keras` or `.weights.h5` file of Keras 3, or a `.h5` file of an older
+            Keras.
 
     Raises:
         UserError: there is no such file, or it is damaged.
@@ -129,7 +142,7 @@ def _keras_3(file):
     for group in file["layers"].values():
         for inner in group:
             if inner not in ("vars", "seed_generator"):
-                raise UserError(f"{group.name} holds a layer of its own, {inner}, which has no place by name")
+                raise UserError(f"{group.name} holds a layer inside it, {inner}, which cannot be found by name")
         if "vars" in group:
             variables = group["vars"]
             name = variables.attrs["name"]
@@ -148,7 +161,7 @@ def _older_keras(file):
 
 
 def _words(group, name):
-    """[str, ...] of an attribute, which is spread over several where it is long."""
+    """Returns the list of strings in an attribute. A long one is spread over several attributes."""
     keys = (
         [name]
         if name in group.attrs
@@ -159,7 +172,7 @@ def _words(group, name):
 
 
 def _check_settings(model, path):
-    """Raises `UserError` where a `.keras` file's network computes something else with the same weights."""
+    """Raises `UserError` if the network of a `.keras` file computes something else with the same weights."""
     path = _file(path)
     if path.suffix != ".keras":
         return
@@ -190,14 +203,14 @@ def _check_settings(model, path):
 
 
 def _network(model):
-    """The network that leads to the first output, with the same layers."""
+    """Returns the network that leads to the first output, with the same layers."""
     import keras
 
     return model if len(model.outputs) == 1 else keras.Model(model.inputs, model.outputs[0])
 
 
 def _head(layers):
-    """Name of the last of `layers`, dict of name to layer, if that is a Dense."""
+    """Returns the name of the last of `layers`, a dict from name to layer, if that is a Dense."""
     import keras
 
     name, layer = next(reversed(layers.items()), (None, None))
@@ -205,7 +218,7 @@ def _head(layers):
 
 
 def _shapes(arrays):
-    """[shape, ...]; none where all are counters, such as that of training steps."""
+    """Returns the list of shapes, empty if all are counters, such as that of training steps."""
     shapes = [tuple(array.shape) for array in arrays]
     return shapes if any(shapes) else []
 

@@ -20,7 +20,7 @@ class Row:
         name: as in "trial 17" or "mnasnet_a1".
         role: "ships", "candidate" or "baseline".
         network: its description, with its figures or why its training failed.
-        files: the records of its files, where they were written.
+        files: the records of its files, if they were written.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Row:
 
     @property
     def title(self):
-        """str: the name; a published network's says its width."""
+        """str: the name. That of a published network has its width."""
         return self.network.text if self.role == "baseline" else self.name
 
 
 def text(rows, device):
-    """The table as text."""
+    """Returns the table as text."""
     figures = f"{'validation %':>12} {'test %':>7} {'latency ms':>11} {'params M':>9} {'madds M':>8}"
     lines = [f"{'network':<28}{'':<11}{figures}"]
     for row in rows:
@@ -97,7 +97,7 @@ def write(folder, rows, device, recipe, dataset):
 def _page(rows, device, recipe, dataset):
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset["num_examples"].items())
     lines = [
-        "# What ships, and what it is held against",
+        "# What ships, and what it is compared with",
         "",
         f"Data: {dataset['name']}, {counts} images ({dataset['splits']}). Every network here was trained alike: "
         f"{recipe.epochs} epochs of {recipe.optimizer}, {recipe.batch_size} images a step, peak learning rate "
@@ -126,7 +126,7 @@ def _draw(path, rows, device):
         if of_role:
             xs, ys = zip(*((row.latency_ms, 100 * row.network.accuracy.validation) for row in of_role))
             axes.scatter(xs, ys, s=size, marker=marker, color=color, label=_ROLES[role], zorder=3, edgecolor="white")
-    # Names at equal heights in a column of their own cannot run into each other.
+    # Names at regular heights, in a column of their own, cannot run into each other.
     ordered = sorted(shown, key=lambda row: row.network.accuracy.validation)
     for i, row in enumerate(ordered):
         accuracy = 100 * row.network.accuracy.validation

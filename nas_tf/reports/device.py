@@ -1,8 +1,8 @@
-"""A device in one line, of what its `describe()` returns; an emulator is marked as one."""
+"""A device in one line, from what its `describe()` returns. An emulator is marked as one."""
 
 
 def device_name(description):
-    """str: where latencies come from; "no device" for an empty description."""
+    """Returns the device that latencies come from in one line, or "no device" for an empty description."""
     if not description:
         return "no device"
     made_on = description.get("made_on")
@@ -11,7 +11,7 @@ def device_name(description):
 
 
 def device_line(description):
-    """str: which phone, with the settings that decide its latencies."""
+    """Returns a phone in one line, with the settings that decide its latencies."""
     settings = description.get("settings", {})
     threads = settings.get("num_threads")
     return (

@@ -1,4 +1,4 @@
-"""A network's files beside each other: the table of what they weigh, get right and take, and its picture.
+"""A network's files beside each other: a table of sizes, accuracies and latencies, and its picture.
 
 Records are `nas_tf.networks.description.FileRecord`s, that of the Keras network first.
 """
@@ -8,12 +8,12 @@ from nas_tf.reports._numbers import number, percent
 
 
 def failures(records):
-    """list[str]: a line for each file that failed."""
+    """Returns a list of one line for each file that failed."""
     return [f"{record.file}: {record.failure}" for record in records if record.failure]
 
 
 def files_table(records):
-    """The table as text, accuracies beside that of the Keras network."""
+    """Returns the table as text, with each accuracy beside its difference from the Keras network's."""
     keras_accuracy = records[0].validation_accuracy if records else None
     width = max([len(record.file) for record in records], default=4)
     titles = ("MB", "accuracy %", "vs Keras", "latency ms", "p95 ms")
@@ -37,7 +37,7 @@ def files_table(records):
 
 
 def draw_files(path, records, title):
-    """Writes a picture of accuracy against latency, of the files that have both; bool: there were any."""
+    """Writes a picture of accuracy against latency for the files that have both. Returns whether there are any."""
     shown = [record for record in records if None not in (record.validation_accuracy, record.latency_ms)]
     if not shown:
         return False

@@ -1,4 +1,4 @@
-"""Latencies of several files, for people: as text, as CSV, as a picture."""
+"""Latencies of several files, for people: as text, as CSV and as a picture."""
 
 import csv
 import dataclasses
@@ -39,12 +39,12 @@ class Row:
 
     @property
     def spread(self):
-        """float or None: how far the runs of the tool lay apart, as a fraction."""
+        """float or None: how far apart the runs of the tool are, as a fraction."""
         return self.latency.details.get("spread") if self.latency else None
 
 
 def table_of_rows(rows, about):
-    """str: the rows as aligned text."""
+    """Returns the rows as aligned text."""
     width = max([len(row.network) for row in rows] + [7])
     header = f"{'network':<{width}} {'type':>8} {'ms':>9} {'spread':>7} {'init ms':>8} {'first ms':>9} {'MB':>6}"
     lines = [device_line(about), "", header]

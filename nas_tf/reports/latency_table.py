@@ -8,7 +8,7 @@ _LEAST_REPEATABILITY_PERCENT = 2.0
 
 
 def validation_text(table):
-    """str: how far a `nas_tf.devices.table.LatencyTable` is off on networks that it has not seen."""
+    """Returns in words how far a `nas_tf.devices.table.LatencyTable` is off on networks that it has not seen."""
     found = table.facts["validation"]
     worst = found["networks"][found["worst"]]
     note = f"\n{table.device['note']}" if table.device.get("note") else ""
@@ -24,8 +24,8 @@ def validation_text(table):
     ]
     if found["repeatability_percent"] > _LEAST_REPEATABILITY_PERCENT:
         lines.append(
-            f"  The device repeats its own timings worse than to {_LEAST_REPEATABILITY_PERCENT:g} %: part of the error "
-            "above is its noise. Close other programs; remove --out and give the same command with more --passes: the "
+            f"  The device's own timings differ by more than {_LEAST_REPEATABILITY_PERCENT:g} %: some of the error "
+            "above is its noise. Close other programs, remove --out and give the same command with more --passes: the "
             "timings that are there stay"
         )
     return "\n".join(lines) + note

@@ -1,7 +1,7 @@
 """The model card of a network that ships: what it is, how it came about and what was measured, as Markdown.
 
-It is made of plain data only. A figure stands beside the device and the date it was measured on; what was not
-measured is said to be so.
+It is made of plain data only. A latency stands beside its device and its date. Where a figure was not measured, the
+card says so.
 """
 
 import importlib.metadata
@@ -17,7 +17,7 @@ _NONE = "not measured"
 
 
 def source():
-    """str: the commit of this source, marked where it is not clean, or the installed version."""
+    """Returns the installed version, with the commit of the source if there is one, marked if it is not clean."""
     root = pathlib.Path(__file__).parents[2]
     version = "mobile-nas-tf " + importlib.metadata.version("mobile-nas-tf")
     if not (root / ".git").exists():
@@ -35,7 +35,7 @@ def source():
 
 
 def card(description, records=(), *, licence=LICENCE, made_by=""):
-    """The model card as Markdown.
+    """Returns the model card as Markdown.
 
     Args:
         description: the network's `nas_tf.networks.description.NetworkDescription`.
@@ -60,7 +60,7 @@ def card(description, records=(), *, licence=LICENCE, made_by=""):
 
 
 def network_name(description):
-    """str: search space and fingerprint of the network of a `NetworkDescription`."""
+    """Returns search space and fingerprint of the network of a `NetworkDescription`, as text."""
     space = (description.space or {}).get("name", "network")
     return f"{pathlib.Path(space).stem} {description.fingerprint or ''}".strip()
 

@@ -15,7 +15,7 @@ _FIRST_NOTES = ("untrained", "random")
 
 
 def write_pareto_csv(path, trials, space, cost="latency_ms", device=""):
-    """Writes the Pareto front, one network in each row; `device` says where latencies come from."""
+    """Writes the Pareto front as CSV, one network in each row. `device` says where latencies come from."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
@@ -41,8 +41,16 @@ def write_pareto_csv(path, trials, space, cost="latency_ms", device=""):
 
 
 def draw_pareto(path, trials, *, cost, target, published, title):
-    """Writes a picture of all trials, accuracy against cost: the front, the best by reward, the target, the costs of
-    published networks (dict of name to `nas_tf.trial.Cost`) as vertical marks."""
+    """Writes a picture of all trials, accuracy against cost, with the front and the trial of best reward.
+
+    Args:
+        path: of the PNG file.
+        trials: list of `nas_tf.trial.Trial`s.
+        cost: which figure is the cost (`nas_tf.rewards.COSTS`).
+        target: the target cost, or None.
+        published: dict from published network to its `nas_tf.trial.Cost`, drawn as vertical lines.
+        title: title of the picture.
+    """
     figure = _picture.new_figure(8, 5.2)
     axes = figure.add_subplot()
     points = ranked(trials)
@@ -110,7 +118,7 @@ def draw_pareto(path, trials, *, cost, target, published, title):
 
 
 def closing_table(trials, space, *, target, cost, published, device=""):
-    """The text with which a search ends: the best five, the random first samples, the published networks' costs."""
+    """Returns the text with which a search ends: the best five, the random first samples, published networks' costs."""
     points = ranked(trials)
     states = [trial.state for trial in trials]
     counts = ", ".join(

@@ -1,6 +1,6 @@
 """Accuracy and cost of an architecture: two functions that know nothing of each other, and meet in `Measurement`.
 
-What a worker is asked for is a job: `AccuracyJob`, `CostJob` or `PublishedCostJob`.
+A worker is asked for them by a job: `AccuracyJob`, `CostJob` or `PublishedCostJob`.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ class Setup:
     Attributes:
         task: what the judge is given.
         judge: the judge's `nas_tf.plugins.Part`.
-        device: the device's; None where only accuracy counts.
+        device: the device's; None if no device is asked.
         number_type: type of the TFLite file that a meter times.
         published: name of the module of published networks (`nas_tf.family.Family.published`).
         judge_folder: folder for what the judge keeps.
@@ -45,7 +45,7 @@ class Setup:
         return self.device and self.device.make(self.task.space.space, self.task.deploy_scale)
 
     def calibration(self):
-        """float32 [n, size, size, 3] in [-1, 1]: images to calibrate deployment networks on; None where none are."""
+        """Returns images to calibrate deployment networks on, float32 [n, size, size, 3] in [-1, 1], or None."""
         if self.number_type != "int8":
             return None
         return self.task.images.calibration_images(self.task.deploy_scale.image_size)
@@ -53,7 +53,7 @@ class Setup:
 
 @dataclasses.dataclass(frozen=True)
 class AccuracyJob:
-    """Asks for the accuracy of an architecture: `nas_tf.training.train.Trained`."""
+    """Asks for the `nas_tf.training.train.Trained` of an architecture."""
 
     tokens: tuple[int, ...]
     max_steps: int | None = None
@@ -74,7 +74,7 @@ class CostJob:
 
 @dataclasses.dataclass(frozen=True)
 class PublishedCostJob:
-    """Asks for the `nas_tf.trial.Cost` of a published network; None where the device cannot judge it."""
+    """Asks for the `nas_tf.trial.Cost` of a published network, or None if the device cannot estimate it."""
 
     name: str
 
@@ -96,7 +96,7 @@ class Evaluator:
 
     @functools.cached_property
     def judge(self):
-        """The `nas_tf.judges.Judge`, with what it needs prepared."""
+        """The `nas_tf.judges.Judge`, already prepared."""
         judge = self._setup.make_judge()
         judge.prepare(pathlib.Path(self._setup.judge_folder))
         return judge
@@ -110,7 +110,7 @@ class Evaluator:
         return self._setup.make_device()
 
     def cost(self, tokens):
-        """`nas_tf.trial.Cost` of the deployment network, with its latency where there is a device.
+        """Returns the `nas_tf.trial.Cost` of the deployment network, with its latency if there is a device.
 
         Raises:
             InfeasibleArchitecture: the network cannot be built, converted or run by the device.
@@ -125,10 +125,10 @@ class Evaluator:
         return self._cost(keras, model, architecture)
 
     def published_cost(self, name):
-        """`nas_tf.trial.Cost` of a published network, or None where the device cannot judge it.
+        """Returns the `nas_tf.trial.Cost` of a published network, or None if the device cannot estimate it.
 
         Raises:
-            InfeasibleArchitecture: it is not built as small as the deployment scale.
+            InfeasibleArchitecture: it cannot be built as small as the deployment scale, converted or run by the device.
             UserError: no published network has that name.
         """
         module = importlib.import_module(self._setup.published)

@@ -12,10 +12,22 @@ _MAX_FAILURES_IN_A_ROW = 3
 
 @dataclasses.dataclass
 class Search:
-    """A search over `space` by `algorithm`, whose evaluations `workers` run and whose history `records` keep.
+    """A search of a space by an algorithm.
 
-    What was recorded before is replayed: the algorithm is given the same trials in the same order, so that it goes on
-    as if it had never stopped. `on_trial` is called with each `Trial` that finishes, a replayed one too.
+    What was recorded before is replayed: the algorithm gets the same trials in the same order, so that it goes on as if
+    it had never stopped.
+
+    Attributes:
+        space: the `nas_tf.space.SearchSpace`.
+        algorithm: the `nas_tf.algorithms.Algorithm`.
+        workers: the `nas_tf.search.workers.Workers` that run the evaluations.
+        records: the `nas_tf.search.records.Records` that keep the history.
+        reward: takes a `nas_tf.trial.Measurement` and returns a float.
+        limits: the `nas_tf.rewards.Limits`.
+        device_id: the device's id in the records, or None.
+        judge: the judge's name.
+        on_trial: called with each `nas_tf.trial.Trial` that finishes, also with one that is replayed.
+        evaluating_seconds: how long it has waited for evaluations.
     """
 
     space: object
@@ -36,7 +48,7 @@ class Search:
         """Goes on until `num_trials` trials (warm-started ones not counted) are finished, or `out_of_time()`.
 
         Raises:
-            UserError: the records are not of this search.
+            UserError: the records belong to another search.
             EvaluationError: three trials in a row failed by no fault of theirs.
         """
         history = self.records.trials()
@@ -70,7 +82,7 @@ class Search:
         return trials
 
     def _evaluate(self, batch, out_of_time):
-        """The batch with its unfinished trials finished, as far as time allows."""
+        """Finishes the unfinished trials of a batch, as far as time allows, and returns the batch."""
         if any(trial.state == "running" for trial in batch):
             failed = [trial for trial in batch if trial.state == "failed"]
             self.records.reopen([trial.id for trial in failed])
@@ -98,7 +110,7 @@ class Search:
         return list(self._trials.values())
 
     def _advance(self, trial):
-        """Does the next thing that a running trial needs; what is known of its architecture is not measured again."""
+        """Does the next thing that a running trial needs. What is known of its architecture is not measured again."""
         fingerprint = self.space.decode(trial.tokens).fingerprint
         known = self.records.known(fingerprint)
         if "infeasible" in known:
@@ -148,7 +160,7 @@ class Search:
         if self._failures_in_a_row == _MAX_FAILURES_IN_A_ROW:
             raise EvaluationError(
                 f"{_MAX_FAILURES_IN_A_ROW} trials in a row failed by no fault of theirs, the last with: "
-                f"{error.strip().splitlines()[-1]}. Nothing finished is lost: mend it and give the same command again"
+                f"{error.strip().splitlines()[-1]}. Nothing finished is lost: fix that and give the same command again"
             )
         for follower in self._followers.pop(self.space.decode(trial.tokens).fingerprint, []):
             self._advance(follower)

@@ -1,4 +1,4 @@
-"""What a running search shows: the progress bar and TensorBoard's scalars; and the clock of `--max_hours`."""
+"""What a running search shows, the progress bar and TensorBoard's scalars, and the clock of `--max_hours`."""
 
 import time
 
@@ -7,7 +7,7 @@ from nas_tf.search.loop import WARM_START
 
 
 class Progress:
-    """Shows each trial that finishes; one replayed from the records is counted, but not written again."""
+    """Shows each trial that finishes. One that is replayed from the records is counted, but not written again."""
 
     def __init__(self, settings, records, tensorboard):
         self._settings, self._records = settings, records
@@ -21,7 +21,7 @@ class Progress:
         self._bar = progress_bar(total=settings.num_trials, desc="trials", unit="trial", smoothing=0.1)
 
     def close(self):
-        """Ends bar and writer; a second call does nothing."""
+        """Ends bar and writer. A second call does nothing."""
         self._bar.close()
         if self._writer is not None:
             self._writer.close()

@@ -1,4 +1,7 @@
-"""The SQLite file of a run: its only reader and writer. One transaction a fact: a kill loses nothing finished."""
+"""The SQLite file of a run, which no other module reads or writes.
+
+Each fact is written in a transaction of its own, so that a kill loses nothing that is finished.
+"""
 
 import contextlib
 import datetime
@@ -63,7 +66,7 @@ class Records:
     """Trials and measurements of one run folder.
 
     Raises:
-        UserError: the file is damaged, is of another version, cannot be written, or lies on a network file system.
+        UserError: the file is damaged, of another version or cannot be written, or it lies on a network file system.
         EvaluationError: the disk is full (from any method that writes).
     """
 
@@ -99,7 +102,7 @@ class Records:
             self._session = db.execute("INSERT INTO sessions VALUES (?, ?)", (_now(), _now())).lastrowid
 
     def hours(self):
-        """float: hours that all sessions of this run have taken so far."""
+        """Returns the hours that all sessions of this run have taken so far, a float."""
         query = "SELECT COALESCE(SUM(julianday(last_seen_at) - julianday(started_at)), 0) * 24 FROM sessions"
         return self._db.execute(query).fetchone()[0]
 
@@ -117,7 +120,7 @@ class Records:
             )
 
     def add_accuracy(self, trial_id, judge, accuracy, train_seconds, details):
-        """Records what a judge, by its name, said of a trial."""
+        """Records a trial's accuracy by the judge of that name."""
         details = {**details, "train_seconds": train_seconds}
         with self.transaction() as db:
             self._measure(db, trial_id, "accuracy", judge, None, accuracy, details)
@@ -127,7 +130,7 @@ class Records:
             )
 
     def add_cost(self, trial_id, cost, device_id, details):
-        """Records the cost of a trial's deployment network; kind `latency`, or `size` where no device was asked."""
+        """Records the cost of a trial's deployment network: kind `latency`, or `size` if no device was asked."""
         latency_ms = cost.latency.latency_ms if cost.latency else None
         with self.transaction() as db:
             self._measure_cost(db, trial_id, cost, device_id, details)
@@ -142,13 +145,13 @@ class Records:
             self._measure_cost(db, None, cost, device_id, {"network": name})
 
     def published(self):
-        """dict of published network to its `nas_tf.trial.Cost`, in the order in which they were recorded."""
+        """Returns a dict from published network to its `nas_tf.trial.Cost`, in the order of recording."""
         query = "SELECT details FROM measurements WHERE trial_id IS NULL AND kind != 'accuracy' ORDER BY rowid"
         details = [json.loads(row["details"]) for row in self._db.execute(query)]
         return {each["network"]: _cost(each) for each in details}
 
     def add_full_accuracy(self, trial_id, architecture, split, accuracy, details):
-        """Records the accuracy on a split of a trial's network that was trained to ship; a second time does nothing."""
+        """Records the accuracy, on a split, of a trial's network trained to ship. A second call does nothing."""
         details = {**details, "architecture": str(architecture), "split": split}
         row = (trial_id, "accuracy", _FULL_TRAINING, accuracy, json.dumps(details))
         query = "SELECT 1 FROM measurements WHERE (trial_id, kind, judge, value, details) = (?, ?, ?, ?, ?)"
@@ -157,7 +160,7 @@ class Records:
                 self._measure(db, trial_id, "accuracy", _FULL_TRAINING, None, accuracy, details)
 
     def add_finished(self, trial, architecture, device_id, judge):
-        """Records a trial of another run with its measurement and its reward here."""
+        """Records a trial of another run, with its measurement and with its reward in this run."""
         facts = trial.measurement
         self.add_trials([(trial, architecture)])
         self.add_cost(trial.id, facts.cost, device_id, {"note": trial.note})
@@ -181,7 +184,7 @@ class Records:
             )
 
     def trials(self):
-        """list[nas_tf.trial.Trial] in order of id."""
+        """Returns a list of all `nas_tf.trial.Trial`s in order of id."""
         accuracies = {
             row["trial_id"]: row for row in self._of_trials(f"kind = 'accuracy' AND judge != '{_FULL_TRAINING}'")
         }
@@ -205,8 +208,11 @@ class Records:
         return trials
 
     def known(self, fingerprint):
-        """What is known of an architecture from any trial: `(trial_id, value)` for each of `accuracy`
-        (`(accuracy, train_seconds)`), `cost` (`Cost`) and `infeasible` (the reason)."""
+        """Returns a dict of what any trial has found out about an architecture.
+
+        Its values are `(trial_id, value)`. Its keys are those that are known of `accuracy`, with the value
+        `(accuracy, train_seconds)`, `cost`, with a `nas_tf.trial.Cost`, and `infeasible`, with the reason.
+        """
         known = {}
         query = (
             "SELECT m.* FROM measurements m JOIN trials t ON t.id = m.trial_id WHERE t.fingerprint = ? "
@@ -248,7 +254,7 @@ class Records:
 
     @contextlib.contextmanager
     def transaction(self):
-        """What is written within is written all or not at all."""
+        """Returns a context in which either everything is written or nothing. It yields the database connection."""
         if self._db.in_transaction:
             yield self._db
             return
@@ -286,9 +292,11 @@ class Records:
 
 
 def refuse_network_file_system(folder, mounts=None):
-    """Raises `UserError` where `folder` lies on a network file system, whose locks SQLite's WAL mode cannot trust.
+    """Raises `UserError` if `folder` lies on a network file system, whose locks SQLite's WAL mode cannot trust.
 
-    `mounts`: pairs of mount point and file system type; by default those of this machine.
+    Args:
+        folder: the folder of the run.
+        mounts: pairs of mount point and file system type; None: those of this machine.
     """
     if mounts is None:
         import psutil

@@ -12,7 +12,10 @@ _REHEARSED_STEPS = 8
 
 
 def measure_published(request, workers, records, device_id):
-    """dict of name to `nas_tf.trial.Cost` of the published networks that the device can judge; each measured once."""
+    """Measures the published networks that the device can judge, each once for the run.
+
+    Returns a dict from name to `nas_tf.trial.Cost`.
+    """
     known = records.published()
     missing = [name for name in request.published if name not in known]
     jobs = {name: PublishedCostJob(name) for name in missing}
@@ -24,9 +27,10 @@ def measure_published(request, workers, records, device_id):
 
 
 def announcement(request, workers, reward):
-    """What the run is after and what it will cost, in words.
+    """Returns in words what the run is after and how long it will take.
 
-    A rehearsal tells: one child is trained for a few steps, and its cost measured. It finds bad images too.
+    For that, a trial is rehearsed: one child is trained for a few steps, and its cost is measured. This finds bad
+    images too.
     """
     settings, setup = request.settings, request.setup
     space = setup.task.space.space
@@ -36,7 +40,7 @@ def announcement(request, workers, reward):
     trained, cost_seconds = rehearsal["training"].value, rehearsal["cost"].seconds
     goal = _goal(request.objective, reward)
     if trained is None:
-        return f"{goal}; the rehearsed child diverged, so that no cost can be told beforehand"
+        return f"{goal}; the rehearsed child cannot be trained, so that the time of a trial is not known"
     steps = trained.planned_steps
     trial_seconds = trained.train_seconds + steps * trained.step_seconds + cost_seconds
     minutes = settings.num_trials * trial_seconds / workers.num_workers / 60
@@ -62,7 +66,7 @@ def announcement(request, workers, reward):
 
 
 def count(number, noun):
-    """str: the number with its noun, as in "1 worker" and "2 workers"."""
+    """Returns the number with its noun, as in "1 worker" and "2 workers"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
@@ -74,9 +78,9 @@ def _goal(objective, reward):
 
 
 def _run_all(workers, jobs, description):
-    """dict of key to `Outcome` of each of `jobs`, a dict of key to job, once all are done; a bar on the way.
+    """Runs `jobs`, a dict from key to job, behind a progress bar, and returns a dict from key to `Outcome`.
 
-    A network that is infeasible has an outcome without a value; any other failure is raised.
+    A network that is infeasible has an outcome without a value. Any other failure is raised.
     """
     for key, job in jobs.items():
         workers.submit(key, job)

@@ -1,4 +1,4 @@
-"""All that a search was asked for; and the same again from a run's config.json."""
+"""All that a search was asked for, from its settings or from a run's config.json."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ JUDGES, WORKERS = "nas_tf.judges", "nas_tf.search.workers"
 
 @dataclasses.dataclass(frozen=True)
 class SearchSettings(Settings):
-    """The settings of every search; a family adds its space and its scales."""
+    """The settings of every search. A family adds its space and its scales."""
 
     run_dir: str = knob(
         "",
@@ -51,7 +51,7 @@ class SearchSettings(Settings):
     )
     final_epochs: int = knob(5, "Epochs, at the deployment scale, of the best network; 0 leaves it untrained.", least=0)
     final_samples: int = knob(0, "Training images for these epochs, drawn by class; 0: all.", least=0)
-    warm_start: str = knob("", "Folder of an earlier run whose trials are judged anew and learned from first.")
+    warm_start: str = knob("", "Folder of an earlier run whose trials are judged again and learned from first.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Request:
     published: tuple[str, ...]
 
     def flags(self):
-        """dict of flag to value, of everything that decides the course of the run."""
+        """Returns a dict from flag to value of everything that decides the course of the run."""
         values = {}
         for each in (self.settings, self.objective, self.limits, self.proxy):
             values |= dataclasses.asdict(each)
@@ -81,7 +81,7 @@ class Request:
 
 
 def folders(family, settings):
-    """dict of plug-in folder to the name of the part of it that `settings` choose; a device called none is left out."""
+    """Returns a dict from plug-in folder to the name of the part that `settings` choose, without a device `none`."""
     chosen = {
         family.space_folder: settings.search_space,
         DATASETS: settings.dataset,
@@ -94,13 +94,13 @@ def folders(family, settings):
 
 
 def make_request(family, settings, objective=None, limits=None, proxy=None, parts=None):
-    """The `Request` of a search's settings.
+    """Returns the `Request` of a search's settings.
 
     Args:
         family: the `nas_tf.family.Family`.
         settings: an instance of its `search_settings`.
         objective, limits, proxy: the other settings; None: the family's defaults.
-        parts: settings of parts by name, as in `{"ppo": {"learning_rate": 1e-3}}`.
+        parts: dict from a part's name to its settings, as in `{"ppo": {"learning_rate": 1e-3}}`.
     """
     chosen = {
         folder: Part(folder, name, (parts or {}).get(name, {})) for folder, name in folders(family, settings).items()
@@ -132,7 +132,7 @@ def make_request(family, settings, objective=None, limits=None, proxy=None, part
 
 
 def remade_request(family, values, **changes):
-    """The `Request` of a run whose `Request.flags()` returned `values`, with other settings in `changes`.
+    """Returns the `Request` of a run whose `Request.flags()` returned `values`, with `changes` to its settings.
 
     Raises:
         UserError: a part or a setting no longer exists.
@@ -150,7 +150,7 @@ def _instance(config_type, values):
 
 
 def _part_settings(folder, name, values):
-    """dict: a part's settings, as `Part.flags` wrote them into a run's flags."""
+    """Returns a dict of a part's settings, as `Part.flags` wrote them into a run's flags."""
     module = plugins.load(folder, name)
     fields = dataclasses.fields(getattr(module, "SPACE", None) or module.Config)
     flag_of = {field.name: flag_name(field, f"{name}_") for field in fields}

@@ -19,10 +19,10 @@ class Result:
     Attributes:
         folder: the `nas_tf.search.run_folder.RunFolder`.
         trials: list of all its `nas_tf.trial.Trial`s.
-        published: dict of published network to its `nas_tf.trial.Cost` here.
-        target: the target cost; None where accuracy alone counted.
-        best: the trial of highest reward; None where none succeeded.
-        test_accuracy: of the best network, in [0, 1]; None where it was not trained.
+        published: dict from published network to its `nas_tf.trial.Cost` here.
+        target: the target cost; None if accuracy alone counted.
+        best: the trial of highest reward; None if no trial succeeded.
+        test_accuracy: of the best network, in [0, 1]; None if it was not trained.
     """
 
     folder: RunFolder
@@ -41,7 +41,7 @@ def write_results(request, records, folder, reward, published, device, say):
         records: the run's `nas_tf.search.records.Records`.
         folder: its `RunFolder`.
         reward: the reward by which trials were judged.
-        published: dict of published network to its `nas_tf.trial.Cost`.
+        published: dict from published network to its `nas_tf.trial.Cost`.
         device: the device in one line.
         say: takes each line of text.
     """
@@ -69,7 +69,10 @@ def write_results(request, records, folder, reward, published, device, say):
 
 
 def best_network(request, space, best, folder):
-    """Trains and exports a search's best trial into `folder`, unless it holds it already; its `NetworkDescription`."""
+    """Trains and exports a search's best trial into `folder`, unless it is there, and returns its description.
+
+    The description is a `NetworkDescription`.
+    """
     settings, setup = request.settings, request.setup
     task, architecture = setup.task, space.decode(best.tokens)
     folder = pathlib.Path(folder)
@@ -98,7 +101,7 @@ def best_network(request, space, best, folder):
 
 
 def _description_there(folder):
-    """The description in a folder, or None where there is none that can be read: it is then made anew."""
+    """Returns the description in a folder, or None if none can be read there: the folder is then made again."""
     try:
         return read_description(folder) if has_description(folder) else None
     except UserError:

@@ -20,7 +20,7 @@ from nas_tf.trial import UserError
 
 
 def search(family, settings, objective=None, limits=None, proxy=None, parts=None, say=print):
-    """Runs, or goes on with, the search of `settings` and returns its `nas_tf.search.results.Result`.
+    """Runs the search of `settings`, or goes on with it, and returns its `nas_tf.search.results.Result`.
 
     Args:
         family: the `nas_tf.family.Family`.
@@ -28,18 +28,18 @@ def search(family, settings, objective=None, limits=None, proxy=None, parts=None
         say: takes each line of text.
 
     Raises:
-        nas_tf.trial.UserError: something that the caller has to mend.
-        nas_tf.trial.EvaluationError: the world broke in mid-run; the same call goes on from there.
+        nas_tf.trial.UserError: the caller has to change something.
+        nas_tf.trial.EvaluationError: something else failed in mid-run; the same call goes on from there.
     """
     return run(make_request(family, settings, objective, limits, proxy, parts), say)
 
 
 def run(request, say=print):
-    """Runs, or goes on with, the search that a `nas_tf.search.request.Request` describes; its `Result`.
+    """Runs the search that a `nas_tf.search.request.Request` describes, or goes on with it, and returns its `Result`.
 
     Raises:
-        UserError: a setting, the data, the device or the folder has to be mended by the user.
-        EvaluationError: the world broke in mid-run; the same request goes on from there.
+        UserError: the user has to change a setting, the data, the device or the folder.
+        EvaluationError: something else failed in mid-run; the same request goes on from there.
     """
     settings, setup = request.settings, request.setup
     space = setup.task.space.space
@@ -92,7 +92,7 @@ def run(request, say=print):
 
 
 def _check(request, device, judge):
-    """Raises `UserError` where a part cannot answer, or what is asked for needs another device."""
+    """Raises `UserError` if a part cannot answer, or if what is asked for needs another device."""
     objective, is_meter = request.objective, isinstance(device, Meter)
     if device is not None:
         device.check()
@@ -128,7 +128,7 @@ def _describe_space(task):
 
 
 def _resolved(setup, device):
-    """The setup, its device told to every worker as it was found here."""
+    """Returns the setup with the settings that the device has found here, so that every worker uses the same."""
     if device is None:
         return setup
     part = dataclasses.replace(setup.device, settings={**setup.device.settings, **device.resolved()})

@@ -1,4 +1,4 @@
-"""A run folder: its settings, which may not change while it grows, and the places of its files."""
+"""A run folder: its settings, which may not change once it has begun, and the places of its files."""
 
 import datetime
 import hashlib
@@ -12,7 +12,7 @@ from nas_tf.files import write_json
 from nas_tf.trial import UserError, first_line
 
 _MAY_CHANGE = ("--run_dir", "--num_trials", "--max_hours", "device settings")
-# What run folders of earlier versions lack, and what it was then.
+# What the run folders of earlier versions lack, with the values of that time.
 _EARLIER_FLAGS = {"deploy_number_type": "float32", "judge": "proxy"}
 _EARLIER = {"judge": {"judge": "proxy"}, "judge_files": {}}
 _PACKAGES = ("mobile-nas-tf", "keras", "tensorflow", "ai-edge-litert", "numpy")
@@ -33,9 +33,9 @@ class RunFolder:
         self.best = self.path / "best"
 
     def open(self, flags, device, space, judge, has_begun):
-        """Makes the folder, or checks that the one there was made with the same settings.
+        """Makes the folder, or checks that it was made with the same settings.
 
-        More trials or hours may be asked for. As long as the run has not begun, nothing is held against new settings.
+        More trials or hours may be asked for. Before the run has begun, all settings may change.
 
         Args:
             flags, device, space, judge: JSON-ready dicts of what the run is asked for.
@@ -61,7 +61,7 @@ class RunFolder:
         )
 
     def check_judge_files(self):
-        """Records the files that the judge has made, and on a resume refuses files that have changed since.
+        """Records the files that the judge has made, and when the run goes on refuses files that have changed since.
 
         Raises:
             UserError: a file is missing, new or changed.
@@ -75,7 +75,7 @@ class RunFolder:
             write_json(self.config, {**made, "judge_files": found})
 
     def read(self):
-        """dict: `flags`, `device`, `space`, `judge`, `judge_files`, `versions`, `made_at`.
+        """Returns a dict of `flags`, `device`, `space`, `judge`, `judge_files`, `versions` and `made_at`.
 
         Raises:
             UserError: there is no such file, or it is damaged.
@@ -100,7 +100,7 @@ def _version(package):
 
 
 def _identity(config):
-    """dict of name to value: what a run may not change, named as messages name it."""
+    """Returns a dict from name to value of what a run may not change, with the names that messages use."""
     named = {f"--{name}": value for name, value in config["flags"].items()}
     for thing in ("device", "judge"):
         named |= {f"{thing} {name}": value for name, value in config[thing].items()}

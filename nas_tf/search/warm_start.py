@@ -1,4 +1,4 @@
-"""Bringing an earlier run's trials into a new one, judged by the new one's reward."""
+"""Brings an earlier run's trials into a new one, judged by the new one's reward."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ def warm_start(request, folder, records, reward, device_id, judge, say):
     """Brings the finished trials of an earlier run into an empty one, judged by this run's reward and limits.
 
     Raises:
-        UserError: the earlier run's measurements say nothing here.
+        UserError: the earlier run's measurements depend on other settings than this run's.
     """
     if records.trials():
         return
@@ -48,11 +48,11 @@ def warm_start(request, folder, records, reward, device_id, judge, say):
             note = f"{WARM_START}: {request.settings.warm_start} trial {trial.id}"
             mine = Trial(number, trial.tokens, note, trial.measurement, judged, violation)
             records.add_finished(mine, space.decode(trial.tokens), device_id, judge)
-    say(f"{len(trials)} trials of {request.settings.warm_start} judged anew")
+    say(f"{len(trials)} trials of {request.settings.warm_start} judged again")
 
 
 def _measured_under(config, scale):
-    """dict of name to value: everything in a run's config.json that its measurements depend on.
+    """Returns a dict from name to value of everything in a run's config.json that its measurements depend on.
 
     Fields of `Scale` that are newer than the run have the defaults of `scale`.
     """

@@ -4,5 +4,5 @@
 * `candidates.py`: networks trained in full, and which of them ships.
 * `baselines.py`: published networks at the width of equal latency.
 * `files.py`: a trained network as files, each run and timed; `_file_writer.py` makes each.
-* `tflite_accuracy.py`, `tflite_metadata.py`, `_flatbuffer.py`: what a TFLite file achieves, and says of itself.
+* `tflite_accuracy.py`: the accuracy of a TFLite file. `tflite_metadata.py`, `_flatbuffer.py`: what it says of itself.
 """

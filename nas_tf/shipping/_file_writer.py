@@ -1,4 +1,4 @@
-"""The making of each file of a network that ships, and `files.json`, which keeps what was found out about it."""
+"""Makes each file of a network that ships, and keeps what was found out about it in `files.json`."""
 
 import datetime
 import hashlib
@@ -29,7 +29,7 @@ class FileWriter:
     The arguments are those of `nas_tf.shipping.files.write_files`, with a checked `Meter` or None.
 
     Raises:
-        UserError: the data set has other classes or images than the network, or no validation images.
+        UserError: the data set's classes or images are not those of the network, or it has no validation images.
     """
 
     def __init__(self, model, description, folder, dataset, calibration, meter, batch_size, licence, say):
@@ -50,7 +50,7 @@ class FileWriter:
         self._records = read_records(folder, self._network)
 
     def write(self, number_types):
-        """list[FileRecord] of all files, once those that are missing are made."""
+        """Makes the files that are missing, and returns a list of the `FileRecord`s of all."""
         makers = {
             "model.keras": self._keras,
             **{TFLITE_FILES[each]: lambda each=each: self._tflite(each, images) for each in number_types},
@@ -67,7 +67,7 @@ class FileWriter:
         return [self._records[name] for name in makers]
 
     def _key(self, name):
-        """str: names all that the record of a file depends on, beside the network."""
+        """Returns a fingerprint of all that the record of a file depends on, apart from the network."""
         matters = {"model.keras": ("dataset",), "saved_model": ("labels",)}.get(name, tuple(self._asked))
         return fingerprint({each: self._asked[each] for each in matters})
 
@@ -76,7 +76,7 @@ class FileWriter:
         if record is None or record.asked != self._key(name):
             return False
         path = self._folder / record.file
-        # A file of None bytes is one that the converter refused, and would again.
+        # None bytes: the converter refused the file, and would refuse it again.
         return record.bytes is None or (path.exists() and _size(path) == record.bytes)
 
     def _keras(self):
@@ -131,13 +131,13 @@ class FileWriter:
         )
 
     def _loss(self, number_type, reached):
-        """Why a file of this accuracy has failed, or None."""
+        """Returns why a file of this accuracy has failed, or None."""
         if reached is None:
             return None
         name = TFLITE_FILES["float32"]
         float32 = self._records.get(name) if number_type != "float32" else None
         if float32 and (float32.validation_accuracy is None or float32.asked != self._key(name)):
-            float32 = None  # refused, or run on other images or none
+            float32 = None  # refused, run on other images or on none
         full = (float32 or self._records["model.keras"]).validation_accuracy
         if full - reached <= MOST_LOST:
             return None
@@ -168,7 +168,7 @@ class FileWriter:
 
 
 def network_id(model):
-    """str: sixteen hexadecimal digits that name the network's weights."""
+    """Returns sixteen hexadecimal digits that name the network's weights."""
     digest = hashlib.sha256()
     for weight in model.get_weights():
         digest.update(f"{weight.shape}{weight.dtype}".encode() + np.ascontiguousarray(weight).tobytes())
@@ -187,7 +187,7 @@ def _check_classes(labels, model, description):
 
 
 def _checked(split, model, name):
-    """The validation split, once its images are known to be of the network's size."""
+    """Returns the validation split if it has images, of the network's size."""
     given, expected = scaled_images(split, 1).shape, tuple(model.inputs[0].shape[1:])
     if given[0] == 0:
         raise UserError(f"Expected validation images to run the files on. Received: none from {name!r}")
@@ -206,6 +206,6 @@ def _run(path, split, progress):
 
 
 def _size(path):
-    """int: bytes of a file, or of all files in a folder but its card."""
+    """Returns the bytes of a file, or of all files in a folder except its card."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file() and file.name != "README.md")

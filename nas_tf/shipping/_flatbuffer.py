@@ -1,7 +1,7 @@
-"""Flatbuffers by a schema that is data, and the few fields of a TFLite model that a buffer is added through.
+"""Flatbuffers by a schema that is data, and the few fields of a TFLite model that are needed to add a buffer to it.
 
-A table is a dict. A schema is a dict of table to its fields in order, each (name, kind): "string", "byte", the
-name of a table, a list of a table, "string" or "float" for a vector, or a tuple of tables for a union. A union's
+A table is a dict. A schema is a dict from table to its fields in order, each (name, kind). A kind is "string", "byte",
+the name of a table, a list of one of these or of "float" for a vector, or a tuple of tables for a union. A union's
 field `x` has its kind in `x_type`.
 """
 
@@ -9,7 +9,7 @@ import struct
 
 
 def pack(schema, table, value, identifier):
-    """bytes: the dict `value` as a flatbuffer of root `table`; fields that are absent or empty are left out."""
+    """Returns the dict `value` as a flatbuffer of root `table`, in bytes, without fields that are absent or empty."""
     import flatbuffers
 
     builder = flatbuffers.Builder(1024)
@@ -18,7 +18,7 @@ def pack(schema, table, value, identifier):
 
 
 def _put(builder, schema, kind, value):
-    """The offset of `value`, of a kind that is no scalar."""
+    """Writes `value`, whose kind is not a scalar, and returns its offset."""
     if kind == "string":
         return builder.CreateString(value)
     if isinstance(kind, list):
@@ -45,7 +45,7 @@ def _put(builder, schema, kind, value):
 
 
 def put_offsets(builder, offsets):
-    """The offset of a vector of offsets."""
+    """Writes a vector of offsets and returns its offset."""
     builder.StartVector(4, len(offsets), 4)
     for offset in reversed(offsets):
         builder.PrependUOffsetTRelative(offset)
@@ -53,7 +53,7 @@ def put_offsets(builder, offsets):
 
 
 def put_table(builder, slots):
-    """The offset of a table of `slots`: (number, "byte", "ubyte", "uint" or "offset", value)."""
+    """Writes a table of `slots` and returns its offset: (number, "byte", "ubyte", "uint" or "offset", value)."""
     builder.StartObject(max([number + 1 for number, _, _ in slots], default=0))
     put = {
         "byte": builder.PrependInt8Slot,
@@ -67,7 +67,7 @@ def put_table(builder, slots):
 
 
 def unpack(schema, table, content):
-    """The dict that `pack` made `content` of; what is absent, or a scalar of 0, is left out."""
+    """Returns the dict of which `pack` made `content`, without what is absent and without scalars of 0."""
     return _get(content, _follow(content, 0), schema, table)
 
 
@@ -109,7 +109,7 @@ def _numbered(fields):
 
 
 def field_at(content, table, number):
-    """Where field `number` of the table at position `table` stands in `content`, or None where it is left out."""
+    """Returns where field `number` of the table at position `table` stands in `content`, or None if it is left out."""
     vtable = table - struct.unpack_from("<i", content, table)[0]
     size = struct.unpack_from("<H", content, vtable)[0]
     offset = struct.unpack_from("<H", content, vtable + 4 + 2 * number)[0] if 4 + 2 * number < size else 0
@@ -137,7 +137,7 @@ class Model:
 
     @property
     def input(self):
-        """(tuple of int, int): shape and TensorType of the only input; `output` likewise."""
+        """(tuple of int, int): shape and TensorType of the only input. `output` is the same for the only output."""
         return self._tensor(1)
 
     @property
@@ -156,7 +156,7 @@ class Model:
         return dimensions, self._content[kind] if kind else 0
 
     def _vector(self, table, number):
-        """[int, ...]: the positions of the tables in a vector of them."""
+        """Returns the list of the positions of the tables in a vector of them."""
         at = field_at(self._content, table, number)
         if at is None:
             return []
@@ -165,14 +165,14 @@ class Model:
         return [_follow(self._content, start) for start in starts]
 
     def _entries(self):
-        """(position, name, index of its buffer) of every metadata entry."""
+        """Yields (position, name, index of its buffer) of every metadata entry."""
         for entry in self._vector(self._root, self._METADATA):
             name = _get(self._content, _follow(self._content, field_at(self._content, entry, 0)), {}, "string")
             index = field_at(self._content, entry, 1)
             yield entry, name, _uint(self._content, index) if index else 0
 
     def buffer(self, name):
-        """bytes of the buffer that the metadata entry `name` points to, or None."""
+        """Returns the bytes of the buffer that the metadata entry `name` points to, or None."""
         for _, each, index in self._entries():
             if each == name:
                 table = self._vector(self._root, self._BUFFERS)[index]
@@ -181,10 +181,10 @@ class Model:
         return None
 
     def with_buffer(self, name, data):
-        """bytes: the model with `data` as the metadata entry `name`.
+        """Returns the bytes of the model with `data` as the metadata entry `name`.
 
-        Only a new root is written, in front of the old bytes, all of which stay and keep their alignment: offsets
-        in a flatbuffer point forward, so that the new root can point to the old parts.
+        Only a new root is written, in front of the old bytes. These all stay, and keep their alignment. Offsets in a
+        flatbuffer point forward, so that the new root can point to the old tables.
         """
         import flatbuffers
 

@@ -1,4 +1,4 @@
-"""Published networks trained beside what a search found, each at the width at which it takes as long."""
+"""Trains published networks beside what a search found, each at the width at which it takes as long."""
 
 import dataclasses
 
@@ -12,14 +12,14 @@ WIDTHS = tuple(round(0.05 * i, 2) for i in range(2, 41))
 
 
 def builder(name, workshop):
-    """`(build, scale_of)`: `build(scale_of(width multiplier))` is the `keras.Model` of the published network called
-    `name`, at the image size and classes at which the workshop's networks ship.
+    """Returns `(build, scale_of)` for the published network called `name`.
 
-    It has the plan's settings of `Scale` that its own family knows. Batch normalisation gets the plan's momentum in
-    Keras's own networks too, whose 0.999 forgets too slowly for short trainings.
+    `build(scale_of(width multiplier))` returns its `keras.Model`, at the image size and classes at which the workshop's
+    networks ship. It has the plan's settings of `Scale` that its own family knows. In Keras's own networks, too, batch
+    normalisation gets the plan's momentum: their 0.999 forgets too slowly for short trainings.
 
     Raises:
-        UserError: no published network has that name, or it has but one width.
+        UserError: no published network has that name, or it has only one width.
     """
     module = family_of_published(name).published_module
     fields = {field.name for field in dataclasses.fields(module.Scale)}
@@ -45,8 +45,17 @@ def builder(name, workshop):
 
 
 def train_baseline(workshop, folder, name, target_ms):
-    """The `Candidate` of the published network called `name` at the width that takes `target_ms`, trained in `folder`,
-    unless it was before. Widths that were timed are kept there, with the target that they were timed for."""
+    """Trains a published network at the width that takes `target_ms`, unless that was done before.
+
+    Args:
+        workshop: the `nas_tf.shipping.candidates.Workshop`.
+        folder: keeps the trained network, and the widths that were timed with the target that they were timed for.
+        name: name of the published network.
+        target_ms: latency in milliseconds of the network that ships.
+
+    Returns:
+        The `Candidate`.
+    """
     build, scale_of = builder(name, workshop)
     path = folder / "widths.json"
     known = read_json(path) or {"target_ms": target_ms, "latency_ms": {}}
@@ -77,11 +86,19 @@ def train_baseline(workshop, folder, name, target_ms):
 
 
 def match(target_ms, measure, known=None, found=None):
-    """`(width multiplier, latency in milliseconds)` nearest to `target_ms` of those in `WIDTHS` (0.1 to 2).
+    """Finds the width of `WIDTHS` (0.1 to 2) whose latency is nearest to a target.
 
-    Widths are halved in on, as latency grows with width but for noise; then the neighbours of where that ends have been
-    measured. `measure(width)` gives milliseconds; `known` is a dict of width to them, measured earlier, and
-    `found(width, latency_ms)` is told each new one.
+    It is found by bisection, because latency grows with width, except for noise. Of all widths that were measured, also
+    those around the last one, the nearest counts.
+
+    Args:
+        target_ms: the target in milliseconds.
+        measure: `measure(width)` returns the latency in milliseconds.
+        known: dict from width to its latency in milliseconds, measured earlier; or None.
+        found: `found(width, latency_ms)` is called with each new latency; or None.
+
+    Returns:
+        `(width multiplier, latency in milliseconds)`.
 
     Raises:
         EvaluationError: no width could be measured.

@@ -21,13 +21,13 @@ from nas_tf.training.recipe import Plan
 from nas_tf.training.train import Log
 from nas_tf.trial import DivergedTraining, EvaluationError, Trial
 
-_TIMINGS = 3  # of each network, as networks are compared that were timed hours apart
+_TIMINGS = 3  # of each network, because networks that were timed hours apart are compared
 _FRIENDLY = {"activation": "relu6", "squeeze_excite": False}
 
 
 @dataclasses.dataclass(frozen=True)
 class Workshop:
-    """With what the networks of a chain are trained, alike, and on what they are timed.
+    """What all networks of a chain are trained with, and what times them.
 
     Attributes:
         setup: the search's `nas_tf.search.evaluation.Setup`.
@@ -51,7 +51,7 @@ class Workshop:
     say: typing.Callable
 
     def scales(self):
-        """The scales at which networks ship and are trained."""
+        """Returns the scales at which networks ship and are trained."""
         scale = self.setup.task.deploy_scale
         fields = {field.name for field in dataclasses.fields(scale)}
         asked = {name: value for name, value in self.friendly.items() if name in fields}
@@ -59,13 +59,13 @@ class Workshop:
 
     @property
     def friendly(self):
-        """dict of settings of `Scale` for networks that int8 takes well, where these are asked for."""
+        """dict of settings of `Scale` for networks that int8 takes well, empty unless these are asked for."""
         return _FRIENDLY if self.quantization_friendly else {}
 
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A network that was trained, or whose training failed; `trial` is None for a published one."""
+    """A network that was trained, or whose training failed. `trial` is None for a published network."""
 
     name: str
     folder: pathlib.Path
@@ -74,7 +74,7 @@ class Candidate:
 
 
 def train_trial(workshop, folder, trial):
-    """The `Candidate` of a trial: its network trained in `folder`, unless it was before."""
+    """Trains the network of a trial in `folder`, unless that was done before, and returns its `Candidate`."""
     task = workshop.setup.task
     space, (scale, train_scale) = task.space.space, workshop.scales()
     architecture = space.decode(trial.tokens)
@@ -90,15 +90,17 @@ def train_trial(workshop, folder, trial):
 
 
 def train_and_time(workshop, folder, build, scales, description):
-    """The `NetworkDescription` of a network that is trained and timed, unless it was before; with a `failure` where
-    its training diverged.
+    """Trains and times a network, unless that was done before.
 
     Args:
         workshop: the `Workshop`.
         folder: keeps checkpoint, curves, `model.keras` and the description.
-        build: `build(scale)` is the `keras.Model` at a scale.
+        build: `build(scale)` returns the `keras.Model` at a scale.
         scales: the scales at which it ships and is trained.
-        description: what is known of it before.
+        description: its `NetworkDescription` before it is trained.
+
+    Returns:
+        The `NetworkDescription`, with a `failure` if the training diverged.
     """
     found = read_json(folder / "network.json")
     if found is not None:
@@ -146,7 +148,7 @@ def train_and_time(workshop, folder, build, scales, description):
 
 
 def time_network(device, model, number_type="float32", calibration=None):
-    """`nas_tf.trial.Latency` of a network as a file of that type: the middle one of three timings."""
+    """Returns the `nas_tf.trial.Latency` of a network as a file of that type: the middle one of three timings."""
     with tempfile.TemporaryDirectory(prefix="nas_tf_") as folder:
         path = os.path.join(folder, "network.tflite")
         to_tflite(model, path, 1, number_type, calibration)
@@ -155,12 +157,12 @@ def time_network(device, model, number_type="float32", calibration=None):
 
 
 def choose(candidates, reward, is_runs_device):
-    """The `Candidate` of highest reward, judged by its validation accuracy after full training.
+    """Returns the `Candidate` of highest reward, with its validation accuracy after full training.
 
     Args:
-        candidates: of trials; those whose training failed are left out.
-        reward: takes a `nas_tf.trial.Measurement`.
-        is_runs_device: whether they were timed on the device of the search. Else the search's own latency counts.
+        candidates: candidates of trials. Those whose training failed are left out.
+        reward: takes a `nas_tf.trial.Measurement` and returns a float.
+        is_runs_device: whether they were timed on the device of the run. Else the latency that the run measured counts.
 
     Raises:
         EvaluationError: every candidate's training failed.
@@ -175,7 +177,7 @@ def choose(candidates, reward, is_runs_device):
 
 
 def _measured(candidate, is_runs_device):
-    """The trial's `Measurement`, with what was measured of its network since."""
+    """Returns the trial's `Measurement`, with what was measured of its network since."""
     trial, network = candidate.trial, candidate.description
     latency = (network.latency_judged or network.latency) if is_runs_device else trial.measurement.cost.latency
     cost = dataclasses.replace(

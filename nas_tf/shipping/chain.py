@@ -1,6 +1,8 @@
-"""From a finished search to what ships: its best networks trained in full, the best of them chosen and exported, and
-published networks of equal latency trained the same way beside it. Every step's result is a file; what is there is not
-made again."""
+"""From a finished search to what ships.
+
+Its best networks are trained in full, and the best of them is chosen and exported. Published networks of equal latency
+are trained the same way beside it. Every step's result is a file. What is there is not made again.
+"""
 
 import contextlib
 import dataclasses
@@ -36,7 +38,7 @@ _MAY_CHANGE = ("data_dir", "checkpoint_minutes", "out_dir", "number_types", "lic
 
 @dataclasses.dataclass(frozen=True)
 class ShipSettings(Settings):
-    """The settings of a chain; the rest is the run's own."""
+    """The settings of a chain. All others are the run's own."""
 
     top_k: int = knob(5, "Best trials to train in full.", least=1)
     recipe: str = knob("cosine", "Recipe of the run's family, as in its train command.")
@@ -66,19 +68,21 @@ class ShipSettings(Settings):
 
 
 def ship(run_dir, settings, machine=None, device_settings=None, say=print):
-    """Runs, or goes on with, the chain and returns a list of `nas_tf.reports.comparison.Row`: the network that ships,
-    the published networks, the other candidates.
+    """Runs the chain, or goes on with it.
 
     Args:
         run_dir: the folder of a finished search.
         settings: the `ShipSettings`.
         machine: `nas_tf.training.machine.Machine`; None: the default.
-        device_settings: settings of the device that `settings` name.
+        device_settings: dict of settings of the device that `settings` name.
         say: takes each line of text.
 
+    Returns:
+        list of `nas_tf.reports.comparison.Row`: the network that ships, the published networks, the other candidates.
+
     Raises:
-        UserError: something that the caller has to mend.
-        EvaluationError: the world broke, or a file failed; all else is kept, and the same call goes on from there.
+        UserError: the caller has to change something.
+        EvaluationError: the device or a file failed; all else is kept, and the same call goes on from there.
     """
     machine = machine or Machine()
     machine.start()
@@ -115,10 +119,10 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
             checkpoint_minutes=settings.checkpoint_minutes,
             say=say,
         )
-        for name in settings.baselines:  # what cannot be built is better known now than after hours
+        for name in settings.baselines:  # better to know now than after hours what cannot be built
             build, scale_of = builder(name, workshop)
             build(scale_of(1.0))
-        # Recorded once everything has been checked: what was refused blocks nothing.
+        # Recorded once everything has been checked: settings that were refused block nothing.
         resume.begin(
             folder / "settings.json", _asked(settings, machine, trials, device), _MAY_CHANGE, "choose another --out_dir"
         )
@@ -146,7 +150,7 @@ def _plan(family, settings):
 
 
 def _choose_device(setup, settings, device_settings):
-    """`(Part, Meter)`: what times files here."""
+    """Returns `(Part, Meter)` of the device that times files here."""
     own = setup.device
     parts = [Part("nas_tf.devices", settings.device, device_settings)] if settings.device else [own] if own else []
     for part in (*parts, *(() if settings.device else (Part("nas_tf.devices", "host"),))):
@@ -158,7 +162,7 @@ def _choose_device(setup, settings, device_settings):
 
 
 def _best_trials(records, request, top_k):
-    """The best trials, the first of each architecture."""
+    """Returns the list of the best trials, only the first of each architecture."""
     space, first = request.setup.task.space.space, {}
     for trial in ranked(records.trials()):
         first.setdefault(space.decode(trial.tokens).fingerprint, trial)
@@ -166,7 +170,7 @@ def _best_trials(records, request, top_k):
 
 
 def _asked(settings, machine, trials, device):
-    """dict of everything that the networks in the folder depend on, and more that may change."""
+    """Returns a dict of everything that the networks in the folder depend on, and of more that may change."""
     return {
         **dataclasses.asdict(settings),
         **dataclasses.asdict(machine),
@@ -176,13 +180,13 @@ def _asked(settings, machine, trials, device):
 
 
 def _is_same_device(one, other):
-    """bool: two `Device.describe()` are of one device, whatever their settings."""
+    """Returns whether two `Device.describe()` are of one device, whatever their settings."""
     one, other = ({name: each[name] for name in each.keys() - {"settings"}} for each in (one, other))
     return not resume.differences(other, one)
 
 
 def _train_trials(workshop, folder, records, trials):
-    """list of `Candidate`, in the order of the trials; their accuracies are recorded."""
+    """Trains the trials' networks, records their accuracies, and returns a list of the `Candidate`s."""
     space, candidates = workshop.setup.task.space.space, []
     for number, trial in enumerate(trials, 1):
         workshop.say(f"[{number}/{len(trials)}] trial {trial.id}: {space.decode(trial.tokens)}")
@@ -201,7 +205,7 @@ def _train_trials(workshop, folder, records, trials):
 
 
 def _finish(workshop, device_part, settings, records, candidate, folder, role):
-    """The `Row` of a network whose test accuracy is read and whose files are written into `folder`."""
+    """Reads a network's test accuracy, writes its files into `folder`, and returns its `Row`."""
     network = candidate.description
     if network.failure is not None:
         return Row(candidate.name, role, network)
@@ -229,7 +233,7 @@ def _finish(workshop, device_part, settings, records, candidate, folder, role):
 
 
 def _test_accuracy(candidate, model, workshop, records):
-    """float: accuracy on the test images, which are read once for each network that is compared."""
+    """Returns the accuracy on the test images, which are read once for each network that is compared."""
     path = candidate.folder / "test.json"
     found = read_json(path)
     if found is None:
@@ -258,5 +262,8 @@ def _report(folder, rows, workshop):
         if each.failure
     ]
     if failures:
-        raise EvaluationError(f"{len(failures)} file(s) failed, all others are kept: {'; '.join(failures)}")
+        raise EvaluationError(
+            f"{len(failures)} file{'' if len(failures) == 1 else 's'} failed, all others are kept: "
+            f"{'; '.join(failures)}"
+        )
     return rows

@@ -33,25 +33,27 @@ def write_files(
     licence=model_card.LICENCE,
     say=print,
 ):
-    """Writes what is missing of `model.keras`, the TFLite files (`TFLITE_FILES`), `saved_model/`, the model card
-    `README.md` (also inside the SavedModel), the picture `files.png` and `files.json`.
+    """Writes the files of a network that ships, as far as they are missing.
 
-    Every TFLite file has metadata and labels, is run on all validation images and timed on the device. One that
-    the converter or the device refuses, or that is more than `MOST_LOST` less accurate than the float32 file (than
-    Keras, where that is not asked for), has failed: its record says why, and what there is of it is named
-    `*.failed.tflite`. Records are kept in `files.json` as soon as they are whole: a second call makes only what it
-    lacks, or what was asked for otherwise.
+    These are `model.keras`, the TFLite files (`TFLITE_FILES`), `saved_model/`, the model card `README.md` (also inside
+    the SavedModel), the picture `files.png`, and `files.json`.
+
+    Every TFLite file has metadata and labels, is run on all validation images and is timed on the device. A file has
+    failed if the converter or the device refuses it, or if it is more than `MOST_LOST` less accurate than the float32
+    file, or than the Keras network if there is no float32 file. Its record then says why, and what there is of it is
+    named `*.failed.tflite`. Each record is kept in `files.json` as soon as it is whole. A second call makes only what
+    is missing, or what is now asked for with other settings.
 
     Args:
         model: the trained `keras.Model`: float32 [batch, size, size, 3] in [-1, 1] to class probabilities.
         description: its `nas_tf.networks.description.NetworkDescription`.
         folder: the folder to write.
-        dataset: `nas_tf.datasets.Dataset` of the network's size and classes; None: no accuracy.
+        dataset: `nas_tf.datasets.Dataset` of the network's size and classes; None: no accuracy is measured.
         calibration: function without arguments that returns the images to calibrate an int8 file on, float32
             [n, size, size, 3] in [-1, 1]; None: training images of `dataset`.
         device: `nas_tf.plugins.Part` of `nas_tf.devices`, or None. Only a `Meter` times files.
-        number_types: of `NUMBER_TYPES`, the TFLite files to write, each fixed to `batch_size` images.
-        batch_size: images that the TFLite files take at a time.
+        number_types: types of the TFLite files to write, of `NUMBER_TYPES`.
+        batch_size: images that the TFLite files take at once.
         licence: text for the metadata and the card.
         say: takes a line of text for each file made.
 
@@ -83,10 +85,10 @@ def write_files(
 
 
 def check_other_networks(folder, model, description):
-    """Raises `UserError` where `folder` holds files of another network than this one."""
+    """Raises `UserError` if `folder` holds files of another network than this one."""
     folder = pathlib.Path(folder)
     if has_description(folder):
-        with contextlib.suppress(UserError):  # one that cannot be read is another's
+        with contextlib.suppress(UserError):  # one that cannot be read is another network's
             if read_description(folder) == description:
                 return
     else:
@@ -110,7 +112,7 @@ def _check_number_types(number_types, dataset):
 
 
 def make_device(device_part, description):
-    """The `nas_tf.devices.Device` of a part, checked, for the network of a `NetworkDescription`."""
+    """Makes, checks and returns the `nas_tf.devices.Device` of a part for the network of a `NetworkDescription`."""
     space = scale = None
     if description.space is not None:
         space_part = Part(**description.space)
@@ -121,7 +123,7 @@ def make_device(device_part, description):
 
 
 def _with_figures(description, model):
-    """The description with the network's size, where that is not in it."""
+    """Returns the description with the network's size, if that is not in it."""
     if description.num_params is None:
         description = dataclasses.replace(description, num_params=complexity.num_params(model))
     if description.mult_adds is None:

@@ -11,10 +11,15 @@ _READ_AT_ONCE = 32  # images; the file keeps its own batch size
 
 
 def accuracy(path, split, progress=None):
-    """float in [0, 1]: how often the file's most probable class is the label, over an `Images` or a `Stream`.
+    """Returns how often the file's most probable class is the label, a float in [0, 1].
 
-    Images are scaled to [-1, 1] as everywhere here and quantised by the file's own scale and zero point where its
-    input is of integers. LiteRT runs it in this process, on all cores; `progress` names a progress bar.
+    Images are scaled to [-1, 1] as everywhere here. If the file's input is of integers, they are quantised by its own
+    scale and zero point. LiteRT runs the file in this process, on all cores.
+
+    Args:
+        path: of the file.
+        split: `nas_tf.datasets.Images` or a `Stream`.
+        progress: what the progress bar is called; None: no bar.
 
     Raises:
         UserError: the split is empty, or the file takes images of another size or knows fewer classes.
@@ -39,7 +44,7 @@ def accuracy(path, split, progress=None):
                 padded = np.concatenate([some, np.repeat(some[:1], batch_size - len(some), axis=0)])
                 interpreter.set_tensor(given["index"], _as_input(padded, given))
                 interpreter.invoke()
-                # Of one scale and zero point, integers order as the probabilities that they stand for.
+                # With one scale and zero point, integers have the order of the probabilities that they stand for.
                 classes = _as_probabilities(interpreter.get_tensor(wanted["index"]), wanted).argmax(axis=-1)
                 num_right += int(np.sum(classes[: len(some)] == labels[start : start + batch_size]))
                 bar.update(len(some))

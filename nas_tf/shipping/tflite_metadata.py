@@ -1,8 +1,8 @@
 """TFLite metadata: what Android Studio, the Task Library and MediaPipe read from a file to use it.
 
-The tables are those of metadata_schema.fbs (github.com/tensorflow/tflite-support), as far as they are used here.
-They stand in a buffer of the model's own flatbuffer; the labels are a zip archive appended to it. Written here
-because `tflite-support` has no wheels beyond Python 3.11.
+The tables are those of metadata_schema.fbs (github.com/tensorflow/tflite-support), as far as they are used here. They
+stand in a buffer of the model's own flatbuffer. The labels are a zip archive appended to it. This module exists because
+`tflite-support` has no wheels beyond Python 3.11.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import zipfile
 from nas_tf.shipping import _flatbuffer
 from nas_tf.trial import UserError
 
-# Table -> its fields in the order of the schema, which numbers them; a union takes two numbers, its type first.
+# From table to its fields in the order of the schema, which numbers them. A union takes two numbers, its type first.
 TABLES = {
     "ModelMetadata": (
         ("name", "string"), ("description", "string"), ("version", "string"),
@@ -46,8 +46,15 @@ _INTEGER_RANGES = {_UINT8: (0.0, 255.0), _INT8: (-128.0, 127.0)}
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What a file says of itself. A pixel p of 0 to 255 is normalised to (p - mean) / std; for a file with integer
-    inputs that value is then quantised by the input tensor's own scale and zero point, as the schema asks for."""
+    """What a file says of itself.
+
+    Attributes:
+        name, description, version, author, license: texts for people.
+        labels: names of the classes, in the order of the outputs; empty: none are written.
+        mean, std: a pixel p of 0 to 255 is normalised to (p - mean) / std. For a file with integer inputs, that value
+            is then quantised by the input tensor's own scale and zero point, as the schema asks.
+        min_parser_version: version of the schema that a reader must know.
+    """
 
     name: str
     description: str = ""
@@ -61,11 +68,16 @@ class Metadata:
 
 
 def write(content, metadata):
-    """bytes: the TFLite file `content` (bytes; images in, class probabilities out) with `metadata`, in place of
-    any that it had. The weights are not touched, and stay aligned as they were.
+    """Returns the bytes of a TFLite file with metadata, in place of any that it had.
+
+    The weights are not touched, and stay aligned as they were.
+
+    Args:
+        content: bytes of a TFLite file from images to class probabilities.
+        metadata: the `Metadata`.
 
     Raises:
-        ValueError: `content` is no TFLite file, or labels and classes differ in number.
+        ValueError: `content` is not a TFLite file, or labels and classes differ in number.
     """
     model = _flatbuffer.Model(_without_archive(content))
     (_, height, width, _), given = model.input
@@ -117,10 +129,10 @@ def _output(metadata, num_classes, tensor_type):
 
 
 def read(path):
-    """`Metadata` of a TFLite file.
+    """Returns the `Metadata` of a TFLite file.
 
     Raises:
-        UserError: there is no such file, it is no TFLite file, or it has no metadata of an image classifier.
+        UserError: there is no such file, or it is not a TFLite file, or it has no metadata of an image classifier.
     """
     tables = read_tables(path)
     try:
@@ -141,10 +153,10 @@ def read(path):
 
 
 def read_tables(path):
-    """dict: the metadata as nested tables, by the names of the schema; what is absent or 0 is left out.
+    """Returns the metadata as a dict of nested tables, by the names of the schema, without what is absent or 0.
 
     Raises:
-        UserError: there is no such file, it is no TFLite file, or it has no metadata.
+        UserError: there is no such file, or it is not a TFLite file, or it has no metadata.
     """
     try:
         buffer = _flatbuffer.Model(_without_archive(pathlib.Path(path).read_bytes())).buffer(_ENTRY)
@@ -156,7 +168,7 @@ def read_tables(path):
 
 
 def _without_archive(content):
-    """The bytes before a zip archive at their end, all of them where there is none."""
+    """Returns the bytes before a zip archive at their end, or all of them if there is none."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return content[: min([info.header_offset for info in archive.infolist()], default=archive.start_dir)]

@@ -16,7 +16,14 @@ from nas_tf.training.evaluate import accuracy_on
 
 @dataclasses.dataclass
 class Place:
-    """Where a training stands: steps done, a row for each epoch done, and the metrics of an epoch that has begun."""
+    """Where a training stands.
+
+    Attributes:
+        step: steps done.
+        history: a row for each epoch done.
+        metrics: values of the metrics' variables, if an epoch has begun.
+        asked: what decides the training (`nas_tf.training.train.Log.asked`).
+    """
 
     step: int = 0
     history: list = dataclasses.field(default_factory=list)
@@ -27,14 +34,16 @@ class Place:
 class StepClock(keras.callbacks.Callback):
     """Moves a `Place` on, step by step, and ends training after `max_steps`.
 
-    `setup_seconds` are those until the first step was done; `loss` is the last one read.
+    Attributes:
+        setup_seconds: seconds until the first step was done.
+        loss: the loss that was read last.
 
     Args:
         place: the `Place` to move on from.
         steps_per_epoch: steps in an epoch.
         recipe: the `nas_tf.training.recipe.Recipe`.
         optimizer: the recipe's optimizer, whose averages are judged.
-        validation: the split that is read after each epoch, where there is a log.
+        validation: the split that is read after each epoch, if there is a log.
         log: `nas_tf.training.train.Log`, or None.
         max_steps: steps after which training ends early, or None.
         progress: what the progress bar is called; None: no bar.

@@ -13,8 +13,13 @@ _PLACE = "place"
 
 
 def save(path, model, place):
-    """Writes the variables of the compiled `model` and `place`, a JSON-ready dict, so that `path` is never half a
-    checkpoint."""
+    """Writes a checkpoint, whole or not at all.
+
+    Args:
+        path: of the file.
+        model: the compiled `keras.Model`.
+        place: JSON-ready dict, which `read_place` returns.
+    """
     import keras
 
     arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in _variables(model)}
@@ -25,7 +30,7 @@ def save(path, model, place):
 
 
 def read_place(path):
-    """The dict that was saved with the checkpoint at `path`; None where there is no such file.
+    """Returns the dict that was saved with the checkpoint at `path`, or None if there is no such file.
 
     Raises:
         UserError: the file is damaged.
@@ -37,7 +42,7 @@ def restore(path, model):
     """Puts the checkpoint's values into the compiled `model`, whose optimizer is built.
 
     Raises:
-        UserError: the file is damaged, or is of another network or optimizer.
+        UserError: the file is damaged, or belongs to another network or optimizer.
     """
     saved, variables = _read(path), dict(_variables(model))
     del saved[_PLACE]
@@ -58,7 +63,7 @@ def _variables(model):
 
 
 def _read(path):
-    """dict of the arrays in a checkpoint, read whole: each has a checksum."""
+    """Returns a dict of the arrays in a checkpoint. It is read whole, because each array has a checksum."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

@@ -6,9 +6,12 @@ from nas_tf.training.input_pipeline import with_input_pipeline
 
 
 def evaluate(network, split, batch_size=64):
-    """float in [0, 1]: the accuracy of a `keras.Model` on an `Images` or a `Stream`.
+    """Returns the accuracy of a network, a float in [0, 1].
 
-    The network takes float32 [batch, size, size, 3] in [-1, 1] and returns class probabilities.
+    Args:
+        network: `keras.Model` from float32 [batch, size, size, 3] in [-1, 1] to class probabilities.
+        split: `Images` or a `Stream`.
+        batch_size: images in a step.
     """
     model = with_input_pipeline(network, "none")
     model.compile(loss=make_loss(network.outputs[0].shape[-1]), metrics=[accuracy], jit_compile=False)
@@ -16,10 +19,10 @@ def evaluate(network, split, batch_size=64):
 
 
 def accuracy_on(model, split, batch_size, steps=None):
-    """float in [0, 1]: the accuracy of a model that is compiled with the metric `accuracy` and takes pixels.
+    """Returns the accuracy of a model that takes pixels, a float in [0, 1].
 
     Args:
-        model: a compiled `keras.Model` with its input pipeline.
+        model: a `keras.Model` with its input pipeline, compiled with the metric `accuracy`.
         split: `Images` or a `Stream`.
         batch_size: images in a step.
         steps: batches to read; None: all.
@@ -27,7 +30,7 @@ def accuracy_on(model, split, batch_size, steps=None):
     batches = split.batches(batch_size)
     if getattr(getattr(model, "distribute_strategy", None), "num_replicas_in_sync", 1) == 1:
         return float(model.evaluate(batches, steps=steps, verbose=0, return_dict=True)["accuracy"])
-    # `evaluate` would trace anew each time; here every device judges every image, with the same result.
+    # `evaluate` would trace again each time. Here every device judges every image, with the same result.
     model.reset_metrics()
     numbered = (batches[i] for i in range(len(batches))) if hasattr(batches, "num_batches") else batches
     for images, labels in itertools.islice(numbered, steps):
@@ -36,7 +39,7 @@ def accuracy_on(model, split, batch_size, steps=None):
 
 
 def make_loss(num_classes, auxiliary_weights=(), label_smoothing=0.0):
-    """The loss as Keras takes it: cross entropy of the first head, and of the others with their weights."""
+    """Returns the loss as Keras takes it: cross entropy of the first head, and of the others with their weights."""
     import keras
 
     def loss(labels, probabilities):
@@ -51,7 +54,7 @@ def make_loss(num_classes, auxiliary_weights=(), label_smoothing=0.0):
 
 
 def accuracy(labels, probabilities):
-    """float32 [batch]: 1 where the first head is right; the metric's name is this function's."""
+    """Returns float32 [batch]: 1 where the first head is right. Keras takes the metric's name from this function."""
     import keras
 
     return keras.metrics.sparse_categorical_accuracy(labels, probabilities[:, 0])

@@ -1,10 +1,18 @@
-"""What happens to images on their way into a network while it is trained or judged, as Keras layers in front of it."""
+"""What happens to images on their way into a network while it is trained or judged: Keras layers in front of it."""
 
 
 def with_input_pipeline(child, augmentation, recipe=None, model_type=None):
-    """uint8-valued images in, probabilities float32 [batch, heads, classes] out, heads the outputs of `child`: rescaled
-    to [-1, 1], augmented while training as the data set allows and the `recipe` asks, then `child`; of `model_type`,
-    `keras.Model` where None."""
+    """Returns `child` behind layers that rescale images to [-1, 1] and augment them while training.
+
+    The model takes images [batch, size, size, 3] of values from 0 to 255. It returns probabilities, float32
+    [batch, heads, classes], where the heads are the outputs of `child`.
+
+    Args:
+        child: `keras.Model` from images in [-1, 1] to probabilities.
+        augmentation: what the data set allows (`nas_tf.datasets.Dataset.augmentation`).
+        recipe: `nas_tf.training.recipe.Recipe` that may ask for more augmentation, or None.
+        model_type: class of the model; None: `keras.Model`.
+    """
     import keras
 
     inputs = x = keras.Input(child.inputs[0].shape[1:], name="pixels")

@@ -13,8 +13,11 @@ from nas_tf.trial import UserError, first_line
 
 @dataclasses.dataclass(frozen=True)
 class Machine(Settings):
-    """Devices and precision. A step's images are divided among the devices; batch normalisation sees all of them
-    together. Where the devices do not divide a batch, images in its smaller shares count a little more."""
+    """Devices and precision.
+
+    A step's images are divided among the devices, and batch normalisation sees all of them together. If a batch does
+    not divide evenly, the images in its smaller shares count a little more.
+    """
 
     distribution: str = knob(
         "none",
@@ -42,7 +45,7 @@ class Machine(Settings):
             )
 
     def start(self):
-        """Takes hold of the devices, which TensorFlow wants to be done before anything is computed.
+        """Takes hold of the devices. TensorFlow wants this to be done before anything is computed.
 
         Raises:
             UserError: there are no such devices.
@@ -52,7 +55,9 @@ class Machine(Settings):
 
     @contextlib.contextmanager
     def scope(self):
-        """Inside it, networks are built and trained on these devices, in this precision; gives the number of devices.
+        """Returns a context in which networks are built and trained on these devices, in this precision.
+
+        It yields the number of devices.
 
         Raises:
             UserError: there are no such devices.
@@ -73,7 +78,7 @@ class Machine(Settings):
 
     @property
     def is_chief(self):
-        """bool: whether this process writes the files; one of several machines does."""
+        """bool: whether this process writes the files. Of several machines, one does."""
         if self.distribution != "multi_worker":
             return True
         task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {})
@@ -82,7 +87,7 @@ class Machine(Settings):
 
 @functools.cache
 def _strategy(machine):
-    """The `tf.distribute.Strategy` of a `Machine`; there is one in a process."""
+    """Returns the `tf.distribute.Strategy` of a `Machine`. A process has only one."""
     # Looked up without importing Keras, which would compute something with TensorFlow's default devices.
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
@@ -110,7 +115,7 @@ def _strategy(machine):
 
 
 def _virtual_devices(count):
-    """list of str: so many virtual CPU devices, made here; None, for all GPUs, where `count` is 0."""
+    """Makes `count` virtual CPU devices and returns a list of their names. Returns None, for all GPUs, if it is 0."""
     import tensorflow as tf
 
     if count == 0:
@@ -121,7 +126,7 @@ def _virtual_devices(count):
 
 
 def model_type():
-    """`keras.Model`, or within the scope of several devices one that Keras 3.15 can train there."""
+    """Returns `keras.Model`, or in the scope of several devices a subclass that Keras 3.15 can train there."""
     import keras
 
     strategy = _current_strategy()
@@ -132,7 +137,7 @@ def model_type():
     several_machines = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
     def reducible(logs):
-        """Keras joins the logs of several machines along an axis that scalars lack."""
+        """Adds the axis along which Keras joins the logs of several machines."""
         return {name: keras.ops.reshape(each, (1,)) for name, each in logs.items()} if several_machines else logs
 
     class Replicated(keras.Model):
@@ -151,8 +156,11 @@ def model_type():
 
 
 def summed_over_devices(gradients):
-    """`(list of gradients, number of devices)`: in a training step, the sums of what each device has found; elsewhere
-    what was given, and 1."""
+    """Returns `(list of gradients, number of devices)`.
+
+    In a training step on several devices, these are the sums of what each has found. Elsewhere they are the gradients
+    as they were given, and 1.
+    """
     strategy = _current_strategy()
     if strategy is None:
         return gradients, 1
@@ -163,13 +171,13 @@ def summed_over_devices(gradients):
 
 
 def num_devices():
-    """int: devices among which a step's images are shared out here."""
+    """Returns the number of devices among which a step's images are divided here."""
     strategy = _current_strategy()
     return strategy.num_replicas_in_sync if strategy else 1
 
 
 def _current_strategy():
-    """The `tf.distribute.Strategy` of more than one device whose scope this is, or None."""
+    """Returns the `tf.distribute.Strategy` of more than one device in whose scope this is called, or None."""
     import keras
 
     if keras.backend.backend() != "tensorflow":
@@ -181,7 +189,7 @@ def _current_strategy():
 
 
 def synchronize(model, on):
-    """Lets the batch normalisations of `model` take their statistics over all devices, or each over its own."""
+    """Lets the batch normalisations of `model` take their statistics over all devices if `on`, else over each alone."""
     import keras
 
     for layer in model._flatten_layers():

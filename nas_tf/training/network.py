@@ -20,7 +20,7 @@ class Training:
     history: tuple[dict, ...] = ()
 
     def described(self, description):
-        """`description`, a `NetworkDescription`, with this training in it."""
+        """Returns `description`, a `NetworkDescription`, with this training in it."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return dataclasses.replace(description, **fields)
 
@@ -39,21 +39,24 @@ def train_network(
     reads_test=True,
     progress="training the network to ship",
 ):
-    """Builds and trains a network; `(keras.Model, Training)`. Validation accuracy is read once, after training.
+    """Builds and trains a network. The validation accuracy is that of the trained network.
 
     Args:
-        build: `build(scale)` is the `keras.Model` at a scale.
+        build: `build(scale)` returns the `keras.Model` at a scale.
         scale: the scale at which it ships.
         dataset: `nas_tf.datasets.Dataset`.
         recipe: `nas_tf.training.recipe.Recipe`; None leaves the initial weights.
         seed: decides initial weights and the order of images.
-        train_scale: where a network is trained with what it ships without, such as an auxiliary head, the scale that
-            has it. The weights are then carried over, layer by layer, to the network at `scale`.
-        machine: what it is trained on.
+        train_scale: the scale at which it is trained, if it is trained with something that does not ship, such as an
+            auxiliary head. The weights are then carried over, layer by layer, to the network at `scale`.
+        machine: `nas_tf.training.machine.Machine` that it is trained on; None: the default.
         log: `nas_tf.training.train.Log`, or None.
-        start: `start(model)` puts weights into the network first, and returns which in words.
+        start: `start(model)` first puts weights into the network, and returns in words which; or None.
         reads_test: whether the test split is read too.
         progress: what the progress bar is called.
+
+    Returns:
+        `(keras.Model, Training)`.
     """
     keras = import_keras()
     keras.backend.clear_session()

@@ -1,4 +1,4 @@
-"""Keras's optimizers with what the papers' TensorFlow code does otherwise: averages, weight decay, RMSProp's start.
+"""Keras's optimizers, changed to what the papers' TensorFlow code does: averages, weight decay, RMSProp's start.
 
 Like `nas_tf.networks.drop_path`, this module imports Keras at its top: it is imported where an optimizer is made.
 
@@ -12,14 +12,17 @@ from nas_tf.training.machine import num_devices, summed_over_devices
 
 
 class AsPublished:
-    """What is put in front of a Keras optimizer.
+    """A mixin that changes a Keras optimizer.
 
-    `l2` adds `l2` x weight to each gradient, as the gradient of a loss term l2 / 2 x weight^2 does: it goes through
-    clipping and through the optimizer's own scaling, where Keras's `weight_decay` does not.
+    With `use_ema`, the averages are TensorFlow's. They begin with the initial weights, and their decay at update n is
+    min(`ema_momentum`, (1 + n) / (10 + n)). They are put into the network only by `swap_averages`.
 
-    With `use_ema`, the averages are TensorFlow's: they begin with the initial weights, their decay at update n is
-    min(`ema_momentum`, (1 + n) / (10 + n)), and those of `also_averaged` (the moving statistics of batch normalisation)
-    are kept too. Nothing is put into the network until `swap_averages` does it.
+    Args:
+        *args: as for the optimizer.
+        l2: `l2` x weight is added to each gradient, as by a loss term l2 / 2 x weight^2. It goes through clipping and
+            through the optimizer's own scaling, unlike Keras's `weight_decay`.
+        also_averaged: variables whose averages are kept too: the moving statistics of batch normalisation.
+        **kwargs: as for the optimizer.
     """
 
     def __init__(self, *args, l2=0.0, also_averaged=(), **kwargs):
@@ -40,7 +43,7 @@ class AsPublished:
     def apply(self, grads, trainable_variables=None):
         if self.l2:
             variables = self._trainable_variables if trainable_variables is None else trainable_variables
-            # Keras divides the loss by the devices, and sums their gradients later on.
+            # Keras divides the loss by the number of devices, and sums their gradients later.
             share = self.l2 / num_devices()
             grads = [
                 grad + share * keras.ops.convert_to_tensor(variable) if self._use_weight_decay(variable) else grad
@@ -51,7 +54,7 @@ class AsPublished:
     def _clip_gradients(self, grads):
         if self.global_clipnorm is None:
             return super()._clip_gradients(grads)
-        # Keras clips what each device has found, and sums that: the bound is for the sum.
+        # Keras clips what each device has found, and sums that. The bound is meant for the sum.
         summed, devices = summed_over_devices(grads)
         return [each / devices for each in super()._clip_gradients(summed)]
 
@@ -62,10 +65,10 @@ class AsPublished:
             average.assign(decay * average + (1.0 - decay) * variable)
 
     def finalize_variable_values(self, var_list):
-        """Nothing: `swap_averages` is called where it is wanted."""
+        """Does nothing: `swap_averages` is called where it is wanted."""
 
     def swap_averages(self):
-        """Exchanges the network's values and their averages, where averages are kept; a second call puts them back."""
+        """Exchanges the network's values and their averages, if these are kept. A second call puts them back."""
         if self.use_ema:
             for average, variable in zip(self._model_variables_moving_average, self._averaged()):
                 value = keras.ops.convert_to_numpy(variable)
@@ -85,8 +88,10 @@ class AdamW(AsPublished, keras.optimizers.AdamW):
 
 
 class RMSprop(AsPublished, keras.optimizers.RMSprop):
-    """TensorFlow 1's: the mean square of each gradient begins at 1, not 0, so that the first steps are small. As in
-    Keras, epsilon stands inside the root and the learning rate goes into the momentum."""
+    """TensorFlow 1's RMSProp: each mean square begins at 1, not 0, so that the first steps are small.
+
+    As in Keras, epsilon stands inside the root and the learning rate goes into the momentum.
+    """
 
     def build(self, variables):
         if self.built:
@@ -97,8 +102,11 @@ class RMSprop(AsPublished, keras.optimizers.RMSprop):
 
 
 class WarmExponential(keras.optimizers.schedules.LearningRateSchedule):
-    """`peak` x step / `warmup_steps` before step `warmup_steps`, so 0 in the first; then `peak` x `decay_rate` to the
-    number of full `decay_steps` since step 0 (float32 [])."""
+    """Exponential decay in stairs behind a linear warm-up, float32 [].
+
+    Before step `warmup_steps` it is `peak` x step / `warmup_steps`, so 0 in the first step. Then it is `peak` x
+    `decay_rate`^n, where n is the number of full `decay_steps` since step 0.
+    """
 
     def __init__(self, peak, warmup_steps, decay_steps, decay_rate):
         self.peak, self.warmup_steps = peak, warmup_steps

@@ -8,28 +8,30 @@ from nas_tf.trial import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Recipe(Settings):
-    """The defaults are a short recipe that suits every child alike: SGD with Nesterov momentum, linear warm-up and one
-    cosine. It is neither paper's: MnasNet's proxy is 5 epochs of ImageNet with its full recipe (section 4), NASNet's
+    """How a network is trained.
+
+    The defaults are a short recipe that suits every child alike: SGD with Nesterov momentum, linear warm-up and one
+    cosine. It is neither paper's. MnasNet's proxy is 5 epochs of ImageNet with its full recipe (section 4), NASNet's is
     20 epochs of CIFAR-10 with momentum and a cosine (appendix A.3).
 
     Attributes:
-        learning_rate: the peak; with `learning_rate_batch` > 0 it is for that many images in a step, and grows with
+        learning_rate: the peak. With `learning_rate_batch` > 0 it is for that many images in a step, and grows with
             `batch_size`.
         warmup_epochs: epochs of warm-up; None: `warmup_fraction` of all steps.
         schedule: what follows the warm-up. `cosine` falls to 0; `exponential` multiplies by `decay_rate` every
             `decay_epochs`, counted from the start.
-        weight_decay_form: `decoupled` (Keras's: weights shrink by learning rate x weight_decay a step) or `l2` (the
-            gradient of weight_decay / 2 x weight^2 is added to the loss's, as in the papers' code). Batch
-            normalisation is spared, and biases unless `decay_biases`.
+        weight_decay_form: `decoupled` (Keras's: weights shrink by learning rate x weight_decay in each step) or `l2`
+            (the gradient of weight_decay / 2 x weight^2 is added to the loss's, as in the papers' code). Batch
+            normalisation is spared, and so are biases unless `decay_biases`.
         gradient_clip_norm: bounds the norm of all gradients together; 0: no bound.
         ema_decay: above 0, moving averages of the weights and of the moving statistics are kept
-            (`nas_tf.training.optimizers`); the network is judged by them and ends with them.
-        rho, epsilon: RMSProp's, with Keras's meaning; its mean squares begin at 1.
-        auxiliary_weight: weight of an auxiliary head's loss, where the network has one.
-        cutout_fraction: share of an image's height and width that is greyed out, at a random place (arXiv 1708.04552;
-            the square always lies inside the image).
-        randaugment_ops: above 0, so many operations of RandAugment (arXiv 1909.13719; Keras's, which draws the
-            operations once a batch), of strength `randaugment_factor`, before the data set's own augmentation.
+            (`nas_tf.training.optimizers`). The network is judged by them and ends with them.
+        rho, epsilon: RMSProp's, with Keras's meaning. Its mean squares begin at 1.
+        auxiliary_weight: weight of an auxiliary head's loss, if the network has one.
+        cutout_fraction: share of an image's height and width that is greyed out, at a random place inside the image
+            (arXiv 1708.04552).
+        randaugment_ops: how many operations of RandAugment (arXiv 1909.13719), of strength `randaugment_factor`, come
+            before the data set's own augmentation; 0: none. Keras draws them once for each batch.
     """
 
     epochs: int = knob(least=1)
@@ -64,8 +66,12 @@ class Recipe(Settings):
             )
 
     def with_settings(self, settings, *names):
-        """This recipe with those of a command's settings, called `names`, that are not None; a learning rate that is
-        given does not grow with the batch."""
+        """Returns this recipe with some of a command's settings. A learning rate in these ignores the batch size.
+
+        Args:
+            settings: the command's settings.
+            *names: names of the settings to take. One that is None is left out.
+        """
         asked = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
         if "learning_rate" in asked:
             asked["learning_rate_batch"] = 0
@@ -73,13 +79,17 @@ class Recipe(Settings):
 
     @property
     def peak_learning_rate(self):
-        """float: the learning rate behind the warm-up, at this batch size."""
+        """float: the learning rate after the warm-up, at this batch size."""
         scaled = self.batch_size / self.learning_rate_batch if self.learning_rate_batch else 1.0
         return self.learning_rate * scaled
 
     def make_optimizer(self, steps, also_averaged=()):
-        """The `keras.optimizers.Optimizer` for `steps` training steps in all; `also_averaged` are variables of which
-        moving averages are kept beside those of the weights."""
+        """Returns the `keras.optimizers.Optimizer`.
+
+        Args:
+            steps: training steps in all.
+            also_averaged: variables whose moving averages are kept beside those of the weights.
+        """
         from nas_tf.training import optimizers
 
         decay = "l2" if self.weight_decay_form == "l2" else "weight_decay"
@@ -122,14 +132,14 @@ class Recipe(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A `Recipe` by name, and what of a family's `Scale` belongs to it.
+    """A `Recipe`, and the settings of a family's `Scale` that belong to it.
 
     Attributes:
         recipe: how the network is trained.
         about: the recipe in one line, for `--help`.
         source: the paper and code that it is taken from, or that it is this project's own.
         command: a command that runs it.
-        hours: how long that took and where; or that it was never run to the end.
+        hours: how long that took and where, or that it was never run to the end.
         scale: settings of `Scale` for the network that ships.
         train_scale: settings of `Scale` on top of these while it is trained.
     """
@@ -143,7 +153,7 @@ class Plan:
     train_scale: dict = dataclasses.field(default_factory=dict)
 
     def scales(self, scale):
-        """A family's `Scale` with what belongs to this plan: for the network that ships, and for its training."""
+        """Returns a family's `Scale` with this plan's settings: for the network that ships, and for its training."""
         fields = {field.name for field in dataclasses.fields(scale)}
         ships = dataclasses.replace(scale, **{name: self.scale[name] for name in fields & self.scale.keys()})
         training = {name: self.train_scale[name] for name in fields & self.train_scale.keys()}
@@ -153,7 +163,7 @@ class Plan:
 
 
 def recipe_knob(plans, default="quick"):
-    """The setting `recipe` of a command that trains by one of `plans`, a dict of name to `Plan`."""
+    """Returns the setting `recipe` of a command that trains by one of `plans`, a dict from name to `Plan`."""
     return knob(default, "; ".join(f"{name}: {plan.about}" for name, plan in plans.items()) + ".", choices=tuple(plans))
 
 

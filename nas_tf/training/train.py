@@ -15,9 +15,17 @@ from nas_tf.trial import DivergedTraining, InfeasibleArchitecture
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """`setup_seconds`: until the first step was done (tracing); `step_seconds`: the median of the steps after it;
-    `planned_steps`: those of the whole recipe. `history` has for each epoch that a log was asked for its `epoch`, mean
-    `loss` and `accuracy` in training, `validation_accuracy`, and `seconds`."""
+    """What came of a training.
+
+    Attributes:
+        accuracy: on the validation split, in [0, 1].
+        train_seconds: of all of it, reading the images and the validation accuracy included.
+        setup_seconds: until the first step was done (tracing).
+        step_seconds: the median of the steps after it.
+        planned_steps: steps of the whole recipe.
+        history: a dict for each epoch if there was a `Log`: `epoch`, mean `loss` and `accuracy` in training,
+            `validation_accuracy` and `seconds`.
+    """
 
     accuracy: float
     train_seconds: float
@@ -29,11 +37,15 @@ class Trained:
 
 @dataclasses.dataclass(frozen=True)
 class Log:
-    """Where a long training keeps its state, how often, and how it is named on its progress bar.
+    """Where a long training keeps its state, and how often. Validation accuracy is read after every epoch.
 
     A training that finds the file goes on from there, and ends with the weights that it would have had without a stop.
-    `asked` is a JSON-ready dict of whatever must be the same then. Validation accuracy is read after every epoch.
-    `writes` is False in all but one of several processes.
+
+    Attributes:
+        path: of the file.
+        minutes: between checkpoints. There is one after every epoch, too.
+        asked: JSON-ready dict of all that must be the same when it goes on.
+        writes: False in all but one of several processes.
     """
 
     path: pathlib.Path
@@ -46,9 +58,9 @@ def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=
     """Trains `child` on `dataset.train()` in place and returns its accuracy on `dataset.validation()` as `Trained`.
 
     Args:
-        child: `keras.Model` that maps float32 [batch, size, size, 3] in [-1, 1] to class probabilities. Images are
-            rescaled and augmented on the way to it. A second output is an auxiliary head's, with a loss of its own,
-            weighted by the recipe.
+        child: `keras.Model` from float32 [batch, size, size, 3] in [-1, 1] to class probabilities. Images are rescaled
+            and augmented on the way to it. A second output is an auxiliary head's: it has its own loss, which the
+            recipe weights.
         dataset: `nas_tf.datasets.Dataset`.
         recipe: `nas_tf.training.recipe.Recipe`.
         seed: decides the order of images.
@@ -58,7 +70,7 @@ def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=
 
     Raises:
         InfeasibleArchitecture: the loss is no longer finite, or the child does not fit into memory.
-        UserError: the log's file is damaged, or is of another training.
+        UserError: the log's file is damaged, or belongs to another training.
     """
     import keras
 
@@ -96,8 +108,19 @@ def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=
 
 
 def compiled(child, augmentation, num_classes, recipe, steps):
-    """`(keras.Model, keras.optimizers.Optimizer)`: `child` behind its input pipeline, ready for `steps` steps of
-    `fit`, and the recipe's optimizer, which `model.optimizer` may hold inside another that scales the loss."""
+    """Puts `child` behind its input pipeline and compiles it.
+
+    Args:
+        child: as `train` takes it.
+        augmentation: what the data set allows.
+        num_classes: classes of the data set.
+        recipe: `nas_tf.training.recipe.Recipe`.
+        steps: steps of `fit` in all.
+
+    Returns:
+        `(keras.Model, keras.optimizers.Optimizer)`: the model, and the recipe's optimizer. `model.optimizer` may hold
+        this inside another one, which scales the loss.
+    """
     model = with_input_pipeline(child, augmentation, recipe, model_type())
     auxiliary_weights = [recipe.auxiliary_weight] * (len(child.outputs) - 1)
     optimizer = recipe.make_optimizer(steps, _moving_statistics(model))
@@ -107,13 +130,13 @@ def compiled(child, augmentation, num_classes, recipe, steps):
         metrics=[accuracy],
         jit_compile="auto" if _has_accelerator() else False,
     )
-    # Metrics and optimizer variables that come into being inside the first training step cost a second tracing.
+    # Metrics and optimizer variables that are made inside the first training step cost a second tracing.
     model.optimizer.build(model.trainable_variables)
     return model, optimizer
 
 
 def _restored(log, model):
-    """The `Place` that training goes on from; the model's state is put to it."""
+    """Returns the `Place` that training goes on from, and puts the model into its state there."""
     from nas_tf.training._clock import Place
 
     if log is None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from support import ROOT
+from weightless import without_weights
 
 from mnas_tf import _pytorch_weights, published
 from mnas_tf.spaces import mnasnet
@@ -69,7 +70,9 @@ def tiny(num_classes=5, **scale):
 
 @pytest.fixture
 def tiny_file(tmp_path):
-    return write_timm(tmp_path / "tiny.safetensors", tiny())
+    with without_weights():
+        model = tiny()
+    return write_timm(tmp_path / "tiny.safetensors", model)
 
 
 def shake(model, seed=0):
@@ -93,7 +96,9 @@ def same_but(model, other, *names):
 def test_logits_are_timms(name, tmp_path):
     """With weights drawn in PyTorch's layout; the fixture holds but timm's logits for them."""
     expected = json.loads((DATA / "timm_logits.json").read_text())
-    path = write_timm(tmp_path / "weights.safetensors", NETWORKS[name]())
+    with without_weights():
+        network = NETWORKS[name]()
+    path = write_timm(tmp_path / "weights.safetensors", network)
     model = NETWORKS[name]((None, None, 3), weights=path, classifier_activation=None)
     for size in timm_logits.SIZES:
         logits = np.asarray(model(timm_logits.draw_image(size), training=False))[0]
@@ -103,7 +108,8 @@ def test_logits_are_timms(name, tmp_path):
 
 
 def test_a_network_without_the_top_leaves_the_classifier(tmp_path):
-    whole = published.MnasNetSmall((32, 32, 3), classes=3)
+    with without_weights():
+        whole = published.MnasNetSmall((32, 32, 3), classes=3)
     path = write_timm(tmp_path / "small.safetensors", whole)
     features = published.MnasNetSmall((32, 32, 3), include_top=False, weights=path)
     expected = timm_logits.draw_weights(torch_shapes(whole))["blocks.5.2.conv_dw.weight"]
@@ -236,23 +242,25 @@ def test_damaged_files_are_refused(name, tmp_path):
 
 
 def test_networks_for_int8():
-    plain = published.build("mnasnet_small", Scale(32, 10))
-    quantised = published.build("mnasnet_small", Scale(32, 10, activation="relu6", squeeze_excite=False))
-    relus = [layer for layer in quantised.layers if isinstance(layer, keras.layers.ReLU)]
+    with without_weights():
+        plain = published.build("mnasnet_small", Scale(32, 10))
+        quantised = published.build("mnasnet_small", Scale(32, 10, activation="relu6", squeeze_excite=False))
+        squeezing = mnasnet.build(TINY, Scale(32, 10, activation="relu6")).get_layer("block2_layer1_se_squeeze")
+        cells = nasnet.build(CELLS, nasnet.Scale(32, 5, 1, 8, "cifar", auxiliary_head=True, activation="relu6"))
+        relus = [layer for layer in quantised.layers if isinstance(layer, keras.layers.ReLU)]
     assert relus and all(layer.max_value == 6 for layer in relus)
     assert not any("_se_" in layer.name for layer in quantised.layers)
     squeezes = sum(layer.count_params() for layer in plain.layers if "_se_" in layer.name)
     assert squeezes > 0 and num_params(quantised) == num_params(plain) - squeezes
-    squeezing = mnasnet.build(TINY, Scale(32, 10, activation="relu6")).get_layer("block2_layer1_se_squeeze")
     assert squeezing.activation is keras.activations.relu6
-    cells = nasnet.build(CELLS, nasnet.Scale(32, 5, 1, 8, "cifar", auxiliary_head=True, activation="relu6"))
     relus = [layer for layer in cells.layers if isinstance(layer, keras.layers.ReLU)]
     assert relus and all(layer.max_value == 6 for layer in relus)
 
 
 def test_symmetric_padding_keeps_the_sizes():
     for size in (1, 7, 32, 33):
-        same, symmetric = (mnasnet.build(TINY, Scale(size, 5, padding=each)) for each in ("same", "symmetric"))
+        with without_weights():
+            same, symmetric = (mnasnet.build(TINY, Scale(size, 5, padding=each)) for each in ("same", "symmetric"))
         assert [layer.name for layer in symmetric.layers if isinstance(layer, keras.layers.ZeroPadding2D)] == [
             "stem_pad",
             "block2_layer1_depthwise_pad",

@@ -1,7 +1,7 @@
-"""Where evaluations run, one place a file.
+"""Where evaluations run, one place in each file.
 
-Each file exposes a frozen dataclass `Config` (its fields become flags, prefixed with the file's name) and
-`make(config, setup, *, num_workers, max_memory_mb, log_path) -> Workers`.
+Each file has a frozen dataclass `Config` (its fields become flags, prefixed with the file's name) and a function
+`make(config, setup, *, num_workers, max_memory_mb, log_path)` that returns `Workers`.
 """
 
 import abc
@@ -14,7 +14,15 @@ from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came of a job: a value, or one of the two kinds of failure; how long it took, and who did it."""
+    """What came of a job.
+
+    Attributes:
+        key: the job's key.
+        value: what the job returned; None if it failed.
+        failure: its `InfeasibleArchitecture`, `EvaluationError` or `UserError`, or None.
+        seconds: how long it took.
+        worker: the name of the worker that did it.
+    """
 
     key: object
     value: object = None
@@ -34,12 +42,12 @@ class Workers(abc.ABC):
 
     @abc.abstractmethod
     def wait(self):
-        """The next `Outcome`; blocks until there is one."""
+        """Returns the next `Outcome`. Blocks until there is one."""
 
     @property
     @abc.abstractmethod
     def num_pending(self):
-        """Jobs that were submitted and have no outcome yet."""
+        """int: jobs that were submitted and have no outcome yet."""
 
     @abc.abstractmethod
     def drop_queue(self):
@@ -47,11 +55,11 @@ class Workers(abc.ABC):
 
     @abc.abstractmethod
     def close(self):
-        """Ends everything; jobs not finished are lost. A second call does nothing."""
+        """Ends everything. Jobs that are not finished are lost. A second call does nothing."""
 
 
 def run_job(evaluator, key, job, worker):
-    """The `Outcome` of a job that is run here and now; `worker` is who does it."""
+    """Runs a job here and now, and returns its `Outcome`. `worker` is the name of the worker that does it."""
     begin = time.perf_counter()
     value = failure = None
     try:

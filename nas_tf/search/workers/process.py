@@ -27,8 +27,8 @@ class ProcessWorkers(Workers):
     """Evaluates in `num_workers` spawned processes.
 
     Each is pinned to an equal share of the cores. One whose memory has grown beyond `max_memory_mb` is replaced after
-    its job; a job whose process died is given to a new one once. While a network is timed on this machine, all other
-    workers are stopped: timing shares neither a core nor a cache with the search.
+    its job. A job whose process died is handed to a new process, once. While a network is timed on this machine, all
+    other workers are stopped: timing shares neither a core nor a cache with the search.
     """
 
     def __init__(self, setup, num_workers=0, max_memory_mb=1400, log_path=os.devnull):
@@ -78,7 +78,7 @@ class ProcessWorkers(Workers):
                 self._workers[index].start(self._queue.pop(0))
 
     def _hear(self, worker):
-        """The outcome in a worker's message, or None where that says something else."""
+        """Returns the outcome in a worker's message, or None if the message says something else."""
         try:
             if not worker.has_greeted:
                 worker.await_greeting()
@@ -122,7 +122,7 @@ class ProcessWorkers(Workers):
 
 
 class _Worker:
-    """One process and the pipe to it; `job` is the key and job that it is at, or None."""
+    """One process and the pipe to it. `job` is the `(key, job)` that it works on, or None."""
 
     def __init__(self, context, setup, index, cores, log_path):
         self.index, self.job, self.has_greeted = index, None, False
@@ -138,7 +138,7 @@ class _Worker:
             self.connection.send(job)
 
     def await_greeting(self):
-        """Waits until the process has begun to serve; stopped before that, it could outlive this one for ever."""
+        """Waits until the process has begun to serve. If it were stopped before that, it could outlive this one."""
         if not self.has_greeted:
             with contextlib.suppress(EOFError, OSError):  # a dead one is noticed by `wait`
                 self.connection.recv()
@@ -186,7 +186,7 @@ def _serve(connection, setup, cores, log_path, parent):
 
 
 def _die_with_parent(parent):
-    """Has the kernel kill this process when its parent is gone, even while it is stopped (Linux)."""
+    """Makes the kernel kill this process when its parent is gone, even while it is stopped (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:
