@@ -192,7 +192,6 @@ def main():
         chosen = choose(knobs, *run_search(knobs, data), data)
         write_file(cells_path, json.dumps(chosen, indent=2))
     cells = json.loads(cells_path.read_text())
-    missing = False
     for seed in knobs.seeds:
         for number, cell in enumerate(cells):
             path = out_dir / f"cell{number}_seed{seed}.json"

@@ -39,7 +39,7 @@ def make_network(path, megabytes):
 
 def main():
     knobs = flags.read(Knobs)
-    sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
+    sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests" / "devices"))
     from phone import AdbServer, Phone, elf_header
 
     with tempfile.TemporaryDirectory(prefix="nas_tf_") as folder:

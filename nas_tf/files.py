@@ -6,6 +6,20 @@ import pathlib
 
 from nas_tf.trial import UserError
 
+_NETWORK_FILE_SYSTEMS = (
+    "nfs",
+    "cifs",
+    "smb",
+    "9p",
+    "afs",
+    "fuse.sshfs",
+    "lustre",
+    "gpfs",
+    "glusterfs",
+    "ceph",
+    "webdav",
+)
+
 
 def write_file(path, content):
     """Writes bytes or text so that `path` holds either all of it or what it held before."""
@@ -44,3 +58,24 @@ def check_writable(folder):
         raise UserError(
             f"Expected a folder that can be written. Received: {str(folder)!r}: {error.strerror}"
         ) from error
+
+
+def refuse_network_file_system(folder, mounts=None):
+    """Raises `UserError` if `folder` lies on a network file system, whose locks SQLite's WAL mode cannot trust.
+
+    Args:
+        folder: the folder of the run.
+        mounts: pairs of mount point and file system type; None: those of this machine.
+    """
+    if mounts is None:
+        import psutil
+
+        mounts = [(mount.mountpoint, mount.fstype) for mount in psutil.disk_partitions(all=True)]
+    resolved = pathlib.Path(folder).resolve()
+    above = [(len(point), kind) for point, kind in mounts if resolved.is_relative_to(point)]
+    kind = max(above)[1].lower() if above else ""
+    if kind.startswith(_NETWORK_FILE_SYSTEMS):
+        raise UserError(
+            f"Expected --run_dir on a local disk: SQLite records cannot be trusted to a network file system. "
+            f"Received: {str(folder)!r} on {kind}"
+        )

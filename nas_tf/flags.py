@@ -77,11 +77,6 @@ def read_part(folder, name):
     return plugins.Part(folder, name, changed)
 
 
-def given():
-    """Returns the set of the flags that stand on the command line, by name."""
-    return {name for name in absl_flags.FLAGS if absl_flags.FLAGS[name].present}
-
-
 def run(main, usage, takes_words=False):
     """Parses the command line, runs `main` and exits.
 

@@ -1,5 +1,8 @@
 """Records what a folder was begun with, once everything has been checked, and refuses other settings later.
 
+What may change is for each caller to say: `nas_tf.search.run_folder` for a search, `nas_tf.shipping.chain` for
+nas-ship, `nas_tf.training.train` and `nas_tf.apps.train` for a training, `nas_tf.latency_tables.builder` for a table.
+
 Values are JSON: what is asked for is compared as it would be read back from its file.
 """
 

@@ -94,7 +94,7 @@ class SearchSpace(abc.ABC):
         """
         raise self._no_units()
 
-    def parts(self, architecture, scale):
+    def unit_groups(self, architecture, scale):
         """Returns a tuple of groups of units of which the network consists, in any order.
 
         Groups are hashable, and those that cost the same are equal. The fewer they are, and the cheaper to make, the
@@ -102,8 +102,8 @@ class SearchSpace(abc.ABC):
         """
         raise self._no_units()
 
-    def units(self, part, scale):
-        """Returns a dict from each `Unit` to its count in one of the groups that `parts` returns.
+    def units(self, group, scale):
+        """Returns a dict from each `Unit` to its count in one of the groups that `unit_groups` returns.
 
         A latency table has timed the units, and adds them up.
         """

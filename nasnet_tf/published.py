@@ -44,7 +44,7 @@ SCALES = {
     ),
     "nasnet_a_cifar": Scale(32, 10, 6, 32, "cifar", bn_momentum=0.9, bn_epsilon=1e-5),
 }
-REFERENCES = ("nasnet_a", "mobilenet_v2")
+NAMES = ("nasnet_a", "mobilenet_v2")
 PENULTIMATE_FACTOR = 24
 
 
@@ -54,8 +54,8 @@ def architecture(name):
     Raises:
         UserError: no published network has that name.
     """
-    if name not in REFERENCES:
-        raise UserError(f"Expected a published network, one of {', '.join(REFERENCES)}. Received: {name!r}")
+    if name not in NAMES:
+        raise UserError(f"Expected a published network, one of {', '.join(NAMES)}. Received: {name!r}")
     return ARCHITECTURES.get(name)
 
 

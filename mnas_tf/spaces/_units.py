@@ -62,7 +62,7 @@ class NetworkUnit(Unit):
         return keras.Model(inputs, x)
 
 
-def parts_of_block(block, size):
+def groups_of_block(block, size):
     """Lists the layers of a `Block`, and their skips, with their shapes before the width multiplier.
 
     Args:
@@ -82,9 +82,9 @@ def parts_of_block(block, size):
     return found
 
 
-def unit_of_part(part, scale):
-    """Returns the `NetworkUnit` at `scale` of one of the tuples that `parts_of_block` returns."""
-    kind, size, inputs, filters, kernel_size, strides, expansion_ratio, se_ratio = part
+def unit_of_group(group, scale):
+    """Returns the `NetworkUnit` at `scale` of one of the tuples that `groups_of_block` returns."""
+    kind, size, inputs, filters, kernel_size, strides, expansion_ratio, se_ratio = group
     built = scale.filters(inputs)
     squeeze_filters = scale.squeeze_filters(se_ratio, built)
     return NetworkUnit(

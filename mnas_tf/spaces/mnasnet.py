@@ -130,11 +130,11 @@ class MnasNetSpace(SearchSpace, Settings):
     def latency_scale(self, scale):
         return latency_scale(scale)
 
-    def parts(self, architecture, scale):
-        return parts(architecture, scale)
+    def unit_groups(self, architecture, scale):
+        return unit_groups(architecture, scale)
 
-    def units(self, part, scale):
-        return units(part, scale)
+    def units(self, group, scale):
+        return units(group, scale)
 
     def all_units(self, scale):
         """Returns every layer at its place, for every choice of the channels that it reads."""
@@ -146,7 +146,7 @@ class MnasNetSpace(SearchSpace, Settings):
                 for inputs, outputs in itertools.product(reads, returns):
                     block = Block(op, 2, kernel, strides, expansion, inputs, outputs, se_ratio, skip)
                     found |= dict.fromkeys(
-                        _units.unit_of_part(part, scale) for part in _units.parts_of_block(block, size)
+                        _units.unit_of_group(group, scale) for group in _units.groups_of_block(block, size)
                     )
             reads, size = returns, -(-size // strides)
         for last in reads:
@@ -154,21 +154,21 @@ class MnasNetSpace(SearchSpace, Settings):
         return list(found)
 
 
-def parts(architecture, scale):
-    """Returns a tuple of the architecture's layers and skips (`_units.parts_of_block`), and of its ends."""
+def unit_groups(architecture, scale):
+    """Returns a tuple of the architecture's layers and skips (`_units.groups_of_block`), and of its ends."""
     size, found = halved(scale.image_size), []
     for block in architecture.blocks:
-        found += _units.parts_of_block(block, size)
+        found += _units.groups_of_block(block, size)
         size = -(-size // block.strides)
     ends = ("ends", architecture.stem_filters, architecture.blocks[-1].filters, architecture.head_filters, size)
     return (*found, ends)
 
 
-def units(part, scale):
-    """Returns a dict from each `_units.NetworkUnit` in one of the tuples that `parts` returns to its count."""
-    if part[0] == "ends":
-        return _units.units_of_ends(*part[1:], scale)
-    return {_units.unit_of_part(part, scale): 1}
+def units(group, scale):
+    """Returns a dict from each `_units.NetworkUnit` in one of the tuples that `unit_groups` returns to its count."""
+    if group[0] == "ends":
+        return _units.units_of_ends(*group[1:], scale)
+    return {_units.unit_of_group(group, scale): 1}
 
 
 SPACE = MnasNetSpace()

@@ -112,12 +112,12 @@ class ProxylessNASSpace(SearchSpace):
     def latency_scale(self, scale):
         return latency_scale(scale)
 
-    def parts(self, architecture, scale):
+    def unit_groups(self, architecture, scale):
         """Returns a tuple of the names of the units; a layer that is left out has one too."""
         return ("stem", *_unit_names(architecture), "head", "classifier")
 
-    def units(self, part, scale):
-        return {_all_units(scale)[part]: 1}
+    def units(self, group, scale):
+        return {_all_units(scale)[group]: 1}
 
     def all_units(self, scale):
         return list(_all_units(scale).values())

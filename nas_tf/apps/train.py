@@ -119,16 +119,8 @@ def train(family, settings, machine=None, parts=None):
         model = build(scale)
         start(model, head="same")
         return _evaluate(model, dataset)
-    folder = pathlib.Path(settings.out_dir)
-    if has_description(folder):
-        raise UserError(f"--out_dir={settings.out_dir} holds a network already. Choose another, or remove it")
-    check_writable(folder)
-    log = Log(
-        folder / "checkpoint.npz",
-        settings.checkpoint_minutes,
-        _asked(settings, machine, architecture, parts, dataset),
-        machine.is_chief,
-    )
+    asked = _asked(settings, machine, architecture, parts, dataset)
+    log = _make_log(settings, asked, machine.is_chief)
     model, training = train_network(
         build,
         scale,
@@ -142,11 +134,29 @@ def train(family, settings, machine=None, parts=None):
     )
     description = training.described(describe(space_part, architecture, scale, dataset))
     description = dataclasses.replace(description, data=images.to_json(settings.num_samples))
-    if machine.is_chief:
-        report.write_csv(folder / "training.csv", training.history)
-        report.draw(folder / "training.png", training.history, str(architecture))
-        description = write_network(folder, model, description, space)
-        log.path.unlink(missing_ok=True)
+    return _write(model, description, space, log) if machine.is_chief else description
+
+
+def _make_log(settings, asked, is_chief):
+    """Returns the `Log` of a training in `--out_dir`, which must be writable and free.
+
+    Raises:
+        UserError: the folder cannot be written, or holds a network already.
+    """
+    folder = pathlib.Path(settings.out_dir)
+    if has_description(folder):
+        raise UserError(f"--out_dir={settings.out_dir} holds a network already. Choose another, or remove it")
+    check_writable(folder)
+    return Log(folder / "checkpoint.npz", settings.checkpoint_minutes, asked, is_chief)
+
+
+def _write(model, description, space, log):
+    """Writes the folder of a trained network and its curves; returns the description that the folder holds."""
+    folder = log.path.parent
+    report.write_csv(folder / "training.csv", description.history)
+    report.draw(folder / "training.png", description.history, description.text)
+    description = write_network(folder, model, description, space)
+    log.path.unlink(missing_ok=True)
     return description
 
 

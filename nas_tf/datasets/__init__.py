@@ -3,7 +3,8 @@
 Each file has a frozen dataclass `Config` (its fields become flags, prefixed with the file's name; no Keras or
 TensorFlow at import) and a function `make(config, *, data_dir, image_size, num_samples, seed)` that returns a
 `Dataset`. Its images are resized to `image_size` x `image_size`. At most `num_samples` of them are in the train split
-(0: all), drawn stratified by class with `seed`. `data_dir` is None if the user gave none.
+(0: all), drawn stratified by class with `seed`. `data_dir` is None if the user gave none. A `Dataset` also names the
+augmentation that training may use; its layers are in `nas_tf.training.input_pipeline`.
 """
 
 import abc
@@ -17,6 +18,8 @@ from nas_tf.plugins import Part
 from nas_tf.trial import UserError
 
 NUM_CALIBRATION_IMAGES = 100
+# A pixel p is normalised to (p - mean) / std, also in the metadata of TFLite files.
+PIXEL_MEAN, PIXEL_STD = 127.5, 127.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +111,11 @@ def indexed_batches(read, steps, workers=1):
     return Batches(workers=workers)
 
 
+def scale_pixels(images):
+    """Returns uint8 images of any shape as float32 in [-1, 1], which is what every network takes."""
+    return np.asarray(images).astype("float32") / PIXEL_STD - PIXEL_MEAN / PIXEL_STD
+
+
 def scaled_images(split, count):
     """Returns the first images of an `Images` or a `Stream`, float32 [n, size, size, 3] in [-1, 1].
 
@@ -121,7 +129,7 @@ def scaled_images(split, count):
             pixels = np.asarray(batch[0])
             images = pixels if len(images) == 0 else np.concatenate([images, pixels])
         images = images[:count]
-    return images.astype("float32") / 127.5 - 1
+    return scale_pixels(images)
 
 
 def calibration_images(dataset):

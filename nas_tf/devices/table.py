@@ -115,11 +115,11 @@ def _find(name):
 
 
 class Composer:
-    """Adds up latencies of a space's architectures at a scale from a table. It remembers each part's latency."""
+    """Adds up latencies of a space's architectures at a scale, and remembers that of each group of units."""
 
     def __init__(self, table, space, scale):
         self._table, self._space, self._scale = table, space, scale
-        self._parts = _Sums(self._part_ms)
+        self._groups = _Sums(self._group_ms)
 
     def latency_ms(self, architecture):
         """float: the architecture's latency in milliseconds.
@@ -127,12 +127,12 @@ class Composer:
         Raises:
             KeyError: the table lacks one of its units; the argument is the unit's name.
         """
-        parts = self._space.parts(architecture, self._scale)
-        return self._table.intercept_ms + sum(map(self._parts.__getitem__, parts))
+        unit_groups = self._space.unit_groups(architecture, self._scale)
+        return self._table.intercept_ms + sum(map(self._groups.__getitem__, unit_groups))
 
-    def _part_ms(self, part):
+    def _group_ms(self, group):
         ms = self._table.units
-        return sum(count * ms[unit.name] for unit, count in self._space.units(part, self._scale).items())
+        return sum(count * ms[unit.name] for unit, count in self._space.units(group, self._scale).items())
 
 
 class _Sums(dict):

@@ -20,7 +20,7 @@ class Task:
         space: the search space's `nas_tf.plugins.Part`.
         images: the `nas_tf.datasets.Source` of the images.
         proxy_scale, deploy_scale: the family's `Scale` of the children that are trained and of the network that ships.
-        recipe: how a child is trained.
+        recipe: how a child is trained; the images name their augmentation.
         proxy_samples: training images that a child sees; 0: all.
         seed: decides initial weights and the order of images.
     """

@@ -268,7 +268,7 @@ def _of_unit(timing):
 
 def _count_units(space, architecture, scale):
     counts = {}
-    for part in space.parts(architecture, scale):
-        for unit, count in space.units(part, scale).items():
+    for group in space.unit_groups(architecture, scale):
+        for unit, count in space.units(group, scale).items():
             counts[unit.name] = counts.get(unit.name, 0) + count
     return counts

@@ -81,6 +81,18 @@ def draw_pareto(path, trials, *, cost, target, published, title):
     if target:
         axes.axvline(target, color="black", ls="--", lw=1.2, label=f"target: {_cost_text(target, cost)}")
     right = max([*xs, target or 0], default=1) * 1.1
+    _draw_published(axes, published, cost, right)
+    axes.set_xlim(left=0, right=right)
+    axes.margins(y=0.2)
+    axes.set_xlabel(f"deployment network's {_UNITS[cost]}")
+    axes.set_ylabel("proxy's validation accuracy (%)")
+    axes.set_title(title, fontsize=10)
+    axes.legend(loc="lower right", fontsize=8)
+    _picture.write(path, figure)
+
+
+def _draw_published(axes, published, cost, right):
+    """Draws published networks as vertical lines; those whose cost is beyond `right` are named at that side."""
     beyond = 0
     for name, measured in published.items():
         value, label = cost_of(measured, cost), f"{name} {_cost_text(cost_of(measured, cost), cost)}"
@@ -108,13 +120,6 @@ def draw_pareto(path, trials, *, cost, target, published, title):
                 color="dimgray",
             )
             beyond += 1
-    axes.set_xlim(left=0, right=right)
-    axes.margins(y=0.2)
-    axes.set_xlabel(f"deployment network's {_UNITS[cost]}")
-    axes.set_ylabel("proxy's validation accuracy (%)")
-    axes.set_title(title, fontsize=10)
-    axes.legend(loc="lower right", fontsize=8)
-    _picture.write(path, figure)
 
 
 def closing_table(trials, space, *, target, cost, published, device=""):

@@ -4,6 +4,6 @@
 * `rehearsal.py`: what is known before the first trial. `loop.py`: suggest, evaluate, reward, update.
 * `evaluation.py`: accuracy and cost of an architecture, and the jobs that ask for them. `workers/`: where jobs run.
 * `records.py`: trials.sqlite. `run_folder.py`: the folder, and what may change when a run goes on. `warm_start.py`:
-  trials of another run. `progress.py`: what a running search shows. `results.py`: the front, its picture, the best
-  network.
+  trials of another run. `progress.py`: what a running search shows. `results.py`: writes the front, its picture
+  (drawn by `nas_tf.reports.search`) and the best network.
 """

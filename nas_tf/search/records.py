@@ -9,6 +9,7 @@ import json
 import pathlib
 import sqlite3
 
+from nas_tf.files import refuse_network_file_system
 from nas_tf.trial import Cost, EvaluationError, Latency, Measurement, Trial, UserError
 
 _SCHEMA = """
@@ -47,19 +48,6 @@ CREATE TABLE sessions (started_at TEXT NOT NULL, last_seen_at TEXT NOT NULL);
 PRAGMA user_version = 1;
 """
 _FULL_TRAINING = "full training"  # the judge of a trial's network that was trained to ship
-_NETWORK_FILE_SYSTEMS = (
-    "nfs",
-    "cifs",
-    "smb",
-    "9p",
-    "afs",
-    "fuse.sshfs",
-    "lustre",
-    "gpfs",
-    "glusterfs",
-    "ceph",
-    "webdav",
-)
 
 
 class Records:
@@ -289,27 +277,6 @@ class Records:
                 f"{self._path} is damaged ({error}). Expected the records of a search: restore a copy of it, or choose "
                 "another --run_dir"
             ) from error
-
-
-def refuse_network_file_system(folder, mounts=None):
-    """Raises `UserError` if `folder` lies on a network file system, whose locks SQLite's WAL mode cannot trust.
-
-    Args:
-        folder: the folder of the run.
-        mounts: pairs of mount point and file system type; None: those of this machine.
-    """
-    if mounts is None:
-        import psutil
-
-        mounts = [(mount.mountpoint, mount.fstype) for mount in psutil.disk_partitions(all=True)]
-    resolved = pathlib.Path(folder).resolve()
-    above = [(len(point), kind) for point, kind in mounts if resolved.is_relative_to(point)]
-    kind = max(above)[1].lower() if above else ""
-    if kind.startswith(_NETWORK_FILE_SYSTEMS):
-        raise UserError(
-            f"Expected --run_dir on a local disk: SQLite records cannot be trusted to a network file system. "
-            f"Received: {str(folder)!r} on {kind}"
-        )
 
 
 def _cost_json(cost):

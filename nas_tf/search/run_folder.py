@@ -1,4 +1,4 @@
-"""A run folder: its settings, which may not change once it has begun, and the places of its files."""
+"""A run folder: the places of its files, and what of its settings may change when the run goes on."""
 
 import datetime
 import hashlib
@@ -11,6 +11,7 @@ from nas_tf import resume
 from nas_tf.files import write_json
 from nas_tf.trial import UserError, first_line
 
+# All other settings are refused. `device settings` is what `describe()` says: those that were given are flags.
 _MAY_CHANGE = ("--run_dir", "--num_trials", "--max_hours", "device settings")
 # What the run folders of earlier versions lack, with the values of that time.
 _EARLIER_FLAGS = {"deploy_number_type": "float32", "judge": "proxy"}

@@ -4,5 +4,6 @@
 * `candidates.py`: networks trained in full, and which of them ships.
 * `baselines.py`: published networks at the width of equal latency.
 * `files.py`: a trained network as files, each run and timed; `_file_writer.py` makes each.
-* `tflite_accuracy.py`: the accuracy of a TFLite file. `tflite_metadata.py`, `_flatbuffer.py`: what it says of itself.
+* `tflite_accuracy.py`: the accuracy of a TFLite file. `tflite_metadata.py`: what it says of itself:
+  normalisation, labels, licence. `_flatbuffer.py`: how that is packed.
 """

@@ -85,9 +85,9 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         EvaluationError: the device or a file failed; all else is kept, and the same call goes on from there.
     """
     machine = machine or Machine()
-    machine.start()
     if machine.distribution == "multi_worker":
         raise UserError("nas-ship runs on one machine. Expected another --distribution than multi_worker")
+    machine.start()
     run = RunFolder(run_dir)
     config = run.read()
     family = family_of(config["space"]["part"]["name"])
@@ -107,21 +107,7 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         check_writable(folder)
         device.check()
         say(f"files are timed on {device_name(device.describe())}")
-        import_keras()
-        workshop = Workshop(
-            setup=request.setup,
-            plan=_plan(family, settings),
-            machine=machine,
-            dataset=request.setup.task.images.make(request.setup.task.deploy_scale.image_size, settings.num_samples),
-            num_samples=settings.num_samples,
-            device=device,
-            quantization_friendly=settings.quantization_friendly,
-            checkpoint_minutes=settings.checkpoint_minutes,
-            say=say,
-        )
-        for name in settings.baselines:  # better to know now than after hours what cannot be built
-            build, scale_of = builder(name, workshop)
-            build(scale_of(1.0))
+        workshop = _open_workshop(request, settings, machine, device, say)
         # Recorded once everything has been checked: settings that were refused block nothing.
         resume.begin(
             folder / "settings.json", _asked(settings, machine, trials, device), _MAY_CHANGE, "choose another --out_dir"
@@ -143,10 +129,30 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         return _report(folder, rows, workshop)
 
 
-def _plan(family, settings):
-    plan = family.plans[settings.recipe]
+def _open_workshop(request, settings, machine, device, say):
+    """Returns the `Workshop` of a chain, in which every published network that is asked for can be built.
+
+    Raises:
+        UserError: one of them cannot.
+    """
+    import_keras()
+    task, plan = request.setup.task, request.family.plans[settings.recipe]
     recipe = plan.recipe.with_settings(settings, "epochs", "batch_size", "learning_rate")
-    return dataclasses.replace(plan, recipe=recipe)
+    workshop = Workshop(
+        setup=request.setup,
+        plan=dataclasses.replace(plan, recipe=recipe),
+        machine=machine,
+        dataset=task.images.make(task.deploy_scale.image_size, settings.num_samples),
+        num_samples=settings.num_samples,
+        device=device,
+        quantization_friendly=settings.quantization_friendly,
+        checkpoint_minutes=settings.checkpoint_minutes,
+        say=say,
+    )
+    for name in settings.baselines:  # better to know now than after hours what cannot be built
+        build, scale_of = builder(name, workshop)
+        build(scale_of(1.0))
+    return workshop
 
 
 def _choose_device(setup, settings, device_settings):

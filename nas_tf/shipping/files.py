@@ -64,7 +64,7 @@ def write_files(
         UserError: the data set or the device does not fit, or there is nothing to calibrate an int8 file on.
         EvaluationError: the device did not answer; the same call goes on from there.
     """
-    _check_number_types(number_types, dataset)
+    _check_number_types(number_types, dataset or calibration)
     folder = pathlib.Path(folder)
     check_writable(folder)
     description = _with_figures(description, model)
@@ -99,12 +99,12 @@ def check_other_networks(folder, model, description):
     raise UserError(f"{folder} holds files of another network. Choose another --out_dir, or remove it")
 
 
-def _check_number_types(number_types, dataset):
+def _check_number_types(number_types, images):
     if not number_types or set(number_types) - set(NUMBER_TYPES):
         raise UserError(
             f"Expected number types of {', '.join(NUMBER_TYPES)}. Received: {', '.join(number_types) or 'none'}"
         )
-    if "int8" in number_types and dataset is None:
+    if "int8" in number_types and images is None:
         raise UserError(
             "An int8 file is calibrated on training images. Expected a data set (--dataset), or no int8 among "
             "--number_types. Received: no data set"

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from nas_tf.datasets import scale_pixels
 from nas_tf.quiet import progress_bar, quiet
 from nas_tf.trial import UserError
 
@@ -69,7 +70,7 @@ def _size(shape):
 
 
 def _as_input(images, detail):
-    values = images.astype("float32") / 127.5 - 1
+    values = scale_pixels(images)
     if not np.issubdtype(detail["dtype"], np.integer):
         return values.astype(detail["dtype"])
     scale, zero_point = detail["quantization"]

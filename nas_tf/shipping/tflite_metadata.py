@@ -11,6 +11,7 @@ import pathlib
 import struct
 import zipfile
 
+from nas_tf.datasets import PIXEL_MEAN, PIXEL_STD
 from nas_tf.shipping import _flatbuffer
 from nas_tf.trial import UserError
 
@@ -62,8 +63,8 @@ class Metadata:
     author: str = ""
     license: str = ""
     labels: tuple[str, ...] = ()
-    mean: float = 127.5
-    std: float = 127.5
+    mean: float = PIXEL_MEAN
+    std: float = PIXEL_STD
     min_parser_version: str = _PARSER_VERSION
 
 

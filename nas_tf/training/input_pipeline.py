@@ -1,5 +1,7 @@
 """What happens to images on their way into a network while it is trained or judged: Keras layers in front of it."""
 
+from nas_tf.datasets import PIXEL_MEAN, PIXEL_STD
+
 
 def with_input_pipeline(child, augmentation, recipe=None, model_type=None):
     """Returns `child` behind layers that rescale images to [-1, 1] and augment them while training.
@@ -19,7 +21,7 @@ def with_input_pipeline(child, augmentation, recipe=None, model_type=None):
     if recipe and recipe.randaugment_ops:
         factor = recipe.randaugment_factor
         x = keras.layers.RandAugment((0, 255), recipe.randaugment_ops, factor, dtype="float32", name="randaugment")(x)
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="rescale")(x)
+    x = keras.layers.Rescaling(1 / PIXEL_STD, offset=-PIXEL_MEAN / PIXEL_STD, dtype="float32", name="rescale")(x)
     for layer in _AUGMENTATIONS[augmentation](keras.layers):
         x = layer(x)
     if recipe and recipe.cutout_fraction:

@@ -3,7 +3,7 @@
 They are the operations, sums, concatenations and ReLUs of a cell, at the width and size of each cell that repeats it;
 the 1 x 1 convolution and the factorized reduction of the inputs of cells; the stem; and the classifier.
 
-What `parts` returns are tuples `(cell, what, how)`. Each stands for all cells of the stack at once, so that an
+What `unit_groups` returns are tuples `(cell, what, how)`. Each stands for all cells of the stack at once, so that an
 architecture has only some thirty of them.
 """
 
@@ -108,7 +108,7 @@ class _Place:
         return -(-self.size // self.strides)
 
 
-def parts(architecture):
+def unit_groups(architecture):
     """Returns a tuple of tuples `(cell, what, how)`: all that a `NASNet` consists of."""
     found = [("stack", len(architecture.normal.output), len(architecture.reduction.output))]
     for name in ("normal", "reduction"):
@@ -124,9 +124,9 @@ def parts(architecture):
     return tuple(found)
 
 
-def units(part, scale):
-    """Returns a dict from each `CellUnit` in `part` to its count in the whole stack at `scale`."""
-    first, what, how = part
+def units(group, scale):
+    """Returns a dict from each `CellUnit` in `group` to its count in the whole stack at `scale`."""
+    first, what, how = group
     counts = collections.Counter()
     if first == "stack":
         _count_stack(counts, scale, num_normal=what, num_reduction=how)

@@ -170,11 +170,11 @@ class NASNetSpace(SearchSpace, Settings):
         names = ("image_size", "num_classes", "cells", "filters", "stem", "stem_filters", "skip_reduction_input")
         return {name: getattr(scale, name) for name in names}
 
-    def parts(self, architecture, scale):
-        return _units.parts(architecture)
+    def unit_groups(self, architecture, scale):
+        return _units.unit_groups(architecture)
 
-    def units(self, part, scale):
-        return _units.units(part, scale)
+    def units(self, group, scale):
+        return _units.units(group, scale)
 
     def all_units(self, scale):
         return _units.all_units(scale, self)

@@ -40,8 +40,8 @@ def test_units_of_every_network_are_among_all_units(name):
     names = [unit.name for unit in units]
     assert len(set(names)) == len(names)
     for network in random_networks(space, 200):
-        for part in space.parts(network, scale):
-            assert {unit.name for unit in space.units(part, scale)} <= set(names)
+        for group in space.unit_groups(network, scale):
+            assert {unit.name for unit in space.units(group, scale)} <= set(names)
 
 
 @pytest.mark.parametrize("name", SCALES)
@@ -54,8 +54,8 @@ def test_units_make_up_the_network(name):
         with without_weights():
             whole = space.build(network, scale)
         counted = {}
-        for part in space.parts(network, scale):
-            for unit, count in space.units(part, scale).items():
+        for group in space.unit_groups(network, scale):
+            for unit, count in space.units(group, scale).items():
                 counted[unit] = counted.get(unit, 0) + count
         with without_weights():
             built = {unit: unit.build() for unit in counted if not unit.costs_nothing}
@@ -153,8 +153,8 @@ def test_predictions_are_kept_by_part(tmp_path):
     composer = Composer(LatencyTable.read(path), space, scale)
     for network in random_networks(space, 20):
         counts = {}
-        for part in space.parts(network, scale):
-            for unit, count in space.units(part, scale).items():
+        for group in space.unit_groups(network, scale):
+            for unit, count in space.units(group, scale).items():
                 counts[unit.name] = counts.get(unit.name, 0) + count
         expected = 1.0 + sum(names[name] * count for name, count in counts.items())
         assert composer.latency_ms(network) == pytest.approx(expected)

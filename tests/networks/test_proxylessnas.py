@@ -73,7 +73,7 @@ def test_a_latency_is_the_bias_and_an_entry_of_each_place(pixel1):
     """All layers left out that can be, by hand from the published numbers: TuNAS's bias and 22 entries."""
     bias, stem = 92.13599395751953, -1.7525216341018677
     smallest = SPACE.decode([6 if len(decision.choices) == 7 else 0 for decision in SPACE.decisions])
-    names = [name for name in SPACE.parts(smallest, Scale()) if ":" in name]
+    names = [name for name in SPACE.unit_groups(smallest, Scale()) if ":" in name]
     assert len(names) == 22 and sum(name.endswith(":skip") for name in names) == 15
     entries = [pixel1._table.units[name] for name in names]
     assert entries[0] == stem and entries[2] == -9.737998962402344

@@ -6,7 +6,8 @@ import sqlite3
 
 import pytest
 
-from nas_tf.search.records import Records, refuse_network_file_system
+from nas_tf.files import refuse_network_file_system
+from nas_tf.search.records import Records
 from nas_tf.trial import Cost, EvaluationError, Latency, Measurement, Trial, UserError
 
 
