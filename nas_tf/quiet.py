@@ -38,3 +38,8 @@ def progress_bar(*args, **kwargs):
     # tqdm's own lock holds a semaphore of the system, which a killed worker would leave behind.
     tqdm.set_lock(threading.RLock())
     return tqdm(*args, **{"disable": None, **kwargs})
+
+
+def count(number, noun):
+    """Returns a number with its noun, as in "1 worker" and "2 workers"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -76,7 +76,7 @@ def test_a_search_times_its_networks_on_this_machine(plain_space, tmp_path):
     np.testing.assert_allclose(run_tflite(best / "model.tflite", image), model(image), atol=1e-5)
     description = json.loads((best / "architecture.json").read_text())
     assert description["accuracy"]["test"] == result.test_accuracy
-    assert description["weights"] == "trained for 1 epochs at 32 px"
+    assert description["weights"] == "trained for 1 epoch at 32 px"
 
     # The same call again measures nothing and ships the same files.
     before = (best / "model.tflite").stat().st_mtime_ns

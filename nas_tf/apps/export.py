@@ -10,6 +10,7 @@ from nas_tf.devices import Meter
 from nas_tf.export import NUMBER_TYPES
 from nas_tf.networks.folder import read_network
 from nas_tf.plugins import Part
+from nas_tf.quiet import count
 from nas_tf.reports import files as report
 from nas_tf.reports.model_card import LICENCE
 from nas_tf.settings import Settings, knob
@@ -86,7 +87,7 @@ def export(settings, parts=None, say=print):
         say(_latency_line(settings.device, device_part, description, records))
     failed = report.failures(records)
     if failed:
-        raise EvaluationError(f"{len(failed)} file(s) failed, the others are in {folder}: {'; '.join(failed)}")
+        raise EvaluationError(f"{count(len(failed), 'file')} failed, the others are in {folder}: {'; '.join(failed)}")
     return records
 
 

@@ -1,5 +1,7 @@
 """A device in one line, from what its `describe()` returns. An emulator is marked as one."""
 
+from nas_tf.quiet import count
+
 
 def device_name(description):
     """Returns the device that latencies come from in one line, or "no device" for an empty description."""
@@ -16,7 +18,7 @@ def device_line(description):
     threads = settings.get("num_threads")
     return (
         f"{_model(description) or description['device']}, Android {description.get('android')}, "
-        f"{description.get('abi')}, cores {description.get('mask')}, {threads} thread{'' if threads == 1 else 's'}, "
+        f"{description.get('abi')}, cores {description.get('mask')}, {count(threads, 'thread')}, "
         f"{settings.get('delegate')}{_note(description)}"
     )
 

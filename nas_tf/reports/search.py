@@ -5,6 +5,7 @@ import io
 import statistics
 
 from nas_tf.files import write_file
+from nas_tf.quiet import count
 from nas_tf.ranking import pareto_front, ranked
 from nas_tf.reports import _picture
 from nas_tf.reports._numbers import number
@@ -129,7 +130,7 @@ def closing_table(trials, space, *, target, cost, published, device=""):
     counts = ", ".join(
         f"{states.count(state)} {state}" for state in ("done", "infeasible", "failed", "running") if states.count(state)
     )
-    lines = [f"{len(trials)} trials: {counts}", ""]
+    lines = [f"{count(len(trials), 'trial')}: {counts}", ""]
     header = f"{'':<7}{'trial':>5} {'reward':>8} {'accuracy':>9} {'latency ms':>11} {'params M':>9} {'madds M':>8}"
     lines.append(header)
     for rank, trial in enumerate(points[:5], 1):

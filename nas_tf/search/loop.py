@@ -113,21 +113,23 @@ class Search:
         """Does the next thing that a running trial needs. What is known of its architecture is not measured again."""
         fingerprint = self.space.decode(trial.tokens).fingerprint
         known = self.records.known(fingerprint)
-        if "infeasible" in known:
-            return self._finish(trial, infeasible=known["infeasible"][1])
-        if "cost" not in known:
+        if known.infeasible:
+            return self._finish(trial, infeasible=known.infeasible.value)
+        if known.cost is None:
             return self.workers.submit((trial.id, "cost"), CostJob(trial.tokens))
-        source, cost = known["cost"]
-        if source != trial.id:
-            self.records.add_cost(trial.id, cost, self.device_id, {"copied_from_trial": source})
+        cost = known.cost.value
+        if known.cost.trial_id != trial.id:
+            self.records.add_cost(trial.id, cost, self.device_id, {"copied_from_trial": known.cost.trial_id})
         violation = self.limits.violation(cost)
         if violation:
             return self._finish(trial, infeasible=violation)
-        if "accuracy" not in known:
+        if known.accuracy is None:
             return self.workers.submit((trial.id, "accuracy"), AccuracyJob(trial.tokens), first=True)
-        source, (accuracy, train_seconds) = known["accuracy"]
-        if source != trial.id:
-            self.records.add_accuracy(trial.id, self.judge, accuracy, train_seconds, {"copied_from_trial": source})
+        accuracy, train_seconds = known.accuracy.value
+        if known.accuracy.trial_id != trial.id:
+            self.records.add_accuracy(
+                trial.id, self.judge, accuracy, train_seconds, {"copied_from_trial": known.accuracy.trial_id}
+            )
         self._finish(trial, measurement=Measurement(accuracy, cost, train_seconds))
 
     def _take(self, outcome):

@@ -4,6 +4,7 @@ Each fact is written in a transaction of its own, so that a kill loses nothing t
 """
 
 import contextlib
+import dataclasses
 import datetime
 import json
 import pathlib
@@ -48,6 +49,29 @@ CREATE TABLE sessions (started_at TEXT NOT NULL, last_seen_at TEXT NOT NULL);
 PRAGMA user_version = 1;
 """
 _FULL_TRAINING = "full training"  # the judge of a trial's network that was trained to ship
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """A fact, and the trial that it was found in."""
+
+    trial_id: int
+    value: object
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownOfArchitecture:
+    """What the trials of a run say of one architecture; None for what none of them says.
+
+    Attributes:
+        accuracy: the value is `(accuracy, train_seconds)`.
+        cost: the value is a `nas_tf.trial.Cost`.
+        infeasible: the value is the reason.
+    """
+
+    accuracy: Known | None = None
+    cost: Known | None = None
+    infeasible: Known | None = None
 
 
 class Records:
@@ -196,12 +220,8 @@ class Records:
         return trials
 
     def known(self, fingerprint):
-        """Returns a dict of what any trial has found out about an architecture.
-
-        Its values are `(trial_id, value)`. Its keys are those that are known of `accuracy`, with the value
-        `(accuracy, train_seconds)`, `cost`, with a `nas_tf.trial.Cost`, and `infeasible`, with the reason.
-        """
-        known = {}
+        """Returns what is `Known` of the architecture of this fingerprint, from the first trial that says it."""
+        accuracy = cost = infeasible = None
         query = (
             "SELECT m.* FROM measurements m JOIN trials t ON t.id = m.trial_id WHERE t.fingerprint = ? "
             f"AND m.judge != '{_FULL_TRAINING}' ORDER BY m.trial_id"
@@ -209,13 +229,13 @@ class Records:
         for row in self._db.execute(query, (fingerprint,)):
             details = json.loads(row["details"])
             if row["kind"] == "accuracy":
-                known.setdefault("accuracy", (row["trial_id"], (row["value"], details["train_seconds"])))
+                accuracy = accuracy or Known(row["trial_id"], (row["value"], details["train_seconds"]))
             else:
-                known.setdefault("cost", (row["trial_id"], _cost(details)))
+                cost = cost or Known(row["trial_id"], _cost(details))
         query = "SELECT id, infeasible FROM trials WHERE fingerprint = ? AND infeasible IS NOT NULL ORDER BY id"
         for row in self._db.execute(query, (fingerprint,)):
-            known.setdefault("infeasible", (row["id"], row["infeasible"]))
-        return known
+            infeasible = infeasible or Known(row["id"], row["infeasible"])
+        return KnownOfArchitecture(accuracy, cost, infeasible)
 
     def add_device(self, device_id, description):
         with self.transaction() as db:

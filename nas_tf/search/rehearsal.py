@@ -3,7 +3,7 @@
 import numpy as np
 
 from nas_tf.complexity import mult_adds
-from nas_tf.quiet import import_keras, progress_bar
+from nas_tf.quiet import count, import_keras, progress_bar
 from nas_tf.rewards import LatencyReward
 from nas_tf.search.evaluation import AccuracyJob, CostJob, PublishedCostJob
 from nas_tf.trial import InfeasibleArchitecture
@@ -63,11 +63,6 @@ def announcement(request, workers, reward):
             f"most about {seconds / 60:.0f} minutes{'' if same else ' for as many images as the children see'}"
         )
     return "\n".join(lines)
-
-
-def count(number, noun):
-    """Returns the number with its noun, as in "1 worker" and "2 workers"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _goal(objective, reward):

@@ -3,6 +3,7 @@
 import dataclasses
 
 from nas_tf import resume
+from nas_tf.quiet import count
 from nas_tf.search.loop import WARM_START
 from nas_tf.search.records import Records
 from nas_tf.search.run_folder import RunFolder
@@ -48,7 +49,7 @@ def warm_start(request, folder, records, reward, device_id, judge, say):
             note = f"{WARM_START}: {request.settings.warm_start} trial {trial.id}"
             mine = Trial(number, trial.tokens, note, trial.measurement, judged, violation)
             records.add_finished(mine, space.decode(trial.tokens), device_id, judge)
-    say(f"{len(trials)} trials of {request.settings.warm_start} judged again")
+    say(f"{count(len(trials), 'trial')} of {request.settings.warm_start} judged again")
 
 
 def _measured_under(config, scale):

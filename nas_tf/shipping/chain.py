@@ -16,7 +16,7 @@ from nas_tf.family import family_of
 from nas_tf.files import check_writable, read_json, write_json
 from nas_tf.networks.folder import read_keras, write_description
 from nas_tf.plugins import Part
-from nas_tf.quiet import import_keras
+from nas_tf.quiet import count, import_keras
 from nas_tf.ranking import ranked
 from nas_tf.reports import comparison
 from nas_tf.reports.comparison import Row
@@ -268,8 +268,5 @@ def _report(folder, rows, workshop):
         if each.failure
     ]
     if failures:
-        raise EvaluationError(
-            f"{len(failures)} file{'' if len(failures) == 1 else 's'} failed, all others are kept: "
-            f"{'; '.join(failures)}"
-        )
+        raise EvaluationError(f"{count(len(failures), 'file')} failed, all others are kept: {'; '.join(failures)}")
     return rows

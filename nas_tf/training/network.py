@@ -3,7 +3,7 @@
 import dataclasses
 
 from nas_tf.networks.description import UNTRAINED, Accuracies
-from nas_tf.quiet import import_keras
+from nas_tf.quiet import count, import_keras
 from nas_tf.training.evaluate import evaluate
 from nas_tf.training.machine import Machine, synchronize
 from nas_tf.training.train import train
@@ -78,7 +78,7 @@ def train_network(
                 layer.set_weights(source.get_layer(layer.name).get_weights())
     test = evaluate(model, dataset.test(), recipe.batch_size) if reads_test else None
     return model, Training(
-        weights=f"trained for {recipe.epochs} epochs at {scale.image_size} px{begun}",
+        weights=f"trained for {count(recipe.epochs, 'epoch')} at {scale.image_size} px{begun}",
         recipe=dataclasses.asdict(recipe),
         machine=dataclasses.asdict(machine),
         accuracy=Accuracies(validation=trained.accuracy, test=test),

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from nas_tf.files import refuse_network_file_system
-from nas_tf.search.records import Records
+from nas_tf.search.records import Known, KnownOfArchitecture, Records
 from nas_tf.trial import Cost, EvaluationError, Latency, Measurement, Trial, UserError
 
 
@@ -89,13 +89,13 @@ def test_anyone_can_query_it_with_plain_sql(records, tmp_path):
 
 def test_what_is_known_of_an_architecture(records):
     records.add_trials([(Trial(1, (0,)), Net("a")), (Trial(2, (1,)), Net("a")), (Trial(3, (2,)), Net("b"))])
-    assert records.known("print-a") == {}
+    assert records.known("print-a") == KnownOfArchitecture()
     records.add_cost(1, COST, "host-1", {})
-    assert records.known("print-a") == {"cost": (1, COST)}
+    assert records.known("print-a") == KnownOfArchitecture(cost=Known(1, COST))
     records.add_accuracy(2, "proxy", 0.5, 3.0, {})
     records.finish(Trial(3, (2,), infeasible="too large", reward=0.0))
-    assert records.known("print-a") == {"cost": (1, COST), "accuracy": (2, (0.5, 3.0))}
-    assert records.known("print-b") == {"infeasible": (3, "too large")}
+    assert records.known("print-a") == KnownOfArchitecture(Known(2, (0.5, 3.0)), Known(1, COST))
+    assert records.known("print-b") == KnownOfArchitecture(infeasible=Known(3, "too large"))
 
 
 def test_published_networks_come_back_in_order(records):
