@@ -12,6 +12,8 @@ import pathlib
 from nas_tf.files import read_json, write_json
 from nas_tf.trial import UserError
 
+_LONGEST = 80  # characters of a value in a message
+
 
 def differences(made, asked, may_change=()):
     """Returns a list of text for each name whose value differs between two dicts, except for those that may change."""
@@ -65,4 +67,5 @@ def as_json(value):
 
 
 def _text(value):
-    return value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -1,5 +1,6 @@
 """Fixtures that tests of several folders share."""
 
+import gc
 import sys
 
 import pytest
@@ -15,7 +16,10 @@ def plain_space(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def graphs_as_traced():
-    """Once a module has imported TensorFlow, its graphs are not rewritten; worker processes rewrite theirs."""
+def quick_tensorflow():
+    """Once a module has imported TensorFlow, its graphs are not rewritten, and what exists by now is left out of later
+    searches for garbage, which `clear_session` begins for every network. Spawned workers rewrite their graphs."""
     if "tensorflow" in sys.modules:
         without_graph_rewriting()
+        gc.collect()
+        gc.freeze()

@@ -4,6 +4,7 @@ Each line on its standard input is a JSON request: the command's words, its fold
 fork runs the installed console script's function, as the script itself does; its process id and exit status come back.
 """
 
+import gc
 import importlib.metadata
 import json
 import os
@@ -15,6 +16,8 @@ def serve(answers):
     from support import without_graph_rewriting
 
     without_graph_rewriting()
+    gc.collect()
+    gc.freeze()
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
         request = json.loads(line)

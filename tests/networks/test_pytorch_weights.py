@@ -247,7 +247,7 @@ def test_networks_for_int8():
         quantised = published.build("mnasnet_small", Scale(32, 10, activation="relu6", squeeze_excite=False))
         squeezing = mnasnet.build(TINY, Scale(32, 10, activation="relu6")).get_layer("block2_layer1_se_squeeze")
         cells = nasnet.build(CELLS, nasnet.Scale(32, 5, 1, 8, "cifar", auxiliary_head=True, activation="relu6"))
-        relus = [layer for layer in quantised.layers if isinstance(layer, keras.layers.ReLU)]
+    relus = [layer for layer in quantised.layers if isinstance(layer, keras.layers.ReLU)]
     assert relus and all(layer.max_value == 6 for layer in relus)
     assert not any("_se_" in layer.name for layer in quantised.layers)
     squeezes = sum(layer.count_params() for layer in plain.layers if "_se_" in layer.name)
