@@ -102,7 +102,7 @@ def verdict(paper, here, tolerance):
 def main():
     knobs = flags.read(Knobs)
     part = flags.read_part("nas_tf.devices", knobs.device)
-    device = part.module.make(part.config, None, None)
+    device = part.make(None, None)
     if not isinstance(device, Meter):
         raise UserError(f"Expected a --device that times files. Received: {knobs.device!r}")
     device.check()

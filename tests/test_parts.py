@@ -2,13 +2,12 @@
 
 import importlib
 import json
-import pathlib
+import shutil
 import sqlite3
 import sys
-import textwrap
 
 import pytest
-import toy_networks
+from toy_networks import PARTS
 
 from mnas_tf.family import FAMILY
 from mnas_tf.search import Settings, search
@@ -17,97 +16,15 @@ from nas_tf.rewards import Objective
 from nas_tf.search.request import ALGORITHMS, DATASETS, DEVICES, JUDGES, WORKERS
 from nas_tf.training.recipe import ProxyRecipe
 
-# A judge that keeps a file and trains nothing: the accuracy of an architecture is made of its tokens.
-JUDGE = """
-    import dataclasses
-
-    from nas_tf import resume
-    from nas_tf.judges import Judge
-    from nas_tf.settings import Settings, knob
-    from nas_tf.training.train import Trained
-
-    @dataclasses.dataclass(frozen=True)
-    class Config(Settings):
-        worth: float = knob(0.1, "What a token is worth.", above=0)
-
-    def make(config, task):
-        return Toy(config, task)
-
-    class Toy(Judge):
-        def __init__(self, config, task):
-            self._config, self._task, self._base = config, task, None
-
-        def check(self):
-            pass
-
-        def describe(self):
-            return {"judge": "dropped", "worth": self._config.worth}
-
-        def prepare(self, folder):
-            resume.begin(folder / "asked.json", self.describe())
-            path = folder / "base.txt"
-            if not path.exists():
-                path.write_text("0.25")
-                with open(folder.parent / "made.txt", "a") as file:
-                    file.write("made ")
-            self._base = float(path.read_text())
-
-        def accuracy(self, tokens, max_steps=None):
-            return Trained(self._base + self._config.worth * sum(tokens) / 10, 0.5, 0.1, 0.01, 4)
-"""
-ALGORITHM = """
-    import dataclasses
-
-    from nas_tf.algorithms import Algorithm
-    from nas_tf.settings import Settings, knob
-    from nas_tf.trial import Suggestion
-
-    @dataclasses.dataclass(frozen=True)
-    class Config(Settings):
-        first: int = knob(0, "Number to count from.", least=0)
-
-    def make(config, num_choices, seed):
-        return Counting(config, num_choices)
-
-    class Counting(Algorithm):
-        batch_size = 2
-
-        def __init__(self, config, num_choices):
-            self._next, self._num_choices = config.first, num_choices
-
-        def suggest(self, count):
-            numbers = range(self._next, self._next + count)
-            self._next += count
-            return [Suggestion(tuple(n // 3**i % c for i, c in enumerate(self._num_choices))) for n in numbers]
-
-        def update(self, trials):
-            pass
-"""
-WORKERS_PLACE = """
-    import dataclasses
-
-    from nas_tf.search.workers import inline
-
-    @dataclasses.dataclass(frozen=True)
-    class Config:
-        pass
-
-    def make(config, setup, *, num_workers, max_memory_mb, log_path):
-        workers = inline.make(inline.Config(), setup)
-        workers.num_workers = 7
-        return workers
-"""
-
 
 @pytest.fixture
 def drop(tmp_path, monkeypatch):
-    """`drop(folder, text or path)` puts a part called `dropped` into a plug-in folder until the test ends."""
+    """`drop(folder, path)` puts a file as a part called `dropped` into a plug-in folder until the test ends."""
 
     def into(folder, source):
         place = tmp_path / folder
         place.mkdir()
-        text = source.read_text() if isinstance(source, pathlib.Path) else textwrap.dedent(source)
-        (place / "dropped.py").write_text(text)
+        shutil.copy(source, place / "dropped.py")
         package = importlib.import_module(folder)
         monkeypatch.setattr(package, "__path__", [*package.__path__, str(place)])
         monkeypatch.delitem(sys.modules, f"{folder}.dropped", raising=False)
@@ -158,11 +75,11 @@ def defined(monkeypatch):
 @pytest.mark.parametrize(
     "folder,setting,source",
     [
-        (JUDGES, "judge", JUDGE),
-        (DEVICES, "device", pathlib.Path(toy_networks.DEVICE)),
-        (DATASETS, "dataset", pathlib.Path(toy_networks.DATASET)),
-        (ALGORITHMS, "algorithm", ALGORITHM),
-        (WORKERS, "workers", WORKERS_PLACE),
+        (JUDGES, "judge", PARTS / "toy_judge.py"),
+        (DEVICES, "device", PARTS / "toy_device.py"),
+        (DATASETS, "dataset", PARTS / "toy_dataset.py"),
+        (ALGORITHMS, "algorithm", PARTS / "toy_algorithm.py"),
+        (WORKERS, "workers", PARTS / "toy_workers.py"),
         ("mnas_tf.spaces", "search_space", None),
     ],
 )
@@ -173,13 +90,13 @@ def test_a_dropped_file_is_a_part(folder, setting, source, drop, tmp_path, plain
     said = run(tmp_path, plain_space, parts, **{setting: "dropped"})
     rows, judges = trials(tmp_path / "run")
     assert [state for _, _, state in rows] == ["done", "done"]
-    assert judges == [("dropped" if setting == "judge" else "proxy",)]
+    assert judges == [("toy" if setting == "judge" else "proxy",)]
     if setting == "workers":
         assert "on 7 workers" in said
 
 
 def test_the_flags_of_a_dropped_file(drop, defined):
-    drop(JUDGES, JUDGE)
+    drop(JUDGES, PARTS / "toy_judge.py")
     flags.define(FAMILY.search_settings)
     flags.define_parts(JUDGES)
     assert "One of: dropped, proxy" in defined["judge"]
@@ -188,7 +105,7 @@ def test_the_flags_of_a_dropped_file(drop, defined):
 
 def test_what_a_judge_keeps_is_part_of_the_run(drop, tmp_path, plain_space):
     """Made once, found by a resumed run, and refused once it has changed."""
-    drop(JUDGES, JUDGE)
+    drop(JUDGES, PARTS / "toy_judge.py")
     run(tmp_path, plain_space, judge="dropped", algorithm="random_search")
     run(tmp_path, plain_space, judge="dropped", algorithm="random_search", num_trials=3)
     rows, _ = trials(tmp_path / "run")

@@ -1,0 +1,86 @@
+"""The promise of `nas_tf.judges`, kept by every judge found."""
+
+import dataclasses
+import json
+
+import pytest
+
+from mnas_tf.spaces.mnasnet import Scale
+from nas_tf import plugins
+from nas_tf.datasets import Source
+from nas_tf.judges import Judge, Task
+from nas_tf.plugins import Part
+from nas_tf.training.recipe import Recipe
+from nas_tf.training.train import Trained
+from nas_tf.trial import InfeasibleArchitecture
+
+FOLDER = "nas_tf.judges"
+TOKENS = (2, 0, 1)
+
+
+@pytest.fixture(scope="module", params=plugins.names(FOLDER))
+def part(request):
+    return Part(FOLDER, request.param)
+
+
+@pytest.fixture(scope="module")
+def task(plain_space):
+    """Few digits of 8 px, in the README's space."""
+    return Task(
+        space=Part("mnas_tf.spaces", str(plain_space)),
+        images=Source(Part("nas_tf.datasets", "digits"), "", seed=1),
+        proxy_scale=Scale(8, 10, 1.0),
+        deploy_scale=Scale(16, 10, 1.0),
+        recipe=Recipe(2, learning_rate=0.1),
+        proxy_samples=100,
+        seed=1,
+    )
+
+
+def make(part, task, folder):
+    """A judge as a run and its workers make it, with all that it needs in `folder`."""
+    judge = part.make(task)
+    assert isinstance(judge, Judge)
+    judge.check()
+    judge.prepare(folder)
+    return judge
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_it_says_what_its_accuracies_depend_on(part, task):
+    description = part.make(task).describe()
+    assert description["judge"] == part.name and json.loads(json.dumps(description)) == description
+    assert part.make(task).describe() == description
+    assert dataclasses.is_dataclass(part.module.Config) and part.module.Config.__dataclass_params__.frozen
+
+
+def test_what_it_needs_is_made_once(part, task, tmp_path):
+    make(part, task, tmp_path)
+    made = files(tmp_path)
+    make(part, task, tmp_path)
+    assert files(tmp_path) == made
+
+
+def test_an_architecture_has_one_accuracy(part, task, tmp_path):
+    """Another process, which makes the judge again, finds the same one; a rehearsal ends early."""
+    judge = make(part, task, tmp_path)
+    trained = judge.accuracy(TOKENS)
+    assert isinstance(trained, Trained) and 0 <= trained.accuracy <= 1 and trained.train_seconds > 0
+    again = make(part, task, tmp_path).accuracy(TOKENS)
+    assert again.accuracy == trained.accuracy and again.planned_steps == trained.planned_steps
+    rehearsed = judge.accuracy(TOKENS, max_steps=1)
+    assert 0 <= rehearsed.accuracy <= 1 and rehearsed.planned_steps == trained.planned_steps
+
+
+def test_a_network_that_cannot_be_trained_is_infeasible(part, task, tmp_path):
+    task = dataclasses.replace(task, recipe=Recipe(1, learning_rate=1e30))
+    with pytest.raises(InfeasibleArchitecture):
+        make(part, task, tmp_path).accuracy(TOKENS)
+
+
+def test_tokens_of_another_space_are_a_mistake_and_no_architectures_fault(part, task, tmp_path):
+    with pytest.raises(ValueError, match="has choices 0 to 2"):
+        make(part, task, tmp_path).accuracy((9, 9, 9))
