@@ -19,6 +19,7 @@ SMALL = (
     "--proxy_epochs=1",
     "--proxy_samples=100",
     "--deploy_image_size=24",
+    "--deploy_stem=cifar",
     "--deploy_cells=1",
     "--deploy_filters=8",
     "--workers=inline",
@@ -60,8 +61,8 @@ def test_a_search_by_accuracy(searched):
 
 def test_other_settings_are_refused(searched):
     run_dir, _ = searched
-    process = script("nasnet-search", f"--run_dir={run_dir}", *SMALL, "--num_trials=4", "--deploy_stem=cifar")
-    assert_one_line(process, 2, "begun with other settings", "--deploy_stem=cifar (was imagenet)")
+    process = script("nasnet-search", f"--run_dir={run_dir}", *SMALL, "--num_trials=4", "--deploy_stem=imagenet")
+    assert_one_line(process, 2, "begun with other settings", "--deploy_stem=imagenet (was cifar)")
 
 
 def test_searched_cells_are_carried_to_another_scale(searched, tmp_path):
@@ -113,6 +114,7 @@ def test_the_imagenet_recipe_trains_cells_of_ones_own(searched, tmp_path, monkey
         out_dir=str(tmp_path / "net"),
         recipe="imagenet",
         image_size=24,
+        stem="cifar",
         cells=1,
         filters=8,
         epochs=1,
@@ -138,6 +140,7 @@ def test_a_search_with_latency(tmp_path):
         proxy_filters=4,
         proxy_samples=100,
         deploy_image_size=24,
+        deploy_stem="cifar",
         deploy_cells=1,
         deploy_filters=8,
         final_epochs=0,
