@@ -1,7 +1,6 @@
 """The train command of a family: its flags, and the training that they ask for."""
 
 import dataclasses
-import json
 import pathlib
 
 from nas_tf import flags
@@ -163,14 +162,13 @@ def _write(model, description, space, log):
 def _asked(settings, machine, architecture, parts, dataset):
     """Returns a JSON-ready dict of all that decides a training's weights."""
     chosen = {name: value for name, value in dataclasses.asdict(settings).items() if name not in _MAY_CHANGE}
-    asked = {
+    return {
         **chosen,
         **dataclasses.asdict(machine),
         "architecture": architecture.fingerprint,
         "parts": parts,
         "num_examples": dataset.describe()["num_examples"],
     }
-    return json.loads(json.dumps(asked))
 
 
 def _holds_a_network(path):

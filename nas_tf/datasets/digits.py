@@ -8,7 +8,8 @@ import dataclasses
 
 import numpy as np
 
-from nas_tf.datasets import Dataset, Images, check_request, partition
+from nas_tf.datasets import Dataset, Images, check_request
+from nas_tf.datasets._partition import partition
 from nas_tf.settings import Settings
 from nas_tf.trial import UserError
 
@@ -51,15 +52,6 @@ class Digits(Dataset):
         self._image_size, self._seed = image_size, seed
         self._indices = partition(self._labels, self.class_names, _FRACTIONS, num_samples, seed)
 
-    def train(self):
-        return self._read("train")
-
-    def validation(self):
-        return self._read("validation")
-
-    def test(self):
-        return self._read("test")
-
     def describe(self):
         return {
             "name": self.name,
@@ -70,7 +62,7 @@ class Digits(Dataset):
             "splits": f"test and validation are one fifth each, stratified, drawn with seed {self._seed}",
         }
 
-    def _read(self, split):
+    def read(self, split):
         from PIL import Image
 
         size, indices = self._image_size, self._indices[split]

@@ -18,11 +18,10 @@ from nas_tf.datasets import (
     Steps,
     Stream,
     _image_files,
-    check_fractions,
     check_request,
     indexed_batches,
-    partition,
 )
+from nas_tf.datasets._partition import check_fractions, partition
 from nas_tf.settings import Settings, knob
 from nas_tf.trial import UserError
 
@@ -95,15 +94,6 @@ class ImageFolder(Dataset):
         self._in_memory = sum(map(self._num_bytes, self._examples)) <= config.max_memory_mb * 2**20
         _image_files.check_all(files, self._examples["test"][0])
 
-    def train(self):
-        return self._read("train")
-
-    def validation(self):
-        return self._read("validation")
-
-    def test(self):
-        return self._read("test")
-
     def describe(self):
         drawn = ", ".join(f"{split} ({fraction:g})" for split, fraction in self._fractions.items())
         num_images = sum(len(_image_files.images_among(names)) for names in self._files.tree.values())
@@ -129,7 +119,7 @@ class ImageFolder(Dataset):
     def _num_bytes(self, split):
         return len(self._examples[split][0]) * self._image_size**2 * 3
 
-    def _read(self, split):
+    def read(self, split):
         names, labels = self._examples[split]
         threads, image_size, fit = _image_files.num_threads(self._files, names), self._image_size, self._config.fit
         if self._in_memory:

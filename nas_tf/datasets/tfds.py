@@ -14,18 +14,8 @@ import os
 
 import numpy as np
 
-from nas_tf.datasets import (
-    Dataset,
-    Images,
-    Steps,
-    Stream,
-    _tfds_choice,
-    _tfds_images,
-    check_classes,
-    check_fractions,
-    check_request,
-    partition,
-)
+from nas_tf.datasets import Dataset, Images, Steps, Stream, _tfds_choice, _tfds_images, check_request
+from nas_tf.datasets._partition import check_classes, check_fractions, partition
 from nas_tf.quiet import quiet
 from nas_tf.settings import Settings, knob
 from nas_tf.trial import UserError, first_line
@@ -96,15 +86,6 @@ class _TFDS(Dataset):
         self._fractions = {split: fraction for split, fraction in fractions.items() if split not in splits}
         self._draw(num_samples)
 
-    def train(self):
-        return self._read("train")
-
-    def validation(self):
-        return self._read("validation")
-
-    def test(self):
-        return self._read("test")
-
     def describe(self):
         drawn = ", ".join(f"{split} ({fraction:g})" for split, fraction in self._fractions.items())
         return {
@@ -149,7 +130,7 @@ class _InMemory(_TFDS):
     def _num_examples(self, split):
         return len(self._chosen[split][2])
 
-    def _read(self, split):
+    def read(self, split):
         import tensorflow as tf
 
         source, chosen, labels = self._chosen[split]
@@ -196,7 +177,7 @@ class _Streamed(_TFDS):
     def _num_examples(self, split):
         return self._builder.info.splits[self._ranges[split]].num_examples
 
-    def _read(self, split):
+    def read(self, split):
         def batches(batch_size, *, seed=None, epochs=1, first_step=0):
             return self._all_epochs(split, Steps(self._num_examples(split), batch_size, seed, epochs, first_step))
 

@@ -12,7 +12,8 @@ from PIL import Image
 from support import CIFAR10_JPEG
 
 from nas_tf import plugins
-from nas_tf.datasets import Images, digits, partition
+from nas_tf.datasets import Images, digits
+from nas_tf.datasets._partition import partition
 
 NAMES = plugins.names("nas_tf.datasets")
 SIZE = 8

@@ -24,23 +24,15 @@ class Toy(Dataset):
     def __init__(self, config, size):
         self._config, self._size, self.class_names = config, size, config.classes
 
-    def _split(self, name, count, seed):
+    def read(self, split):
+        count, seed = {"train": (240, 1), "validation": (202, 2), "test": (50, 3)}[split]
         rng = np.random.default_rng(seed)
-        count = 0 if name == self._config.empty else count
+        count = 0 if split == self._config.empty else count
         labels = (np.arange(count) % 3).astype("int32")
         tint = 36 * np.eye(3)[labels][:, None, None] + rng.normal(0, 20, (count, 1, 1, 3))
         images = 110 + tint + rng.normal(0, 30, (count, self._size, self._size, 3))
-        split = Images(images.clip(0, 255).astype("uint8"), labels)
-        return Stream(split.batches, count) if self._config.streams else split
-
-    def train(self):
-        return self._split("train", 240, 1)
-
-    def validation(self):
-        return self._split("validation", 202, 2)
-
-    def test(self):
-        return self._split("test", 50, 3)
+        found = Images(images.clip(0, 255).astype("uint8"), labels)
+        return Stream(found.batches, count) if self._config.streams else found
 
     def describe(self):
         counts = {"train": 240, "validation": 202, "test": 50}
