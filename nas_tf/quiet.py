@@ -40,6 +40,19 @@ def import_keras():
     return keras
 
 
+def fresh_keras(seed):
+    """Returns the `keras` module, without what earlier networks left behind and with its random numbers seeded.
+
+    Call it when no earlier network is in use. What the backend keeps of them (tens of thousands of objects for each) is
+    left out of later searches for garbage, which would take longer with every network.
+    """
+    keras = import_keras()
+    keras.backend.clear_session()
+    gc.freeze()
+    keras.utils.set_random_seed(seed)
+    return keras
+
+
 def progress_bar(*args, **kwargs):
     """Returns a `tqdm` bar on standard error. It is shown only on a terminal, unless `disable` says otherwise."""
     from tqdm import tqdm

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 
 from nas_tf.judges import Judge
-from nas_tf.quiet import import_keras
+from nas_tf.quiet import fresh_keras
 from nas_tf.trial import InfeasibleArchitecture
 
 
@@ -38,9 +38,7 @@ class ProxyJudge(Judge):
         from nas_tf.training.train import train
 
         task = self._task
-        keras = import_keras()
-        keras.backend.clear_session()
-        keras.utils.set_random_seed(task.seed)
+        keras = fresh_keras(task.seed)
         architecture = self._space.decode(tokens)
         try:
             child = self._space.build(architecture, task.proxy_scale)

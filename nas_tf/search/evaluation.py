@@ -14,7 +14,7 @@ import tempfile
 from nas_tf.devices import Meter
 from nas_tf.judges import Task
 from nas_tf.plugins import Part
-from nas_tf.quiet import import_keras
+from nas_tf.quiet import fresh_keras
 from nas_tf.trial import Cost, InfeasibleArchitecture, Latency, UserError
 
 
@@ -117,7 +117,7 @@ class Evaluator:
             EvaluationError: the device did not answer.
         """
         architecture, scale = self._space.decode(tokens), self._setup.task.deploy_scale
-        keras = self._fresh_keras()
+        keras = fresh_keras(self._setup.task.seed)
         try:
             model = self._space.build(architecture, scale)
         except ValueError as error:
@@ -138,19 +138,13 @@ class Evaluator:
             own_kind = type(self._space.decode((0,) * len(self._space.decisions)))
             if not isinstance(architecture, own_kind) or not self._device.knows(architecture):
                 return None
-        keras = self._fresh_keras()
+        keras = fresh_keras(self._setup.task.seed)
         build = self._space.build if is_estimator else module.build
         try:
             model = build(architecture if is_estimator else name, self._setup.task.deploy_scale)
         except UserError as error:
             raise InfeasibleArchitecture(str(error)) from error
         return self._cost(keras, model, architecture)
-
-    def _fresh_keras(self):
-        keras = import_keras()
-        keras.backend.clear_session()
-        keras.utils.set_random_seed(self._setup.task.seed)
-        return keras
 
     def _cost(self, keras, model, architecture):
         from nas_tf import complexity

@@ -3,7 +3,7 @@
 import dataclasses
 
 from nas_tf.networks.description import UNTRAINED, Accuracies
-from nas_tf.quiet import count, import_keras
+from nas_tf.quiet import count, fresh_keras
 from nas_tf.training.evaluate import evaluate
 from nas_tf.training.machine import Machine, synchronize
 from nas_tf.training.train import train
@@ -58,9 +58,7 @@ def train_network(
     Returns:
         `(keras.Model, Training)`.
     """
-    keras = import_keras()
-    keras.backend.clear_session()
-    keras.utils.set_random_seed(seed)
+    fresh_keras(seed)
     machine, train_scale = machine or Machine(), train_scale or scale
     with machine.scope() as num_devices:
         model = build(train_scale)

@@ -29,6 +29,7 @@ class AsPublished:
         super().__init__(*args, **kwargs)
         self.l2 = l2
         self._also_averaged = tuple(also_averaged)
+        self._rate_of_this_update = None
 
     def build(self, variables):
         if self.built:
@@ -49,7 +50,16 @@ class AsPublished:
                 grad + share * keras.ops.convert_to_tensor(variable) if self._use_weight_decay(variable) else grad
                 for grad, variable in zip(grads, variables)
             ]
-        return super().apply(grads, trainable_variables)
+        # Keras asks the schedule anew for every weight that decays, and traces it as often.
+        self._rate_of_this_update = self.learning_rate
+        try:
+            return super().apply(grads, trainable_variables)
+        finally:
+            self._rate_of_this_update = None
+
+    def _get_current_learning_rate(self):
+        rate = self._rate_of_this_update
+        return super()._get_current_learning_rate() if rate is None else rate
 
     def _clip_gradients(self, grads):
         if self.global_clipnorm is None:

@@ -102,15 +102,20 @@ def test_searched_cells_are_carried_to_another_scale(searched, tmp_path):
     np.testing.assert_allclose(run_tflite(tmp_path / "files" / "model.tflite", picture), model(picture), atol=1e-4)
 
 
-def test_the_imagenet_recipe_trains_cells_of_ones_own(searched, tmp_path, monkeypatch):
+def test_the_imagenet_recipe_trains_cells_of_ones_own(tmp_path, monkeypatch):
     from nas_tf.apps import train as command
+    from nasnet_tf.spaces.nasnet import NASNetSpace
     from nasnet_tf.train import Settings, train
+
+    space = NASNetSpace(blocks=1, operations=("identity", "conv_1x1", "sep_conv_3x3"))
+    cells = space.decode((0, 1, 0, 2, 0) * 2)
+    (tmp_path / "cells.json").write_text(json.dumps(cells.to_json()))
 
     # What is written of a network is another test's.
     monkeypatch.setattr(command, "write_network", lambda folder, model, description, space: description)
 
     settings = Settings(
-        architecture=str(searched[0] / "best" / "architecture.json"),
+        architecture=str(tmp_path / "cells.json"),
         out_dir=str(tmp_path / "net"),
         recipe="imagenet",
         image_size=24,
