@@ -1,6 +1,7 @@
 """What several tests share: the README's files, large data, an installed script and what it says."""
 
 import atexit
+import contextlib
 import functools
 import json
 import os
@@ -22,10 +23,11 @@ def readme_file(name):
     return next(block for block in blocks if block.startswith(f"# {name}\n"))
 
 
-def script(*arguments, timeout=300, cwd=None, env=None):
+def script(*arguments, timeout=300, cwd=None, env=None, eager=False):
     """Runs an installed console script's function in a process of its own; `subprocess.CompletedProcess` with its text.
 
-    The process is a fork of one that has imported Keras (`zygote.py`). `installed` runs the script itself.
+    The process is a fork of one that has imported Keras (`zygote.py`). `installed` runs the script itself. With `eager`
+    nothing is traced that runs only a few times: worth it where networks have hundreds of layers.
     """
     name, *rest = map(str, arguments)
     with tempfile.TemporaryDirectory() as folder:
@@ -34,6 +36,7 @@ def script(*arguments, timeout=300, cwd=None, env=None):
             "words": [str(pathlib.Path(sys.executable).parent / name), *rest],
             "cwd": str(cwd or os.getcwd()),
             "env": {**os.environ, **(env or {})},
+            "eager": eager,
             "stdout": outputs[0],
             "stderr": outputs[1],
         }
@@ -75,6 +78,18 @@ def without_graph_rewriting():
     import tensorflow as tf
 
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+@contextlib.contextmanager
+def eagerly():
+    """Inside it, functions are not traced before they run."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 def installed(*arguments, timeout=300, **options):

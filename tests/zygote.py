@@ -44,6 +44,10 @@ def _run(request):
     sys.argv = request["words"]
     name = os.path.basename(sys.argv[0])
     status = 1
+    if request["eager"]:
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(True)
     try:
         (point,) = importlib.metadata.entry_points(group="console_scripts", name=name)
         status = point.load()() or 0

@@ -5,7 +5,7 @@ import sqlite3
 
 import numpy as np
 import pytest
-from support import assert_one_line, script
+from support import assert_one_line, eagerly, script
 
 pytestmark = pytest.mark.real
 
@@ -38,7 +38,13 @@ def searched(tmp_path_factory):
     """The folder and the text of a search by accuracy, on no device."""
     run_dir = tmp_path_factory.mktemp("search") / "run"
     process = script(
-        "nasnet-search", f"--run_dir={run_dir}", *SMALL, "--num_trials=2", "--final_epochs=1", "--final_samples=100"
+        "nasnet-search",
+        f"--run_dir={run_dir}",
+        *SMALL,
+        "--num_trials=2",
+        "--final_epochs=1",
+        "--final_samples=100",
+        eager=True,
     )
     assert process.returncode == 0, process.stderr[-3000:]
     return run_dir, process.stdout
@@ -65,12 +71,22 @@ def test_other_settings_are_refused(searched):
     assert_one_line(process, 2, "begun with other settings", "--deploy_stem=imagenet (was cifar)")
 
 
-def test_searched_cells_are_carried_to_another_scale(searched, tmp_path):
-    run_dir, _ = searched
+@pytest.fixture
+def cells(tmp_path):
+    """Path of an `architecture.json` with the cells of `SMALL`'s space, as a search leaves it."""
+    from nasnet_tf.spaces.nasnet import NASNetSpace
+
+    space = NASNetSpace(blocks=1, operations=("identity", "conv_1x1", "sep_conv_3x3"))
+    path = tmp_path / "architecture.json"
+    path.write_text(json.dumps({"architecture": space.decode((0, 1, 0, 2, 0) * 2).to_json(), "text": "of a search"}))
+    return path
+
+
+def test_searched_cells_are_carried_to_another_scale(cells, tmp_path):
     out = tmp_path / "net"
     process = script(
         "nasnet-train",
-        f"--architecture={run_dir / 'best' / 'architecture.json'}",
+        f"--architecture={cells}",
         f"--out_dir={out}",
         "--image_size=33",
         "--cells=1",
@@ -82,14 +98,16 @@ def test_searched_cells_are_carried_to_another_scale(searched, tmp_path):
     assert process.returncode == 0, process.stderr[-3000:]
     assert "validation accuracy 0." in process.stdout
     description = json.loads((out / "architecture.json").read_text())
-    assert (
-        description["architecture"] == json.loads((run_dir / "best" / "architecture.json").read_text())["architecture"]
-    )
+    assert description["architecture"] == json.loads(cells.read_text())["architecture"]
     assert description["scale"]["image_size"] == 33 and not description["scale"]["auxiliary_head"]
     assert description["recipe"]["cutout_fraction"] == 0.5 and description["recipe"]["auxiliary_weight"] == 0.4
 
     process = script(
-        "nasnet-export", f"--network_dir={out}", f"--out_dir={tmp_path / 'files'}", "--host_min_seconds=0.1"
+        "nasnet-export",
+        f"--network_dir={out}",
+        f"--out_dir={tmp_path / 'files'}",
+        "--host_min_seconds=0.1",
+        "--number_types=float32",
     )
     assert process.returncode == 0 and "latency on host: " in process.stdout, process.stderr[-3000:]
     # The file that ships is plain Keras: nothing of this project is needed to load it.
@@ -102,20 +120,15 @@ def test_searched_cells_are_carried_to_another_scale(searched, tmp_path):
     np.testing.assert_allclose(run_tflite(tmp_path / "files" / "model.tflite", picture), model(picture), atol=1e-4)
 
 
-def test_the_imagenet_recipe_trains_cells_of_ones_own(tmp_path, monkeypatch):
+def test_the_imagenet_recipe_trains_cells_of_ones_own(cells, tmp_path, monkeypatch):
     from nas_tf.apps import train as command
-    from nasnet_tf.spaces.nasnet import NASNetSpace
     from nasnet_tf.train import Settings, train
-
-    space = NASNetSpace(blocks=1, operations=("identity", "conv_1x1", "sep_conv_3x3"))
-    cells = space.decode((0, 1, 0, 2, 0) * 2)
-    (tmp_path / "cells.json").write_text(json.dumps(cells.to_json()))
 
     # What is written of a network is another test's.
     monkeypatch.setattr(command, "write_network", lambda folder, model, description, space: description)
 
     settings = Settings(
-        architecture=str(tmp_path / "cells.json"),
+        architecture=str(cells),
         out_dir=str(tmp_path / "net"),
         recipe="imagenet",
         image_size=24,
@@ -125,7 +138,8 @@ def test_the_imagenet_recipe_trains_cells_of_ones_own(tmp_path, monkeypatch):
         epochs=1,
         num_samples=60,
     )
-    recipe = train(settings).recipe
+    with eagerly():
+        recipe = train(settings).recipe
     assert recipe["optimizer"] == "rmsprop" and recipe["ema_decay"] == 0.9999 and recipe["epochs"] == 1
 
 
@@ -153,7 +167,8 @@ def test_a_search_with_latency(tmp_path):
     space = {"blocks": 1, "operations": ("identity", "conv_1x1")}
     said = []
     objective = Objective(reward="soft", target_latency_of="nasnet_a")
-    result = search(settings, objective, proxy=ProxyRecipe(1), parts={"nasnet": space}, say=said.append)
+    with eagerly():
+        result = search(settings, objective, proxy=ProxyRecipe(1), parts={"nasnet": space}, say=said.append)
     assert "nasnet_a's, measured here" in "\n".join(said)
     # The simulated device knows no network of another family.
     assert set(result.published) == {"nasnet_a"}
