@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from support import assert_one_line, eagerly, script
 
+from nasnet_tf.family import FAMILY
+from nasnet_tf.spaces.nasnet import NASNetSpace
+
 pytestmark = pytest.mark.real
 
 SMALL = (
@@ -63,6 +66,9 @@ def test_a_search_by_accuracy(searched):
     pictures = {f"{cell}_cell.{kind}" for cell in ("normal", "reduction") for kind in ("svg", "png")}
     assert files == {"architecture.json", "model.keras", "model.tflite", "saved_model", *pictures}
     assert (run_dir / "pareto.png").stat().st_size > 10_000
+    # What nasnet-train takes as --architecture are the cells of one of its trials.
+    cells = FAMILY.read_architecture(str(run_dir / "best" / "architecture.json"), NASNetSpace())
+    assert cells.to_json() in [json.loads(architecture) for _, _, _, architecture, _ in rows]
 
 
 def test_other_settings_are_refused(searched):
@@ -74,8 +80,6 @@ def test_other_settings_are_refused(searched):
 @pytest.fixture
 def cells(tmp_path):
     """Path of an `architecture.json` with the cells of `SMALL`'s space, as a search leaves it."""
-    from nasnet_tf.spaces.nasnet import NASNetSpace
-
     space = NASNetSpace(blocks=1, operations=("identity", "conv_1x1", "sep_conv_3x3"))
     path = tmp_path / "architecture.json"
     path.write_text(json.dumps({"architecture": space.decode((0, 1, 0, 2, 0) * 2).to_json(), "text": "of a search"}))
@@ -107,7 +111,6 @@ def test_searched_cells_are_carried_to_another_scale(cells, tmp_path):
         f"--network_dir={out}",
         f"--out_dir={tmp_path / 'files'}",
         "--host_min_seconds=0.1",
-        "--number_types=float32",
     )
     assert process.returncode == 0 and "latency on host: " in process.stdout, process.stderr[-3000:]
     # The file that ships is plain Keras: nothing of this project is needed to load it.

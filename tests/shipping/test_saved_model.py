@@ -45,6 +45,25 @@ def path(model, tmp_path_factory):
     return str(path)
 
 
+def test_a_network_is_traced_once_for_each_way_to_call_it(tmp_path):
+    """Whole and without its head, in training and at inference: not a second time while it is saved."""
+    import keras
+
+    traced = []
+
+    class Counted(keras.layers.Layer):
+        def call(self, x):
+            traced.append(x)
+            return x
+
+    inputs = keras.Input((4, 4, 3))
+    features = keras.layers.GlobalAveragePooling2D()(Counted()(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(features))
+    traced.clear()
+    export.to_saved_model(model, tmp_path / "saved_model")
+    assert len(traced) == 4
+
+
 def test_every_reader_gives_the_same_outputs(hub, model, images, path, tmp_path):
     import keras
     from ai_edge_litert.interpreter import Interpreter

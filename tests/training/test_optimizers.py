@@ -21,6 +21,31 @@ def path_of(optimizer, gradient, start=0.0, name="kernel"):
     return values
 
 
+class Asked(keras.optimizers.schedules.LearningRateSchedule):
+    """0.1, 0.2, ...: it counts how often it is asked."""
+
+    times = 0
+
+    def __call__(self, step):
+        self.times += 1
+        return 0.1 * (keras.ops.cast(step, "float32") + 1)
+
+
+def test_an_update_asks_its_schedule_once():
+    """However many weights decay. Keras asks for each of them, and traces the schedule as often."""
+    schedule = Asked()
+    optimizer = optimizers.SGD(learning_rate=schedule, weight_decay=0.5)
+    weights = [keras.Variable(1.0, name=f"kernel{i}") for i in range(5)]
+    optimizer.build(weights)
+    for step in (1, 2):
+        schedule.times = 0
+        optimizer.apply([np.float32(0.0)] * 5, weights)
+        assert schedule.times == 1, step
+    # Without a gradient only the decay acts: 1 - 0.1 x 0.5, and of that 1 - 0.2 x 0.5.
+    assert [float(weight) for weight in weights] == pytest.approx([0.95 * 0.9] * 5)
+    assert float(optimizer.learning_rate) == pytest.approx(0.3)  # the next one's
+
+
 def test_rmsprop_from_accumulators_at_one():
     """Gradient 1: the mean square stays 1, so each step is 1 / sqrt(1 + 0.21) = 1 / 1.1, gathered with momentum 0.9:
     after n steps the momentum is 10 (1 - 0.9^n) / 1.1. From 0, the first step would be 1 / sqrt(0.1 + 0.21)."""
