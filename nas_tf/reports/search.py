@@ -94,18 +94,22 @@ def draw_pareto(path, trials, *, cost, target, published, title):
 
 def _draw_published(axes, published, cost, right):
     """Draws published networks as vertical lines; those whose cost is beyond `right` are named at that side."""
-    beyond = 0
-    for name, measured in published.items():
+    beyond, last, row = 0, None, 0
+    for name, measured in sorted(published.items(), key=lambda item: cost_of(item[1], cost)):
         value, label = cost_of(measured, cost), f"{name} {_cost_text(cost_of(measured, cost), cost)}"
         if value <= right:
+            # Names of networks that cost nearly the same stand below each other.
+            row = (row + 1) % 3 if last is not None and value - last < 0.03 * right else 0
+            last = value
             axes.axvline(value, color="tab:gray", ls=":", lw=1)
             axes.annotate(
                 label,
-                (value, 0.99),
+                (value, 0.99 - 0.33 * row),
                 xycoords=("data", "axes fraction"),
-                xytext=(2, 0),
+                xytext=(-2, 0),
                 rotation=90,
                 textcoords="offset points",
+                ha="right",
                 va="top",
                 fontsize=8,
                 color="dimgray",

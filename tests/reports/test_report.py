@@ -2,6 +2,9 @@
 
 import csv
 import dataclasses
+import itertools
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from nas_tf.ranking import pareto_front, ranked
 from nas_tf.reports import search as report
@@ -70,6 +73,22 @@ def test_the_table_tells_first_samples_from_the_rest():
     assert "mean reward of the 1 random first samples: 0.5000" in text
     assert "mean reward of the 4 trials after them:     0.4275" in text  # (0.59 + 0.52 + 0.60 + 0) / 4
     assert "top 1      4   0.6000" in text and "target: 6.00 ms" in text and "a here: 5.00 ms" in text
+
+
+def test_names_of_published_networks_are_readable(tmp_path, monkeypatch):
+    """Also where networks cost nearly the same, as MnasNet-A1 and MobileNetV2 do on a computer."""
+    figures = []
+    monkeypatch.setattr(report._picture, "write", lambda path, figure: figures.append(figure))
+    published = {
+        name: trial(1, 1.0, latency_ms, 1.0).measurement.cost
+        for name, latency_ms in (("mobilenet_v2", 5.02), ("mnasnet_a1", 5.0), ("nasnet_mobile", 5.04), ("b1", 6.5))
+    }
+    report.draw_pareto(tmp_path / "p.png", TRIALS, cost="latency_ms", target=5.2, published=published, title="t")
+    (figure,) = figures
+    FigureCanvasAgg(figure).draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 4
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
 
 
 def test_a_picture_is_drawn_even_of_one_trial(tmp_path):
