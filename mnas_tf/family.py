@@ -40,8 +40,15 @@ class MnasNetTrainSettings(train.TrainSettings):
 
 def search_scales(settings, scale, num_classes):
     """Returns the proxy's scale and the deployment's."""
-    # Few steps: a moving average over 100 of them would still hold its initial values, and dropout only slows them.
-    proxy = {"width_multiplier": settings.proxy_width_multiplier, "bn_momentum": 0.9, "dropout_rate": 0.0}
+    proxy = {
+        "width_multiplier": settings.proxy_width_multiplier,
+        # Few steps: a moving average over 100 of them would still hold its initial values, and dropout only slows them.
+        "bn_momentum": 0.9,
+        "dropout_rate": 0.0,
+        # A child shows every choice: no two filters become one, and a kernel reads more than its centre.
+        "filter_multiple": 1,
+        "least_map_size": 3,
+    }
     deploy = {"width_multiplier": settings.deploy_width_multiplier, "bn_momentum": 0.9}
     return (
         scale(settings.proxy_image_size, num_classes, **proxy),

@@ -1,6 +1,6 @@
 """Neural architecture search for mobile vision: what both searches share. It knows neither MnasNet nor NASNet.
 
-* `trial`, `space`, `settings`, `rewards`, `ranking`: what is asked, answered, measured and rewarded.
+* `trial`, `accuracy`, `space`, `settings`, `rewards`, `ranking`: what is asked, answered, measured, rewarded, picked.
 * `files`, `resume`, `plugins`, `flags`, `quiet`, `complexity`, `export`, `family`: tools.
 * `algorithms/`: what suggests architectures, one search algorithm in each file.
 * `datasets/`: images, one data set in each file; the images that calibrate int8 files.
@@ -17,4 +17,4 @@
 A folder that holds one part in each file is a plug-in folder: its `__init__.py` states what each file promises.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

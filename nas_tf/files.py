@@ -1,5 +1,6 @@
-"""Writes files whole or not at all, and reads JSON from them."""
+"""Writes files whole or not at all, reads JSON from them, and keeps a folder to one program at a time."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -58,6 +59,44 @@ def check_writable(folder):
         raise UserError(
             f"Expected a folder that can be written. Received: {str(folder)!r}: {error.strerror}"
         ) from error
+
+
+@contextlib.contextmanager
+def alone(folder, what="program"):
+    """Returns a context in which no other process may enter the same folder; it ends with the process in any case.
+
+    Args:
+        folder: a folder that can be written.
+        what: who uses it, for the message.
+
+    Raises:
+        UserError: another process is in it; the message has its id.
+    """
+    path = pathlib.Path(folder) / ".lock"
+    with open(path, "a+") as file:
+        if not _lock(file):
+            file.seek(0)
+            raise UserError(
+                f"{folder} is in use by another {what}, process {file.read().strip() or 'unknown'}. Wait until it has "
+                "ended, or stop it"
+            )
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _lock(file):
+    """Locks an open file until it is closed. Returns False if another process has locked it."""
+    try:
+        import fcntl
+    except ImportError:  # a system without such locks
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def refuse_network_file_system(folder, mounts=None):

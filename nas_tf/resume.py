@@ -13,6 +13,7 @@ from nas_tf.files import read_json, write_json
 from nas_tf.trial import UserError
 
 _LONGEST = 80  # characters of a value in a message
+_MOST = 8  # settings that a message names
 
 
 def differences(made, asked, may_change=()):
@@ -37,7 +38,9 @@ def refuse_other_settings(where, made, asked, may_change=(), instead="choose ano
     """
     found = differences(made, asked, may_change)
     if found:
-        raise UserError(f"{where} was begun with other settings: {'; '.join(found)}. Give those again, or {instead}")
+        more = f"; and {len(found) - _MOST} more" if len(found) > _MOST else ""
+        named = "; ".join(found[:_MOST]) + more
+        raise UserError(f"{where} was begun with other settings: {named}. Give those again, or {instead}")
 
 
 def begin(path, asked, may_change=(), instead="choose another folder"):

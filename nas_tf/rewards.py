@@ -8,6 +8,8 @@ from nas_tf.settings import Settings, knob
 from nas_tf.trial import UserError
 
 COSTS = ("latency_ms", "mult_adds", "num_params")
+TOLERANCE = 1.02  # a cost of up to target x this meets the target
+_FARTHEST = 10.0  # |COST/T - 1| beyond which the absolute reward falls no more
 
 
 def cost_of(cost, name):
@@ -24,8 +26,27 @@ def cost_of(cost, name):
 
 
 @dataclasses.dataclass(frozen=True)
+class Goal:
+    """The constraint by which networks are picked; the reward only steers the search.
+
+    Attributes:
+        target: the cost that a network may have, with 2 % of tolerance; None: any.
+        cost: which figure that is (`cost_of`). Without a target it decides between networks of equal accuracy.
+    """
+
+    target: float | None
+    cost: str = "latency_ms"
+
+    def is_met(self, cost):
+        """Returns whether a `nas_tf.trial.Cost` is at most target x 1.02."""
+        return self.target is None or cost_of(cost, self.cost) <= TOLERANCE * self.target
+
+
+@dataclasses.dataclass(frozen=True)
 class AccuracyReward:
-    """The validation accuracy alone (NASNet, section 3)."""
+    """The validation accuracy alone (NASNet, section 3). An infeasible trial earns `floor`: nothing earns less."""
+
+    floor = 0.0
 
     def __call__(self, measurement):
         return measurement.accuracy
@@ -37,7 +58,8 @@ class LatencyReward:
 
     * `soft`, `hard`: ACC x (COST/T)^w. w is alpha up to the target and beta beyond it. By default alpha = beta = -0.07
       for soft, and alpha = 0, beta = -1 for hard (MnasNet, section 3.1, equations 2 and 3).
-    * `absolute`: ACC + beta x |COST/T - 1|, beta = -0.10 by default (TuNAS, Bender et al. 2020, section 4).
+    * `absolute`: ACC + beta x |COST/T - 1|, beta = -0.10 by default (TuNAS, Bender et al. 2020, section 4). Beyond
+      COST = 11 T it falls no more, so that it has a floor.
 
     Attributes:
         target: T, in the unit of the cost.
@@ -66,10 +88,15 @@ class LatencyReward:
                 raise UserError(f"Expected {name} to be finite and <= 0 (a cost cannot be a gain). Received: {value}")
             object.__setattr__(self, name, value)
 
+    @property
+    def floor(self):
+        """float: what an infeasible trial earns. No feasible one earns less."""
+        return _FARTHEST * self.beta if self.shape == "absolute" else 0.0
+
     def __call__(self, measurement):
         relative = cost_of(measurement.cost, self.cost) / self.target
         if self.shape == "absolute":
-            return measurement.accuracy + self.beta * abs(relative - 1)
+            return measurement.accuracy + self.beta * min(_FARTHEST, abs(relative - 1))
         return measurement.accuracy * relative ** (self.alpha if relative <= 1 else self.beta)
 
 
@@ -118,6 +145,12 @@ class Objective(Settings):
     def target(self):
         """float or None: the target given as a number."""
         return getattr(self, f"target_{self.cost}")
+
+    def goal(self, reward, has_device=True):
+        """Returns the `Goal` of a reward that `resolve` returned. Without a device, no latency is known."""
+        if isinstance(reward, LatencyReward):
+            return Goal(reward.target, reward.cost)
+        return Goal(None, self.cost if has_device or self.cost != "latency_ms" else "mult_adds")
 
     def resolve(self, published):
         """Returns the reward.

@@ -86,6 +86,13 @@ class SearchSpace(abc.ABC):
         """Writes pictures of the architecture into `folder` and returns their paths. A space need not have any."""
         return []
 
+    def child_note(self, scale):
+        """Returns in words what a network at `scale`, a child's, has otherwise than the one that ships.
+
+        It is part of a sentence, as "children of 32 px keep 3 of 5 strides"; empty: nothing but size and width.
+        """
+        return ""
+
     def latency_scale(self, scale):
         """Returns a JSON-ready dict of everything in `scale` that a latency depends on: what a table is made for.
 

@@ -9,7 +9,9 @@ class UserError(ValueError):
 
 
 class InfeasibleArchitecture(Exception):
-    """The architecture's own fault (diverged, cannot be converted, does not fit): reward 0, the algorithm learns."""
+    """The architecture's own fault (diverged, cannot be converted, does not fit): the reward's floor, and the algorithm
+    learns from it.
+    """
 
 
 class DivergedTraining(InfeasibleArchitecture):
@@ -114,15 +116,21 @@ class Cost:
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """The facts about one child: the proxy's accuracy in [0, 1] and the deployment network's cost."""
+    """The facts about one child: the judge's accuracy in [0, 1] and the deployment network's cost.
+
+    `standard_error` is that of the accuracy; None where it is not known.
+    """
 
     accuracy: float
     cost: Cost
     train_seconds: float
+    standard_error: float | None = None
 
     def __post_init__(self):
         if not (math.isfinite(self.accuracy) and 0 <= self.accuracy <= 1):
             raise ValueError(f"Expected an accuracy in [0, 1]. Received: accuracy={self.accuracy}")
+        if self.standard_error is not None and not (math.isfinite(self.standard_error) and self.standard_error >= 0):
+            raise ValueError(f"Expected a standard error >= 0. Received: standard_error={self.standard_error}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,9 +150,10 @@ class Trial:
         tokens: one for each decision.
         note: the algorithm's remark, or from where a warm start took the trial.
         measurement: the facts; None until both accuracy and cost are known.
-        reward: 0 if infeasible; None while it runs, and if it failed.
+        reward: the reward's floor if infeasible; None while it runs, and if it failed.
         infeasible: what is wrong with the architecture, or None.
         error: what failed through no fault of the architecture, or None.
+        fingerprint: of the architecture, as recorded; None for a trial that was not read from records.
     """
 
     id: int
@@ -154,6 +163,7 @@ class Trial:
     reward: float | None = None
     infeasible: str | None = None
     error: str | None = None
+    fingerprint: str | None = dataclasses.field(default=None, compare=False)
 
     @property
     def state(self):

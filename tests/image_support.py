@@ -11,6 +11,7 @@ from PIL import Image
 
 CLASSES = ("cat", "dog", "eel")
 TRAIN_SIZES, TEST_SIZES = (40, 20, 10), (8, 4, 2)
+SIZE = 8
 
 
 def colour(label, number, split):

@@ -1,4 +1,4 @@
-"""Folders and files that an earlier version wrote open as before; their makers are in data/earlier."""
+"""Folders and files that an earlier version wrote open as before, or are refused in one line (data/earlier)."""
 
 import contextlib
 import json
@@ -53,17 +53,14 @@ def run(**changes):
     return result, "\n".join(said)
 
 
-def test_a_run_goes_on(earlier):
-    before = Records("run/trials.sqlite", read_only=True)
-    trials = before.trials()
-    before.close()
-    best = read_description("run/best")
-    result, said = run()
-    assert result.trials == trials and len(trials) == 3
-    # Nothing was announced, measured or trained: the best network is the one that lies there.
-    assert "rehearsed" not in said and read_description("run/best") == best
-    with pytest.raises(UserError, match=r"begun with other settings: --proxy_samples=50 \(was 100\)"):
-        run(proxy_samples=50)
+def test_a_run_is_refused_in_one_line(earlier):
+    """Its children and their images were others. Its trials can be read."""
+    records = Records("run/trials.sqlite", read_only=True)
+    assert [trial.state for trial in records.trials()] == ["done"] * 3
+    records.close()
+    for begin in ({}, {"run_dir": "new", "warm_start": "run"}):
+        with pytest.raises(UserError, match=r"^run was begun with version 0\.1\.0 .* Choose another folder; nas-ship"):
+            run(**begin)
 
 
 def test_a_trained_network_opens(earlier):

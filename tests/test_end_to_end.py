@@ -9,6 +9,7 @@ import pytest
 from support import CIFAR10_JPEG, script
 
 from mnas_tf.search import Settings, search
+from nas_tf.datasets.digits import Digits
 from nas_tf.rewards import Limits, Objective
 from nas_tf.training.recipe import ProxyRecipe
 
@@ -49,22 +50,29 @@ def small(plain_space, run_dir, **changes):
     return Settings(**{**settings, **changes})
 
 
-def test_a_search_times_its_networks_on_this_machine(plain_space, tmp_path):
-    said = []
+def test_a_search_times_its_networks_on_this_machine(plain_space, tmp_path, monkeypatch):
+    said, splits, read = [], set(), Digits.read
+    monkeypatch.setattr(Digits, "read", lambda self, split: splits.add(split) or read(self, split))
     result = search(
         small(plain_space, tmp_path / "run", device="host"),
         Objective(),
         Limits(),
         ProxyRecipe(1),
-        {"host": {"min_seconds": 0.05, "max_seconds": 0.2}, "random_search": {"batch_size": 3}},
+        {"host": {"min_seconds": 0.05, "max_seconds": 0.2, "max_spread": 10.0}, "random_search": {"batch_size": 3}},
         said.append,
     )
     text = "\n".join(said)
+    assert splits == {"train", "validation"}  # the test images are for nas-ship and mnas-train
+    assert "no test image was read" in text and "a child must beat 1" in text
     assert "mobilenet_v2's, measured here" in text and "as rehearsed just now" in text and "top 1" in text
     assert set(result.published) == {"mnasnet_a1", "mobilenet_v2", "nasnet_mobile"}
-    assert result.target == result.published["mobilenet_v2"].latency.latency_ms
+    assert result.goal.target == result.published["mobilenet_v2"].latency.latency_ms
     details = query(tmp_path / "run", "SELECT details FROM measurements WHERE kind = 'latency' AND trial_id = 1")
-    assert json.loads(details[0][0])["latency"]["runs"] >= 30
+    timing = json.loads(details[0][0])["latency"]
+    assert timing["runs"] >= 30 and {"stable", "spread", "cores"} <= timing["details"].keys()
+    accuracies = query(tmp_path / "run", "SELECT value, details FROM measurements WHERE judge = 'proxy'")
+    for accuracy, details in accuracies:
+        assert json.loads(details)["standard_error"] == pytest.approx((accuracy * (1 - accuracy) / 359) ** 0.5)
     assert query(tmp_path / "run", "SELECT COUNT(*) FROM measurements WHERE judge = 'full training'") == [(1,)]
 
     # The shipped files are one network: TFLite, Keras and what the search says of it.
@@ -75,7 +83,7 @@ def test_a_search_times_its_networks_on_this_machine(plain_space, tmp_path):
     model = keras.saving.load_model(best / "model.keras")
     np.testing.assert_allclose(run_tflite(best / "model.tflite", image), model(image), atol=1e-5)
     description = json.loads((best / "architecture.json").read_text())
-    assert description["accuracy"]["test"] == result.test_accuracy
+    assert description["accuracy"]["validation"] == result.accuracy and "test" not in description["accuracy"]
     assert description["weights"] == "trained for 1 epoch at 32 px"
 
     # The same call again measures nothing and ships the same files.
@@ -85,7 +93,7 @@ def test_a_search_times_its_networks_on_this_machine(plain_space, tmp_path):
         Objective(),
         Limits(),
         ProxyRecipe(1),
-        {"host": {"min_seconds": 0.05, "max_seconds": 0.2}, "random_search": {"batch_size": 3}},
+        {"host": {"min_seconds": 0.05, "max_seconds": 0.2, "max_spread": 10.0}, "random_search": {"batch_size": 3}},
         said.append,
     )
     assert again.trials == result.trials and (best / "model.tflite").stat().st_mtime_ns == before
@@ -173,8 +181,15 @@ def test_train_and_export(tmp_path):
         "--num_samples=100",
     )
     assert process.returncode == 0, process.stderr[-3000:]
-    assert "validation accuracy 0." in process.stdout and "test accuracy 0." in process.stdout
-    process = script("mnas-export", f"--network_dir={out}", f"--out_dir={tmp_path / 'files'}", "--host_min_seconds=0.1")
+    assert "validation accuracy " in process.stdout and "test accuracy " in process.stdout
+    assert f"the test images have been read once for {out}" in process.stdout
+    process = script(
+        "mnas-export",
+        f"--network_dir={out}",
+        f"--out_dir={tmp_path / 'files'}",
+        "--host_min_seconds=0.1",
+        "--host_max_spread=10",
+    )
     assert process.returncode == 0, process.stderr[-3000:]
     assert "latency on host: " in process.stdout
     image = np.random.default_rng(1).uniform(-1, 1, (1, 32, 32, 3)).astype("float32")

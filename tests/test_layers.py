@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # Row by row from the bottom; a module may import modules of lower rows only. A name with a star is a folder: its files
 # may import one another, but for plug-ins.
 ROWS = [
-    ("trial", "quiet", "complexity"),
+    ("trial", "accuracy", "quiet", "complexity"),
     ("space", "settings", "files"),
     ("plugins", "rewards", "resume", "export"),
     ("flags", "ranking", "networks.*", "algorithms.*", "datasets.*", "devices.*"),
@@ -42,7 +42,12 @@ OWNERS = {
     "multiprocessing": ("nas_tf.search.workers.process", "nas_tf.latency_tables.builder"),
 }
 # Classes that Keras has to find or to extend; imported where a network is built or trained.
-KERAS_AT_TOP = ("nas_tf.networks.drop_path", "nas_tf.training.optimizers", "nas_tf.training._clock")
+KERAS_AT_TOP = (
+    "nas_tf.networks.drop_path",
+    "nas_tf.training.optimizers",
+    "nas_tf.training._clock",
+    "nas_tf.training.augmentation",
+)
 HEAVY = ("keras", "tensorflow", "tensorflow_datasets", "sklearn", "matplotlib", "tensorboard")
 
 

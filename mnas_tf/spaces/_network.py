@@ -8,19 +8,20 @@ from nas_tf.trial import UserError
 
 # Mean and standard deviation of RGB, pixel / 255, over ImageNet's training images, as PyTorch's models take them.
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+STEM_STRIDES = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Scale(Settings):
     """The size at which an architecture is built: for a proxy that is trained, or for a deployment that is timed.
 
-    Every image size from 1 up can be built; below 32 px the last maps are 1 x 1.
+    Every image size from 1 up can be built; up to 32 px the last maps are 1 x 1, unless `least_map_size` is larger.
 
     Attributes:
         image_size: height and width of the images in pixels.
         num_classes: how many classes the network tells apart.
         width_multiplier: factor on the filters of stem and blocks. Unless it is 1, filters are rounded to multiples of
-            8. The head keeps its own filters.
+            `filter_multiple`. The head keeps its own filters.
         bn_momentum, bn_epsilon: of batch normalisation, with Keras's meaning.
         dropout_rate: share of features that is dropped before the classifier while training.
         padding: `"same"`, or `"symmetric"` for weights of PyTorch (`nas_tf.networks.blocks.Style`).
@@ -29,6 +30,10 @@ class Scale(Settings):
             border stand for the mean colour, which in [-1, 1] has another value in each channel.
         activation: `"relu"`, or `"relu6"`, which ends every ReLU at 6 and so loses less at int8.
         squeeze_excite: whether blocks have the squeeze-and-excitation of the architecture, which loses at int8.
+        filter_multiple: what filters are rounded to multiples of. 8 makes networks that run fast. With 1 even narrow
+            networks of different filters stay different.
+        least_map_size: height and width in pixels below which no stride makes maps smaller: such a layer has stride 1.
+            On maps of 1 x 1 a kernel reads nothing but its centre.
 
     Raises:
         UserError: no network can be built with one of these values.
@@ -44,6 +49,8 @@ class Scale(Settings):
     input_normalization: str = knob("none", choices=("none", "imagenet"))
     activation: str = knob("relu", choices=("relu", "relu6"))
     squeeze_excite: bool = knob(True, choices=(True, False))
+    filter_multiple: int = knob(8, least=1)
+    least_map_size: int = knob(1, least=1)
 
     @property
     def style(self):
@@ -51,12 +58,15 @@ class Scale(Settings):
         return nn.Style(self.bn_momentum, self.bn_epsilon, self.activation, self.padding)
 
     def filters(self, filters):
-        """int: `filters` x the width multiplier, as the nearest multiple of 8 that is at most 10 % below it."""
+        """int: `filters` x the width multiplier, as the nearest multiple of `filter_multiple`.
+
+        It is at least one multiple, and at most 10 % below the product; a multiple of 1 may be more below it.
+        """
         if self.width_multiplier == 1:
             return filters
-        exact = filters * self.width_multiplier
-        rounded = max(8, int(exact + 4) // 8 * 8)
-        return rounded + 8 if rounded < 0.9 * exact else rounded
+        exact, multiple = filters * self.width_multiplier, self.filter_multiple
+        rounded = max(multiple, int((exact + multiple / 2) // multiple) * multiple)
+        return rounded + multiple if rounded < 0.9 * exact and multiple > 1 else rounded
 
     def squeeze_filters(self, se_ratio, built_inputs):
         """int: channels of a layer's squeeze-and-excitation; 0: the layer has none.
@@ -76,7 +86,8 @@ def latency_scale(scale):
     Raises:
         UserError: units at this scale have no names of their own, so that no table can hold them.
     """
-    for name, expected in (("activation", "relu"), ("padding", "same"), ("input_normalization", "none")):
+    for name in ("activation", "padding", "input_normalization", "filter_multiple", "least_map_size"):
+        expected = getattr(Scale, name)
         if getattr(scale, name) != expected:
             raise UserError(
                 f"A latency table is of networks with {name}={expected}. Received: {name}={getattr(scale, name)}. "
@@ -88,6 +99,45 @@ def latency_scale(scale):
 def halved(size):
     """int: height and width behind the stem, in pixels, of images of this size."""
     return -(-size // 2)
+
+
+def built_maps(strides, scale):
+    """Lists `(size, strides)` of layers as they are built: the maps that a layer reads, in pixels, and its strides.
+
+    Args:
+        strides: the strides of each layer of an architecture, the stem's first.
+        scale: the `Scale`. Its `least_map_size` makes strides 1.
+    """
+    size, found = scale.image_size, []
+    for each in strides:
+        built = each if -(-size // each) >= scale.least_map_size else 1
+        found.append((size, built))
+        size = -(-size // built)
+    return found
+
+
+def built_layers(architecture, scale):
+    """Lists `built_maps` of the stem and of each layer of the blocks of a `MnasNet`."""
+    layers = (layer for block in architecture.blocks for layer in block.layers())
+    return built_maps((STEM_STRIDES, *(strides for _, strides, _ in layers)), scale)
+
+
+def child_note(strides, scale):
+    """Returns in words what networks have otherwise at `scale` than where they ship; empty: nothing.
+
+    Args:
+        strides: the strides of all blocks of the space's networks.
+        scale: the `Scale` of children.
+    """
+    strides, notes = (STEM_STRIDES, *strides), []
+    maps = built_maps(strides, scale)
+    asked, kept = (sum(each > 1 for each in some) for some in (strides, (built for _, built in maps)))
+    if kept < asked:
+        size = -(-maps[-1][0] // maps[-1][1])
+        notes.append(f"keep {kept} of {asked} strides, so that their last maps are {size} x {size} pixels")
+    if scale.width_multiplier != 1 and scale.filter_multiple != Scale.filter_multiple:
+        notes.append(f"have filters that are not rounded to multiples of {Scale.filter_multiple}")
+    return f"children of {scale.image_size} px {', and '.join(notes)}" if notes else ""
 
 
 def build(architecture, scale):
@@ -113,10 +163,12 @@ def features(x, architecture, scale):
     style = scale.style
     if scale.input_normalization == "imagenet":
         x = _imagenet_normalized(x)
-    x = nn.conv_bn(x, scale.filters(architecture.stem_filters), 3, "stem", style, strides=2)
+    built_strides = (strides for _, strides in built_layers(architecture, scale))
+    x = nn.conv_bn(x, scale.filters(architecture.stem_filters), 3, "stem", style, next(built_strides))
     for number, block in enumerate(architecture.blocks, 1):
-        for layer, (input_filters, strides, skip) in enumerate(block.layers(), 1):
-            x = _layer(x, block, input_filters, strides, skip, f"block{number}_layer{layer}", scale, style)
+        for layer, (input_filters, _, skip) in enumerate(block.layers(), 1):
+            name = f"block{number}_layer{layer}"
+            x = _layer(x, block, input_filters, next(built_strides), skip, name, scale, style)
     return nn.conv_bn(x, architecture.head_filters, 1, "head", style)
 
 

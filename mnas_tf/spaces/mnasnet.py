@@ -22,7 +22,7 @@ import itertools
 
 from mnas_tf.spaces import _units
 from mnas_tf.spaces._architecture import CONV_OPS, HEAD_FILTERS, SKIP_OPS, Block, MnasNet
-from mnas_tf.spaces._network import Scale, build, classifier, features, halved, latency_scale
+from mnas_tf.spaces._network import Scale, build, child_note, classifier, features, halved, latency_scale
 from nas_tf.settings import Settings, knob
 from nas_tf.space import Decision, SearchSpace
 from nas_tf.trial import UserError
@@ -126,6 +126,9 @@ class MnasNetSpace(SearchSpace, Settings):
 
     def architecture(self, json_value):
         return MnasNet.from_json(json_value)
+
+    def child_note(self, scale):
+        return child_note(STRIDES, scale)
 
     def latency_scale(self, scale):
         return latency_scale(scale)

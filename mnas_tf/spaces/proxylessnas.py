@@ -21,7 +21,7 @@ import math
 
 from mnas_tf.spaces import _units
 from mnas_tf.spaces._architecture import HEAD_FILTERS, Block, MnasNet
-from mnas_tf.spaces._network import Scale, build, halved, latency_scale
+from mnas_tf.spaces._network import Scale, build, child_note, halved, latency_scale
 from nas_tf.networks import blocks as nn
 from nas_tf.space import Decision, SearchSpace, Unit
 
@@ -108,6 +108,9 @@ class ProxylessNASSpace(SearchSpace):
 
     def architecture(self, json_value):
         return MnasNet.from_json(json_value)
+
+    def child_note(self, scale):
+        return child_note([strides for _, strides, _ in STAGES], scale)
 
     def latency_scale(self, scale):
         return latency_scale(scale)

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 
 from nas_tf import flags
+from nas_tf.accuracy import chance_of
 from nas_tf.datasets import Source
 from nas_tf.files import check_writable
 from nas_tf.networks import weights
@@ -18,7 +19,9 @@ from nas_tf.networks.folder import (
 from nas_tf.plugins import Part
 from nas_tf.quiet import import_keras
 from nas_tf.reports import training as report
+from nas_tf.reports.numbers import share
 from nas_tf.settings import Settings, knob
+from nas_tf.training import read_count
 from nas_tf.training.evaluate import evaluate
 from nas_tf.training.machine import Machine
 from nas_tf.training.network import train_network
@@ -74,14 +77,15 @@ class TrainSettings(Settings):
             raise UserError("Expected --out_dir, the folder to write. Received: none")
 
 
-def train(family, settings, machine=None, parts=None):
-    """Trains a network and writes its folder, or only evaluates one.
+def train(family, settings, machine=None, parts=None, say=print):
+    """Trains a network and writes its folder, or only evaluates one. The test images are read once, at the end.
 
     Args:
         family: the `nas_tf.family.Family`.
         settings: an instance of its `train_settings`.
         machine: `nas_tf.training.machine.Machine`; None: the default.
         parts: dict from a part's name to its settings.
+        say: takes each line of text.
 
     Returns:
         The `NetworkDescription` of the network; with `evaluate_only`, a dict from split to accuracy.
@@ -96,7 +100,7 @@ def train(family, settings, machine=None, parts=None):
     images = Source(dataset_part, settings.data_dir, settings.seed)
     import_keras()
     if settings.evaluate_only and _holds_a_network(settings.initial_weights):
-        return _evaluate(*_read_network(settings, images))
+        return _evaluate(*_read_network(settings, images), settings.initial_weights, say)
     space, plan = space_part.space, family.plans[settings.recipe]
     architecture = family.read_architecture(settings.architecture, space)
     recipe = plan.recipe.with_settings(
@@ -117,7 +121,8 @@ def train(family, settings, machine=None, parts=None):
     if settings.evaluate_only:
         model = build(scale)
         start(model, head="same")
-        return _evaluate(model, dataset)
+        return _evaluate(model, dataset, settings.initial_weights, say)
+    say(dataset.summary())
     asked = _asked(settings, machine, architecture, parts, dataset)
     log = _make_log(settings, asked, machine.is_chief)
     model, training = train_network(
@@ -133,7 +138,12 @@ def train(family, settings, machine=None, parts=None):
     )
     description = training.described(describe(space_part, architecture, scale, dataset))
     description = dataclasses.replace(description, data=images.to_json(settings.num_samples))
-    return _write(model, description, space, log) if machine.is_chief else description
+    if machine.is_chief:
+        read_count.note(log.path.parent, "the trained network")
+        description = _write(model, description, space, log)
+        _say_accuracies(settings.out_dir, dataclasses.asdict(description.accuracy), description.dataset, say)
+        say(read_count.said(log.path.parent))
+    return description
 
 
 def _make_log(settings, asked, is_chief):
@@ -145,6 +155,8 @@ def _make_log(settings, asked, is_chief):
     folder = pathlib.Path(settings.out_dir)
     if has_description(folder):
         raise UserError(f"--out_dir={settings.out_dir} holds a network already. Choose another, or remove it")
+    if (folder / "trials.sqlite").exists():
+        raise UserError(f"--out_dir={settings.out_dir} is the folder of a search. Choose another for a training")
     check_writable(folder)
     return Log(folder / "checkpoint.npz", settings.checkpoint_minutes, asked, is_chief)
 
@@ -153,7 +165,7 @@ def _write(model, description, space, log):
     """Writes the folder of a trained network and its curves; returns the description that the folder holds."""
     folder = log.path.parent
     report.write_csv(folder / "training.csv", description.history)
-    report.draw(folder / "training.png", description.history, description.text)
+    report.draw(folder / "training.png", description.history, description.text, description.dataset)
     description = write_network(folder, model, description, space)
     log.path.unlink(missing_ok=True)
     return description
@@ -199,8 +211,21 @@ def _read_network(settings, images):
     return model, dataset
 
 
-def _evaluate(model, dataset):
-    return {name: evaluate(model, getattr(dataset, name)()) for name in ("validation", "test")}
+def _evaluate(model, dataset, path, say):
+    found = {name: evaluate(model, dataset.read(name)) for name in ("validation", "test")}
+    folder = pathlib.Path(path) if pathlib.Path(path).is_dir() else pathlib.Path(path).parent
+    read_count.note(folder, pathlib.Path(path).name)
+    _say_accuracies(path, found, dataset.facts(), say)
+    say(read_count.said(folder))
+    return found
+
+
+def _say_accuracies(what, accuracies, facts, say):
+    sizes, chance = facts["num_examples"], chance_of(facts)
+    words = [f"{split} accuracy {share(accuracies[split], sizes[split])} %" for split in ("validation", "test")]
+    say(f"{what}: {', '.join(words)}")
+    if chance and not chance.is_beaten_by(accuracies["validation"]):
+        say(f"this is no better than guessing: {chance}")
 
 
 def _scale_for(family, path, scale):
@@ -226,10 +251,7 @@ def cli(family, usage):
         settings, machine = flags.read(family.train_settings), flags.read(Machine)
         names = (settings.search_space, settings.dataset)
         parts = {name: flags.read_part(folder, name).settings for folder, name in zip(folders, names)}
-        result = train(family, settings, machine, parts)
-        accuracy = result if settings.evaluate_only else dataclasses.asdict(result.accuracy)
-        what = settings.initial_weights if settings.evaluate_only else settings.out_dir
-        print(f"{what}: validation accuracy {accuracy['validation']:.4f}, test accuracy {accuracy['test']:.4f}")
+        train(family, settings, machine, parts)
 
     flags.define(family.train_settings)
     flags.define(Machine)

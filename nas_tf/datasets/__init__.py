@@ -10,6 +10,8 @@ augmentation that training may use; its layers are in `nas_tf.training.input_pip
 import abc
 import dataclasses
 import functools
+import hashlib
+import json
 import typing
 
 import numpy as np
@@ -194,8 +196,9 @@ class Dataset(abc.ABC):
         name: name of the data set.
         class_names: names of the classes, in the order of the labels.
         augmentation: what training may do to an image without changing its class. `"none"`: nothing, or the train split
-            is augmented already. `"shift"`: translate a little. `"shift_flip"` (CIFAR's): translate by up to 4 pixels
-            in 32, mirror. `"crop_flip"` (ImageNet's): crop at random to 8 % to 100 % of the area, mirror.
+            is augmented already. `"shift"`: translate by whole pixels, up to a tenth of the size, borders reflected.
+            `"shift_flip"` (CIFAR's): translate by up to an eighth, mirror. `"crop_flip"` (ImageNet's): a random crop of
+            8 % to 100 % of the area with an aspect ratio of 3/4 to 4/3, resized, mirrored.
     """
 
     name: str
@@ -224,7 +227,61 @@ class Dataset(abc.ABC):
 
     @abc.abstractmethod
     def describe(self):
-        """Returns a JSON-ready dict: name, source, classes, number of examples in each split, how splits were drawn."""
+        """Returns a JSON-ready dict: name, source, classes, number of examples in each split, how splits were drawn.
+
+        `digest` is 16 hex digits that tell other data from these. Where the data lie, the images' size and the number
+        of samples do not change it.
+        """
+
+    def labels(self, split):
+        """Returns the labels of a split, int32 [n], or None where they are not known without reading its images."""
+        return None
+
+    def largest_class(self, split="validation"):
+        """Returns the share of a split's most frequent class, which is the accuracy of an answer that never changes.
+
+        It is 1 / `num_classes` where the labels are not known.
+        """
+        labels = self.labels(split)
+        if labels is None or len(labels) == 0:
+            return 1 / self.num_classes
+        return int(np.bincount(labels).max()) / len(labels)
+
+    def facts(self):
+        """Returns `describe()` with `largest_class`, a dict from `"validation"` and `"test"` to that share."""
+        return {
+            **self.describe(),
+            "largest_class": {split: self.largest_class(split) for split in ("validation", "test")},
+        }
+
+    def copies(self):
+        """Returns a dict from `"validation"` and `"test"` to how many of the split's images are training images too.
+
+        Images count whose file is the same, byte for byte, as one that may be trained on, whatever `num_samples` is. A
+        split without any is left out. A data set that does not compare its images returns {}.
+
+        Raises:
+            UserError: there are such test images, and the data set does not allow them.
+        """
+        return {}
+
+    def summary(self):
+        """Returns in words which images there are, and how many validation and test images are training images too.
+
+        Raises:
+            UserError: as `copies` does.
+        """
+        facts, copies = self.describe(), self.copies()
+        counts = facts["num_examples"]
+        splits = ", ".join(f"{count} {split}" for split, count in counts.items())
+        line = f"{self.name}: {splits} images of {self.num_classes} classes, from {facts['source']}"
+        found = [f"{n} of {counts[split]} {split} images are training images too" for split, n in copies.items()]
+        return "; ".join([line, *found])
+
+
+def digest(facts):
+    """Returns 16 hex digits that stand for a JSON-ready value."""
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def check_request(image_size, num_samples, seed):

@@ -3,6 +3,7 @@
 import abc
 import concurrent.futures
 import contextlib
+import hashlib
 import io
 import os
 import pathlib
@@ -40,7 +41,23 @@ class ImageFiles(abc.ABC):
 
     @abc.abstractmethod
     def num_bytes(self, name):
-        """int: the size of a file, as the folder or the .zip states it."""
+        """int: the size of a file, as the folder or the .zip states it.
+
+        Raises:
+            UnreadableImage: there is no such file, as where a link leads nowhere.
+        """
+
+    def mark(self, name):
+        """What can be told of a file's content without reading it: equal contents have equal marks."""
+        return self.num_bytes(name)
+
+    def content_digest(self, name):
+        """bytes: the SHA-256 of a file's content."""
+        try:
+            with self.open(name) as file:
+                return hashlib.file_digest(file, "sha256").digest()
+        except Exception as error:  # for damaged zips OSError, BadZipFile, zlib.error, RuntimeError, ...
+            raise UnreadableImage(str(error) or type(error).__name__) from error
 
     def decode(self, name, image_size, fit):
         """Returns the image as uint8 [image_size, image_size, 3].
@@ -125,7 +142,10 @@ class _Folder(ImageFiles):
         return open(os.path.join(self.root, name), "rb")
 
     def num_bytes(self, name):
-        return os.path.getsize(os.path.join(self.root, name))
+        try:
+            return os.path.getsize(os.path.join(self.root, name))
+        except OSError as error:
+            raise UnreadableImage(error.strerror) from error
 
     def _scan(self, directory, depth):
         self._add_directory(directory)
@@ -159,6 +179,10 @@ class _Zip(ImageFiles):
 
     def num_bytes(self, name):
         return self._archive.getinfo(name).file_size
+
+    def mark(self, name):
+        member = self._archive.getinfo(name)
+        return member.file_size, member.CRC
 
 
 def open_files(data_dir):
@@ -209,11 +233,43 @@ def check_all(files, names):
     _for_each(lambda i: files.check(names[i]), files, names, "Checking images", num_threads(files, names))
 
 
+def sizes(files, names):
+    """Returns a dict from each of the files `names` to its size in bytes. Raises `UserError` if one cannot be read."""
+    return _of_each(files.num_bytes, files, names, "Listing images", threads=1)
+
+
+def copies_among(files, names, originals):
+    """Returns a dict from each of the files `names` that has the content of one of `originals` to the first such one.
+
+    Files are read only where sizes, and a .zip's checksums, are equal.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    marks = _of_each(files.mark, files, [*originals, *names], "Listing images", threads=1)
+    common = {marks[name] for name in originals} & {marks[name] for name in names}
+    alike = [name for name, mark in marks.items() if mark in common]
+    contents = _of_each(files.content_digest, files, alike, "Comparing images", num_threads(files, alike))
+    firsts = {contents[name]: name for name in reversed(originals) if name in contents}
+    return {name: firsts[contents[name]] for name in names if contents.get(name) in firsts}
+
+
 def num_threads(files, names):
     """int: how many threads decode the files `names` fastest."""
     sample = names[:: max(1, len(names) // 50)]
-    mean_bytes = np.mean([files.num_bytes(name) for name in sample]) if sample else 0
+    mean_bytes = np.mean(list(sizes(files, sample).values())) if sample else 0
     return min(8, os.cpu_count() or 1) if mean_bytes > _BYTES_WORTH_A_THREAD else 1
+
+
+def _of_each(function, files, names, what, threads):
+    """Returns a dict from each name to `function(name)`. Raises `UserError` as `_for_each` does."""
+    found = {}
+
+    def find(i):
+        found[names[i]] = function(names[i])
+
+    _for_each(find, files, names, what, threads)
+    return found
 
 
 def _for_each(function, files, names, what, threads):

@@ -5,6 +5,25 @@ import numpy as np
 from nas_tf.trial import UserError
 
 
+def drawn_fractions(fractions, num_images):
+    """Returns the fractions of the splits that are drawn, with the default in the place of None.
+
+    The default is the usual share of validation: a tenth of the training images, at least 1,000 where that leaves four
+    fifths for training, else a fifth.
+
+    Args:
+        fractions: dict from each split that is drawn to its share of the training images, or None.
+        num_images: how many training images there are before anything is drawn.
+
+    Raises:
+        UserError: nothing would remain for training.
+    """
+    default = max(num_images / 10, min(1000, num_images / 5)) / num_images
+    drawn = {split: default if fraction is None else fraction for split, fraction in fractions.items()}
+    check_fractions(**{f"{split}_fraction": fraction for split, fraction in drawn.items()})
+    return drawn
+
+
 def check_fractions(**fractions):
     """Raises `nas_tf.trial.UserError` unless each fraction is > 0 and something remains for training."""
     if not all(value > 0 for value in fractions.values()) or not sum(fractions.values()) < 1:

@@ -5,6 +5,7 @@ images is the test split, another fifth the validation split.
 """
 
 import dataclasses
+import hashlib
 
 import numpy as np
 
@@ -60,7 +61,11 @@ class Digits(Dataset):
             "image_size": self._image_size,
             "num_examples": {split: len(self._indices[split]) for split in ("train", "validation", "test")},
             "splits": f"test and validation are one fifth each, stratified, drawn with seed {self._seed}",
+            "digest": hashlib.sha256(self._pixels.tobytes()).hexdigest()[:16],
         }
+
+    def labels(self, split):
+        return self._labels[self._indices[split]]
 
     def read(self, split):
         from PIL import Image
@@ -70,4 +75,4 @@ class Digits(Dataset):
         for i, pixels in enumerate(self._pixels[indices]):
             resized = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
             images[i] = np.asarray(resized)[..., np.newaxis]
-        return Images(images, self._labels[indices])
+        return Images(images, self.labels(split))

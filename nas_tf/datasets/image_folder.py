@@ -2,13 +2,16 @@
 
 The class folders are in `--data_dir` itself; or in its `train/` and, where they exist, its `val/` (or `valid/`,
 `validation/`) and `test/`. All of this may be inside one more folder. A split that has no folder is drawn from the
-training images.
+training images. Images in `test/` that are training images too, byte for byte, are refused when a run begins, unless
+`--allow_test_in_train` is given.
 
 Images are .jpg, .jpeg, .png, .bmp, .gif (its first frame) or .webp files directly in their class folder, of any size
 and colour mode. Other files are counted and ignored. A zip is read in place.
 """
 
 import dataclasses
+import functools
+import posixpath
 
 import numpy as np
 
@@ -19,9 +22,10 @@ from nas_tf.datasets import (
     Stream,
     _image_files,
     check_request,
+    digest,
     indexed_batches,
 )
-from nas_tf.datasets._partition import check_fractions, partition
+from nas_tf.datasets._partition import check_fractions, drawn_fractions, partition
 from nas_tf.settings import Settings, knob
 from nas_tf.trial import UserError
 
@@ -36,8 +40,12 @@ _SPLIT_FOLDERS = {
 class Config(Settings):
     """How a folder's images are read and divided into splits."""
 
-    validation_fraction: float = knob(
-        0.1, "Share of the training images drawn where validation has no folder.", above=0, below=1
+    validation_fraction: float | None = knob(
+        None,
+        "Share of the training images drawn where validation has no folder. By default a tenth, at least 1,000 images "
+        "where that leaves four fifths for training, else a fifth.",
+        above=0,
+        below=1,
     )
     test_fraction: float = knob(
         0.1, "Share of the training images drawn where testing has no folder.", above=0, below=1
@@ -56,9 +64,14 @@ class Config(Settings):
         4096, "Images that need more than this, decoded, are decoded again for each batch.", least=0
     )
 
+    allow_test_in_train: bool = knob(
+        False, "Go on although test images are among the training images too.", flag="allow_test_in_train"
+    )
+
     def __post_init__(self):
         super().__post_init__()
-        check_fractions(validation_fraction=self.validation_fraction, test_fraction=self.test_fraction)
+        if self.validation_fraction is not None:
+            check_fractions(validation_fraction=self.validation_fraction, test_fraction=self.test_fraction)
 
 
 def make(config, *, data_dir, image_size, num_samples, seed):
@@ -87,10 +100,14 @@ class ImageFolder(Dataset):
         self.augmentation = config.augmentation
         folders = _split_folders(files)
         self.class_names = _class_names(files, folders["train"])
-        self._examples = {
+        self._root = posixpath.commonpath(folders.values())
+        self._found = {
             split: _examples(files, folder, self.class_names, folders["train"]) for split, folder in folders.items()
         }
-        self._draw(num_samples)
+        fractions = {"test": config.test_fraction, "validation": config.validation_fraction}
+        drawn = {split: share for split, share in fractions.items() if split not in self._found}
+        self._fractions = drawn_fractions(drawn, len(self._found["train"][0]))
+        self._examples = self._draw(num_samples)
         self._in_memory = sum(map(self._num_bytes, self._examples)) <= config.max_memory_mb * 2**20
         _image_files.check_all(files, self._examples["test"][0])
 
@@ -106,15 +123,44 @@ class ImageFolder(Dataset):
             "num_examples": {split: len(self._examples[split][0]) for split in ("train", "validation", "test")},
             "splits": f"drawn from the training images, stratified, with seed {self._seed}: {drawn or 'none'}",
             "files_ignored": sum(map(len, self._files.tree.values())) - num_images,
+            "digest": self._digest,
         }
 
+    def labels(self, split):
+        return self._examples[split][1]
+
+    def copies(self):
+        found = {
+            split: [name for name in self._examples[split][0] if name in self._copies]
+            for split in ("validation", "test")
+        }
+        test = found["test"]
+        if test and "test" in self._found and not self._config.allow_test_in_train:
+            raise UserError(
+                f"Expected test images that are not trained on. Received: {len(test)} of "
+                f"{len(self._examples['test'][0]):,} test images that are also training images, the first "
+                f"{test[0]!r} = {self._copies[test[0]]!r}. Remove them, or give --allow_test_in_train"
+            )
+        return {split: len(names) for split, names in found.items() if names}
+
+    @functools.cached_property
+    def _copies(self):
+        """dict from each validation or test image that is a training image too to the first such training image."""
+        others = [name for split in ("validation", "test") for name in self._examples[split][0]]
+        return _image_files.copies_among(self._files, others, self._draw(num_samples=0)["train"][0])
+
+    @functools.cached_property
+    def _digest(self):
+        """Stands for the names and sizes of all images, below the innermost folder that holds them all."""
+        sizes = _image_files.sizes(self._files, [name for names, _ in self._found.values() for name in names])
+        return digest(sorted((name.removeprefix(self._root).lstrip("/"), size) for name, size in sizes.items()))
+
     def _draw(self, num_samples):
-        fractions = {"test": self._config.test_fraction, "validation": self._config.validation_fraction}
-        self._fractions = {split: share for split, share in fractions.items() if split not in self._examples}
-        names, labels = self._examples["train"]
+        """Returns a dict from each split to its `(list[str] of paths, int32 [n] labels)`."""
+        names, labels = self._found["train"]
         indices = partition(labels, self.class_names, self._fractions, num_samples, self._seed)
-        for split, chosen in indices.items():
-            self._examples[split] = [names[i] for i in chosen], labels[chosen]
+        drawn = {split: ([names[i] for i in chosen], labels[chosen]) for split, chosen in indices.items()}
+        return {**self._found, **drawn}
 
     def _num_bytes(self, split):
         return len(self._examples[split][0]) * self._image_size**2 * 3

@@ -14,8 +14,8 @@ import os
 
 import numpy as np
 
-from nas_tf.datasets import Dataset, Images, Steps, Stream, _tfds_choice, _tfds_images, check_request
-from nas_tf.datasets._partition import check_classes, check_fractions, partition
+from nas_tf.datasets import Dataset, Images, Steps, Stream, _tfds_choice, _tfds_images, check_request, digest
+from nas_tf.datasets._partition import check_classes, check_fractions, drawn_fractions, partition
 from nas_tf.quiet import quiet
 from nas_tf.settings import Settings, knob
 from nas_tf.trial import UserError, first_line
@@ -33,8 +33,12 @@ class Config(Settings):
     train_split: str = knob("train", "Split to train on.")
     validation_split: str = knob("", "Split to validate on; empty: drawn from the training split.")
     test_split: str = knob("", "Split to test on; empty: test or else validation, or else drawn from training.")
-    validation_fraction: float = knob(
-        0.1, "Share of the training split drawn where validation has no split.", above=0, below=1
+    validation_fraction: float | None = knob(
+        None,
+        "Share of the training split drawn where validation has no split. By default a tenth, at least 1,000 images "
+        "where that leaves four fifths for training, else a fifth.",
+        above=0,
+        below=1,
     )
     test_fraction: float = knob(0.1, "Share of the training split drawn where testing has no split.", above=0, below=1)
     augmentation: str = knob(
@@ -48,7 +52,8 @@ class Config(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        check_fractions(validation_fraction=self.validation_fraction, test_fraction=self.test_fraction)
+        if self.validation_fraction is not None:
+            check_fractions(validation_fraction=self.validation_fraction, test_fraction=self.test_fraction)
 
 
 def make(config, *, data_dir, image_size, num_samples, seed):
@@ -72,6 +77,8 @@ def make(config, *, data_dir, image_size, num_samples, seed):
 class _TFDS(Dataset):
     """What a data set in memory and a streamed one have in common.
 
+    Its records are not compared: `copies` returns {}.
+
     `_splits` maps `"train"`, `"validation"` and `"test"` to TFDS's expression for that split, where there is one.
     """
 
@@ -83,18 +90,22 @@ class _TFDS(Dataset):
         auto = _AUGMENTATION.get(builder.name, "shift")
         self.augmentation = auto if config.augmentation == "auto" else config.augmentation
         fractions = {"test": config.test_fraction, "validation": config.validation_fraction}
-        self._fractions = {split: fraction for split, fraction in fractions.items() if split not in splits}
+        drawn = {split: fraction for split, fraction in fractions.items() if split not in splits}
+        self._fractions = drawn_fractions(drawn, builder.info.splits[splits["train"]].num_examples)
         self._draw(num_samples)
 
     def describe(self):
+        info = self._builder.info
         drawn = ", ".join(f"{split} ({fraction:g})" for split, fraction in self._fractions.items())
+        sizes = sorted((split, found.num_examples, found.num_bytes) for split, found in info.splits.items())
         return {
             "name": self.name,
-            "source": self._builder.info.full_name,
+            "source": info.full_name,
             "classes": list(self.class_names),
             "image_size": self._image_size,
             "num_examples": {split: self._num_examples(split) for split in ("train", "validation", "test")},
             "splits": f"{self._splits}; drawn from train, {self._how}, with seed {self._seed}: {drawn or 'none'}",
+            "digest": digest([info.full_name, sizes]),
         }
 
     def _labels(self, tfds_split, count=-1):
@@ -127,8 +138,11 @@ class _InMemory(_TFDS):
         for split in self._splits.keys() - {"train"}:
             self._chosen[split] = (split, np.arange(len(labels[split])), labels[split])
 
+    def labels(self, split):
+        return self._chosen[split][2]
+
     def _num_examples(self, split):
-        return len(self._chosen[split][2])
+        return len(self.labels(split))
 
     def read(self, split):
         import tensorflow as tf
@@ -151,7 +165,7 @@ class _InMemory(_TFDS):
 
 
 class _Streamed(_TFDS):
-    """`_ranges` maps each split to TFDS's expression for its records."""
+    """`_ranges` maps each split to TFDS's expression for its records. Their labels are not known beforehand."""
 
     _how = "consecutive records"
 

@@ -40,15 +40,16 @@ def time_runs(run, warmup_seconds, min_seconds, max_seconds, tolerance):
         elapsed = now - begin
         if elapsed < next_look and elapsed < max_seconds:
             continue
-        if len(milliseconds) >= 30 and (elapsed >= max_seconds or _is_still(milliseconds, tolerance)):
+        if len(milliseconds) >= 30 and (elapsed >= max_seconds or _spread(milliseconds) <= tolerance):
             return milliseconds
         next_look = elapsed + 0.1
 
 
-def _is_still(milliseconds, tolerance):
+def _spread(milliseconds):
+    """float: how far the medians of the first, second and last third lie apart, as a fraction of the smallest."""
     third = len(milliseconds) // 3
     medians = [_quantile(milliseconds[i * third : (i + 1) * third], 0.5) for i in range(3)]
-    return max(medians) <= (1 + tolerance) * min(medians)
+    return (max(medians) - min(medians)) / min(medians)
 
 
 def _quantile(values, fraction):
@@ -59,16 +60,24 @@ def _quantile(values, fraction):
     return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
 
 
-def _pin(threads):
+def _pin(threads, kind):
     """Keeps this process on `threads` cores and returns them; returns None where the system cannot do that.
 
-    They are some of the cores that the process may use already, if these are enough.
+    They are the last of the cores that the process may use already, if these are enough.
+
+    Args:
+        threads: how many cores.
+        kind: the cores to choose from; empty: all.
     """
     if not hasattr(os, "sched_setaffinity"):
         return None
-    if len(os.sched_getaffinity(0)) < threads:
-        os.sched_setaffinity(0, range(os.cpu_count()))
-    cores = sorted(os.sched_getaffinity(0))[-threads:]
+    cores = os.sched_getaffinity(0)
+    if kind:
+        cores &= set(kind)
+    if len(cores) < threads:
+        os.sched_setaffinity(0, kind or range(os.cpu_count()))
+        cores = os.sched_getaffinity(0)
+    cores = sorted(cores)[-threads:]
     os.sched_setaffinity(0, cores)
     return cores
 
@@ -86,12 +95,17 @@ def _load_runtime(name):
     return Interpreter, "tflite-runtime " + importlib.metadata.version("tflite-runtime")
 
 
+def _numbers(text):
+    return [int(number) for number in text.split(",")]
+
+
 def main():
     """Times the file that the command line names, or prints the runtime's version."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", help="without one, only the runtime's version is printed")
     parser.add_argument("--runtime", choices=("litert", "tflite_runtime"), default="litert")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cores", type=_numbers, default=[], help="cores to choose from, such as 0,1,2; default: all")
     # `nas_tf.devices.host.Config` has the defaults that count.
     parser.add_argument("--warmup_seconds", type=float, default=0.0)
     parser.add_argument("--min_seconds", type=float, default=0.0)
@@ -106,7 +120,7 @@ def main():
         return
     import numpy as np
 
-    cores = _pin(args.threads)
+    cores = _pin(args.threads, args.cores)
     interpreter = interpreter_class(model_path=args.model, num_threads=args.threads)
     interpreter.allocate_tensors()
     rng = np.random.default_rng(0)
@@ -117,14 +131,15 @@ def main():
     milliseconds = time_runs(
         interpreter.invoke, args.warmup_seconds, args.min_seconds, args.max_seconds, args.tolerance
     )
-    mean = sum(milliseconds) / len(milliseconds)
+    mean, spread = sum(milliseconds) / len(milliseconds), _spread(milliseconds)
     figures |= {
         "runs": len(milliseconds),
         "median_ms": _quantile(milliseconds, 0.5),
         "mean_ms": mean,
         "p95_ms": _quantile(milliseconds, 0.95),
         "std_ms": (sum((value - mean) ** 2 for value in milliseconds) / len(milliseconds)) ** 0.5,
-        "stable": _is_still(milliseconds, args.tolerance),
+        "stable": spread <= args.tolerance,
+        "spread": spread,
         "cores": cores,
     }
     print(json.dumps(figures))

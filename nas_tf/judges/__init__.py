@@ -61,12 +61,13 @@ class Judge(abc.ABC):
         """
 
     @abc.abstractmethod
-    def accuracy(self, tokens, max_steps=None):
+    def accuracy(self, tokens, max_steps=None, repeat=0):
         """Returns the `nas_tf.training.train.Trained` of the architecture that `tokens` mean.
 
         Args:
             tokens: one token for each decision of the space.
             max_steps: ends training early, for a rehearsal.
+            repeat: 0 for the first time; other numbers ask for independent measurements, which show the judge's noise.
 
         Raises:
             nas_tf.trial.InfeasibleArchitecture: the architecture cannot be built, or its training diverged.

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 
+import numpy as np
+
 from nas_tf.judges import Judge
 from nas_tf.quiet import fresh_keras
 from nas_tf.trial import InfeasibleArchitecture
@@ -34,17 +36,18 @@ class ProxyJudge(Judge):
     def _images(self):
         return _ReadOnce(self._task.images.make(self._task.proxy_scale.image_size, self._task.proxy_samples))
 
-    def accuracy(self, tokens, max_steps=None):
+    def accuracy(self, tokens, max_steps=None, repeat=0):
         from nas_tf.training.train import train
 
         task = self._task
-        keras = fresh_keras(task.seed)
+        seed = int(np.random.SeedSequence((task.seed, repeat)).generate_state(1)[0]) if repeat else task.seed
+        keras = fresh_keras(seed)
         architecture = self._space.decode(tokens)
         try:
             child = self._space.build(architecture, task.proxy_scale)
         except ValueError as error:
             raise InfeasibleArchitecture(f"The child cannot be built at {task.proxy_scale}: {error}") from error
-        trained = train(child, self._images, task.recipe, seed=task.seed, max_steps=max_steps)
+        trained = train(child, self._images, task.recipe, seed=seed, max_steps=max_steps)
         del child
         keras.backend.clear_session()
         return trained

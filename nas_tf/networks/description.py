@@ -33,7 +33,7 @@ class NetworkDescription:
         text: the architecture in one line.
         scale: the family's `Scale` as a dict: image size in pixels, classes, width and so on.
         class_names: in the order of the network's outputs.
-        dataset: `nas_tf.datasets.Dataset.describe()` of the images it was trained on.
+        dataset: `nas_tf.datasets.Dataset.facts()` of the images it was trained on.
         input: what the network takes.
         space, architecture, fingerprint: `Part.to_json()` of its search space, its `to_json()` there and its
             fingerprint; None for a network of no search space.
@@ -110,6 +110,7 @@ class FileRecord:
         number_type: of `nas_tf.export.NUMBER_TYPES`.
         bytes: its size; None if the converter refused to write it.
         validation_accuracy: in [0, 1].
+        num_validation: on how many images that was measured.
         latency: on `device`, the dict of `nas_tf.devices.Device.describe()`.
         device_name: that device in one line.
         failure: why nobody should ship the file; None if it has not failed.
@@ -127,6 +128,7 @@ class FileRecord:
     device_name: str | None = None
     failure: str | None = None
     asked: str = ""
+    num_validation: int | None = None
 
     @property
     def latency_ms(self):

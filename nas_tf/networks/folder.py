@@ -27,7 +27,7 @@ def describe(space_part, architecture, scale, dataset):
         text=str(architecture),
         scale=dataclasses.asdict(scale),
         class_names=tuple(dataset.class_names),
-        dataset=dataset.describe(),
+        dataset=dataset.facts(),
         space=space_part.to_json(),
         architecture=architecture.to_json(),
         fingerprint=architecture.fingerprint,

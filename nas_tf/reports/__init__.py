@@ -5,5 +5,5 @@
 * `files.py`: the files that ship, as table and picture.
 * `comparison.py`: the network that ships beside published ones; `model_card.py`: its card.
 * `latencies.py`: latencies of files; `latency_table.py`: how far a table is off.
-* `device.py`: a device in one line. `_picture.py`, `_numbers.py`: how pictures are written and numbers printed.
+* `device.py`: a device in one line. `_picture.py`, `numbers.py`: how pictures are written and numbers printed.
 """

@@ -4,11 +4,14 @@ import csv
 import dataclasses
 import io
 
+from nas_tf import accuracy
+from nas_tf.accuracy import chance_of
 from nas_tf.files import write_file
 from nas_tf.networks.description import FileRecord, NetworkDescription
 from nas_tf.reports import _picture
-from nas_tf.reports._numbers import number, percent
+from nas_tf.reports.numbers import milliseconds, number, share, significant
 
+_ABOUT_EQUAL = 0.05  # of latency
 _ROLES = {"ships": "ships", "candidate": "candidate", "baseline": "published"}
 
 
@@ -39,30 +42,60 @@ class Row:
         return self.network.text if self.role == "baseline" else self.name
 
 
-def text(rows, device):
-    """Returns the table as text."""
-    figures = f"{'validation %':>12} {'test %':>7} {'latency ms':>11} {'params M':>9} {'madds M':>8}"
+def text(rows, device, facts):
+    """Returns the table as text. `facts` is `nas_tf.datasets.Dataset.facts()` of the images."""
+    figures = f"{'validation %':>13} {'test %':>13} {'latency ms':>11} {'params M':>9} {'madds M':>8}"
     lines = [f"{'network':<28}{'':<11}{figures}"]
+    sizes, chance = facts.get("num_examples", {}), chance_of(facts)
     for row in rows:
         network = row.network
         lines.append(
-            f"{row.title:<28}{_ROLES[row.role]:<11}{percent(network.accuracy.validation):>12} "
-            f"{percent(network.accuracy.test):>7} {number(row.latency_ms, '.3f'):>11} "
+            f"{row.title:<28}{_ROLES[row.role]:<11}"
+            f"{share(network.accuracy.validation, sizes.get('validation')):>13} "
+            f"{share(network.accuracy.test, sizes.get('test')):>13} {significant(row.latency_ms):>11} "
             f"{number(network.num_params, '.2f', 1e-6):>9} {number(network.mult_adds, '.1f', 1e-6):>8}"
+            f"{_mark(row, rows[0], sizes.get('validation'), chance)}"
         )
-    lines += ["-: not read, or training failed", f"latency: float32 file, median on {device}", ""]
-    lines.append(f"{'file':<46} {'validation %':>12} {'latency ms':>11} {'MB':>7}")
+    lines += ["-: not read, or training failed; ±: standard error of the images"]
+    lines += ["≈: validation accuracy cannot be told apart from the first row's (two standard errors)"]
+    lines += [f"guesses: no better than guessing; {chance}"] if chance else []
+    lines += [f"latency: float32 file, median on {device}", *_unequal(rows), ""]
+    lines.append(f"{'file':<46} {'validation %':>13} {'latency ms':>11} {'MB':>7}")
     for row in rows:
         for record in row.files:
             lines.append(
-                f"{row.name + ': ' + record.file:<46} {percent(record.validation_accuracy):>12} "
-                f"{number(record.latency_ms, '.3f'):>11} {number(record.bytes, '.3f', 1e-6):>7}"
+                f"{row.name + ': ' + record.file:<46} {share(record.validation_accuracy, record.num_validation):>13} "
+                f"{significant(record.latency_ms):>11} {number(record.bytes, '.3f', 1e-6):>7}"
                 f"{'  FAILED' if record.failure else ''}"
             )
     return "\n".join(lines)
 
 
-def write(folder, rows, device, recipe, dataset):
+def _mark(row, first, num_examples, chance):
+    reached, other = row.network.accuracy.validation, first.network.accuracy.validation
+    mark = ""
+    if row is not first and num_examples and None not in (reached, other):
+        errors = [accuracy.standard_error(each, num_examples) for each in (reached, other)]
+        mark = "" if accuracy.are_apart(reached, other, *errors) else " ≈"
+    return mark + (" guesses" if chance and reached is not None and not chance.is_beaten_by(reached) else "")
+
+
+def _unequal(rows):
+    """Returns a line for each published network whose latency is not within 5 % of that of the one that ships."""
+    ships, lines = rows[0].latency_ms, []
+    for row in rows[1:]:
+        if row.role == "baseline" and None not in (row.latency_ms, ships):
+            difference = row.latency_ms / ships - 1
+            if abs(difference) > _ABOUT_EQUAL:
+                words = "longer" if difference > 0 else "less"
+                lines.append(
+                    f"{row.title} is not of equal latency: it takes {100 * abs(difference):.1f} % {words} than the "
+                    "network that ships"
+                )
+    return lines
+
+
+def write(folder, rows, device, recipe, dataset, choice, reads):
     """Writes `comparison.csv`, `comparison.png` and the page `README.md`.
 
     Args:
@@ -70,13 +103,18 @@ def write(folder, rows, device, recipe, dataset):
         rows: list of `Row`, the network that ships first.
         device: the device in one line.
         recipe: `nas_tf.training.recipe.Recipe` by which all were trained.
-        dataset: `nas_tf.datasets.Dataset.describe()`.
+        dataset: `nas_tf.datasets.Dataset.facts()`.
+        choice: in words, why the first row ships.
+        reads: in words, how often the test images have been read.
     """
+    sizes = dataset.get("num_examples", {})
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     columns = (
         "validation_accuracy",
+        "validation_standard_error",
         "test_accuracy",
+        "test_standard_error",
         "latency_ms",
         "num_params",
         "mult_adds",
@@ -86,27 +124,31 @@ def write(folder, rows, device, recipe, dataset):
     writer.writerow(["network", "role", *columns])
     for row in rows:
         network = row.network
-        accuracies = (network.accuracy.validation, network.accuracy.test)
-        sizes = (network.num_params, network.mult_adds)
-        writer.writerow([row.name, row.role, *accuracies, row.latency_ms, *sizes, device, network.failure])
+        accuracies = []
+        for split, reached in (("validation", network.accuracy.validation), ("test", network.accuracy.test)):
+            known = reached is not None and sizes.get(split)
+            accuracies += [reached, accuracy.standard_error(reached, sizes[split]) if known else None]
+        figures = (row.latency_ms, network.num_params, network.mult_adds)
+        writer.writerow([row.name, row.role, *accuracies, *figures, device, network.failure])
     write_file(folder / "comparison.csv", table.getvalue())
-    _draw(folder / "comparison.png", rows, device)
-    write_file(folder / "README.md", _page(rows, device, recipe, dataset))
+    _draw(folder / "comparison.png", rows, device, dataset)
+    write_file(folder / "README.md", _page(rows, device, recipe, dataset, choice, reads))
 
 
-def _page(rows, device, recipe, dataset):
+def _page(rows, device, recipe, dataset, choice, reads):
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset["num_examples"].items())
     lines = [
         "# What ships, and what it is compared with",
         "",
         f"Data: {dataset['name']}, {counts} images ({dataset['splits']}). Every network here was trained alike: "
         f"{recipe.epochs} epochs of {recipe.optimizer}, {recipe.batch_size} images a step, peak learning rate "
-        f"{recipe.peak_learning_rate:g}. The one that ships was chosen by its reward with its validation accuracy; "
-        "test images were read once, after that, for it and the published networks. One training each: differences of "
-        "a few points may be chance.",
+        f"{recipe.peak_learning_rate:g}, the same dropout and momentum of batch normalisation.",
+        "",
+        f"{rows[0].name} ships: {choice}. The test images were read after that, for it and the published networks; "
+        f"{reads}. ± is the standard error of the images. One training each: another seed changes an accuracy too.",
         "",
         "```",
-        text(rows, device),
+        text(rows, device, dataset),
         "```",
         "",
         "![Accuracy against latency](comparison.png)",
@@ -116,8 +158,9 @@ def _page(rows, device, recipe, dataset):
     return "\n".join(lines) + "\n"
 
 
-def _draw(path, rows, device):
-    figure = _picture.new_figure()
+def _draw(path, rows, device, facts):
+    figure = _picture.new_figure(8, 5.2)
+    num_examples, chance = facts.get("num_examples", {}).get("validation"), chance_of(facts)
     axes = figure.add_subplot()
     styles = {"candidate": ("o", "tab:gray", 45), "ships": ("*", "tab:red", 260), "baseline": ("s", "tab:blue", 60)}
     shown = [row for row in rows if row.latency_ms is not None and row.network.accuracy.validation is not None]
@@ -126,13 +169,19 @@ def _draw(path, rows, device):
         if of_role:
             xs, ys = zip(*((row.latency_ms, 100 * row.network.accuracy.validation) for row in of_role))
             axes.scatter(xs, ys, s=size, marker=marker, color=color, label=_ROLES[role], zorder=3, edgecolor="white")
+            if num_examples:
+                errors = [100 * accuracy.standard_error(y / 100, num_examples) for y in ys]
+                axes.errorbar(xs, ys, yerr=errors, fmt="none", ecolor=color, lw=1, capsize=2, zorder=2)
+    if chance:
+        guessing = f"guessing: {100 * chance.share:.1f} %"
+        axes.axhline(100 * chance.share, color="tab:brown", ls="-.", lw=1, label=guessing)
     # Names at regular heights, in a column of their own, cannot run into each other.
     ordered = sorted(shown, key=lambda row: row.network.accuracy.validation)
     for i, row in enumerate(ordered):
-        accuracy = 100 * row.network.accuracy.validation
+        reached = row.network.accuracy.validation
         axes.annotate(
-            f"{row.title}: {accuracy:.1f} %, {row.latency_ms:.2f} ms",
-            (row.latency_ms, accuracy),
+            f"{row.title}: {accuracy.text(reached, num_examples)}, {milliseconds(row.latency_ms)}",
+            (row.latency_ms, 100 * reached),
             xytext=(1.02, (i + 0.5) / len(ordered)),
             textcoords="axes fraction",
             va="center",
@@ -141,10 +190,11 @@ def _draw(path, rows, device):
             annotation_clip=False,
         )
     axes.set_xlim(0, 1.15 * max((row.latency_ms for row in shown), default=1))
-    axes.margins(y=0.15)
+    heights = [100 * row.network.accuracy.validation for row in shown]
+    _picture.set_span((axes, "y"), [*heights, chance and 100 * chance.share], least=5.0)
     axes.set_xlabel("latency of the float32 file (ms)")
-    axes.set_ylabel("validation accuracy (%)")
+    axes.set_ylabel("validation accuracy (%), bars: standard error")
     axes.set_title(device, fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="best")
+    figure.legend(loc="outside lower center", fontsize=8, ncols=4)
     _picture.write(path, figure, bbox_inches="tight")

@@ -3,8 +3,9 @@
 Records are `nas_tf.networks.description.FileRecord`s, that of the Keras network first.
 """
 
+from nas_tf.accuracy import standard_error
 from nas_tf.reports import _picture
-from nas_tf.reports._numbers import number, percent
+from nas_tf.reports.numbers import milliseconds, number, percent, share, significant
 
 
 def failures(records):
@@ -17,20 +18,20 @@ def files_table(records):
     keras_accuracy = records[0].validation_accuracy if records else None
     width = max([len(record.file) for record in records], default=4)
     titles = ("MB", "accuracy %", "vs Keras", "latency ms", "p95 ms")
-    lines = [f"{'file':<{width}} {'type':<8}" + "".join(f"{title:>12}" for title in titles)]
+    lines = [f"{'file':<{width}} {'type':<8}" + "".join(f"{title:>14}" for title in titles)]
     for record in records:
         accuracy, latency = record.validation_accuracy, record.latency
         gap = None if None in (accuracy, keras_accuracy) else accuracy - keras_accuracy
         cells = (
             number(record.bytes, ".3f", 1e-6),
-            percent(accuracy),
+            share(accuracy, record.num_validation),
             percent(gap, "+.2f"),
-            number(record.latency_ms, ".3f"),
-            number(latency and latency.p95_ms, ".3f"),
+            significant(record.latency_ms),
+            significant(latency and latency.p95_ms),
         )
-        text = f"{record.file:<{width}} {record.number_type:<8}" + "".join(f"{cell:>12}" for cell in cells)
+        text = f"{record.file:<{width}} {record.number_type:<8}" + "".join(f"{cell:>14}" for cell in cells)
         lines.append(text + ("  FAILED" if record.failure else ""))
-    lines.append("-: not measured")
+    lines.append("-: not measured; ±: standard error of the validation images")
     timed = [record for record in records if record.latency]
     lines += dict.fromkeys(f"latency: on {record.device_name}, {record.measured_at[:10]}" for record in timed)
     return "\n".join([*lines, *(f"FAILED {line}" for line in failures(records))])
@@ -46,18 +47,23 @@ def draw_files(path, records, title):
     for i, record in enumerate(shown):
         x, y, failed = record.latency_ms, 100 * record.validation_accuracy, bool(record.failure)
         color = "tab:red" if failed else ("tab:blue", "tab:orange", "tab:green", "tab:purple")[i % 4]
-        label = f"{record.number_type}: {y:.2f} %, {x:.3f} ms,\n{record.bytes / 1e6:.2f} MB"
+        reached = share(record.validation_accuracy, record.num_validation)
+        label = f"{record.number_type}: {reached} %,\n{milliseconds(x)}, {record.bytes / 1e6:.2f} MB"
         marker = "X" if failed else "osD^"[i % 4]
         label += "; FAILED" if failed else ""
         axes.plot([x], [y], marker=marker, color=color, ms=9, ls="", alpha=0.8, label=label)
+        if record.num_validation:
+            error = 100 * standard_error(record.validation_accuracy, record.num_validation)
+            axes.errorbar([x], [y], yerr=[error], fmt="none", ecolor=color, lw=1, capsize=2, alpha=0.6)
         if record.latency.p95_ms:
             axes.plot([x, record.latency.p95_ms], [y, y], color=color, lw=1)
     if records[0].validation_accuracy is not None:
         keras_accuracy = 100 * records[0].validation_accuracy
         axes.axhline(keras_accuracy, color="black", ls="--", lw=1, label=f"Keras: {keras_accuracy:.2f} %", zorder=0)
     figure.legend(loc="outside right upper", fontsize=8, labelspacing=0.9)
-    axes.margins(x=0.2, y=0.2)
-    axes.set_xlim(left=0)
+    heights = [100 * record.validation_accuracy for record in shown]
+    _picture.set_span((axes, "y"), heights, least=5.0, margin=0.2)
+    axes.set_xlim(0, 1.2 * max(max(record.latency_ms, record.latency.p95_ms or 0) for record in shown))
     axes.set_xlabel(f"latency (ms), line: to the 95th percentile; {shown[0].device_name}", fontsize=9)
     axes.set_ylabel("accuracy on the validation images (%)", fontsize=9)
     axes.set_title(title, fontsize=10)

@@ -6,8 +6,8 @@ import io
 
 from nas_tf.files import write_file
 from nas_tf.reports import _picture
-from nas_tf.reports._numbers import number
 from nas_tf.reports.device import device_line
+from nas_tf.reports.numbers import number
 from nas_tf.trial import Latency
 
 _COLUMNS = (

@@ -9,6 +9,9 @@ import json
 import pathlib
 import subprocess
 
+from nas_tf.accuracy import chance_of, text
+from nas_tf.reports.numbers import milliseconds, significant
+
 LICENCE = (
     "Apache-2.0 for the code that made this network. The licence of the training images is not stated: whoever "
     "ships the network has to."
@@ -74,10 +77,6 @@ def _count(value):
     return _NONE if value is None else f"{value:,}"
 
 
-def _percent(value):
-    return _NONE if value is None else f"{100 * value:.2f} %"
-
-
 def _network(description):
     rows = [
         ("architecture", f"`{description.text or 'not recorded'}`"),
@@ -101,22 +100,36 @@ def _data(description):
 
 
 def _training(description):
-    text, recipe = f"{description.weights}.", description.recipe
-    return f"{text}\n\n```json\n{json.dumps(recipe, indent=2)}\n```" if recipe else text
+    words, recipe = f"{description.weights}.", description.recipe
+    return f"{words}\n\n```json\n{json.dumps(recipe, indent=2)}\n```" if recipe else words
 
 
 def _accuracy(description, records):
     trained = description.accuracy
-    rows = [("Keras network, test images, read once after training", _percent(trained.test))]
+    sizes, chance = description.dataset.get("num_examples", {}), chance_of(description.dataset)
+    rows = [("Keras network, test images, read once after training", _percent(trained.test, sizes.get("test")))]
     if not records:
-        rows.append(("Keras network, validation images", _percent(trained.validation)))
+        rows.append(("Keras network, validation images", _percent(trained.validation, sizes.get("validation"))))
     for record in records:
         if record.file != "saved_model":  # the Keras network itself
-            rows.append((f"`{record.file}`, validation images", _percent(record.validation_accuracy)))
+            reached = _percent(record.validation_accuracy, record.num_validation)
+            rows.append((f"`{record.file}`, validation images", reached))
     if trained.proxy is not None:
-        rows.append(("small copy trained during the search, validation images", _percent(trained.proxy)))
-    note = "Validation images helped to choose this network, so that only the test figure is unbiased."
+        reached = _percent(trained.proxy, sizes.get("validation"))
+        rows.append(("small copy trained during the search, validation images", reached))
+    if chance:
+        rows.append(("guessing the largest class, validation images", _percent(chance.share, None)))
+    note = (
+        "± is the standard error of the images. Validation images helped to choose this network, so that only the test "
+        "figure is unbiased."
+    )
+    if chance and trained.validation is not None and not chance.is_beaten_by(trained.validation):
+        note = f"**This network is no better than guessing**: {chance}.\n\n{note}"
     return _table(("what", "accuracy"), rows) + f"\n\n{note}"
+
+
+def _percent(value, num_examples):
+    return _NONE if value is None else text(value, num_examples)
 
 
 def _files(records):
@@ -135,8 +148,8 @@ def _latency(record):
     latency = record.latency
     if latency is None:
         return _NONE
-    spread = "" if latency.std_ms is None else f" ± {latency.std_ms:.3f}"
-    return f"{record.latency_ms:.3f} ms ({latency.statistic} of {latency.runs} runs{spread})"
+    spread = "" if latency.std_ms is None else f", standard deviation {significant(latency.std_ms)} ms"
+    return f"{milliseconds(record.latency_ms)} ({latency.statistic} of {latency.runs} runs{spread})"
 
 
 def _conditions(record):

@@ -4,6 +4,7 @@ import csv
 import io
 import textwrap
 
+from nas_tf.accuracy import chance_of, standard_error
 from nas_tf.files import write_file
 from nas_tf.reports import _picture
 
@@ -19,21 +20,37 @@ def write_csv(path, history):
     write_file(path, text.getvalue())
 
 
-def draw(path, history, title):
-    """Writes a picture of loss and accuracy, in training and on validation images, by epoch."""
+def draw(path, history, title, facts=None):
+    """Writes a picture of loss and accuracy, in training and on validation images, by epoch.
+
+    `facts` is `nas_tf.datasets.Dataset.facts()` of the images, for standard errors and what guessing reaches, or None.
+    """
     from matplotlib.ticker import MaxNLocator
 
-    figure = _picture.new_figure(8, 3.6)
+    figure = _picture.new_figure(8, 4.0)
+    num_examples, chance = (facts or {}).get("num_examples", {}).get("validation"), chance_of(facts or {})
     left, right = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     left.plot(epochs, [row["loss"] for row in history], marker=".", color="tab:blue")
     left.set_ylabel("training loss")
+    heights = [chance and 100 * chance.share]
     for name, label in (("accuracy", "training (augmented images)"), ("validation_accuracy", "validation")):
-        right.plot(epochs, [100 * row[name] for row in history], marker=".", label=label)
-    right.set_ylabel("accuracy (%)")
-    right.legend(fontsize=8)
+        values = [100 * row[name] for row in history]
+        heights += values
+        errors = [100 * standard_error(value / 100, num_examples) for value in values] if num_examples else None
+        bars = errors if name == "validation_accuracy" else None
+        right.errorbar(epochs, values, yerr=bars, marker=".", label=label, capsize=2, elinewidth=0.8)
+    if chance:
+        guessing = f"guessing: {100 * chance.share:.1f} %"
+        right.axhline(100 * chance.share, color="tab:brown", ls="-.", lw=1, label=guessing)
+    right.set_ylabel("accuracy (%), bars: standard error")
+    losses = [row["loss"] for row in history]
+    _picture.set_span((left, "y"), losses, least=0.1 * max(losses, default=1.0), floor=0.0)
+    _picture.set_span((right, "y"), heights, least=5.0)
+    figure.legend(loc="outside lower right", fontsize=8, ncols=3)
     for axes in (left, right):
         axes.set_xlabel("epoch")
+        _picture.set_span((axes, "x"), epochs, margin=0.05)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     figure.suptitle(textwrap.fill(title, 120), fontsize=8)

@@ -53,13 +53,14 @@ class Setup:
 
 @dataclasses.dataclass(frozen=True)
 class AccuracyJob:
-    """Asks for the `nas_tf.training.train.Trained` of an architecture."""
+    """Asks for the `nas_tf.training.train.Trained` of an architecture, with the arguments of `Judge.accuracy`."""
 
     tokens: tuple[int, ...]
     max_steps: int | None = None
+    repeat: int = 0
 
     def run(self, evaluator):
-        return evaluator.judge.accuracy(self.tokens, self.max_steps)
+        return evaluator.judge.accuracy(self.tokens, self.max_steps, self.repeat)
 
 
 @dataclasses.dataclass(frozen=True)

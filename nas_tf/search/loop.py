@@ -1,6 +1,7 @@
 """The loop: suggest, evaluate, judge, update. All its state is in the records and the algorithm."""
 
 import dataclasses
+import math
 import time
 
 from nas_tf.search.evaluation import AccuracyJob, CostJob
@@ -22,11 +23,13 @@ class Search:
         algorithm: the `nas_tf.algorithms.Algorithm`.
         workers: the `nas_tf.search.workers.Workers` that run the evaluations.
         records: the `nas_tf.search.records.Records` that keep the history.
-        reward: takes a `nas_tf.trial.Measurement` and returns a float.
+        reward: takes a `nas_tf.trial.Measurement` and returns a float; its `floor` is what infeasible trials earn.
         limits: the `nas_tf.rewards.Limits`.
         device_id: the device's id in the records, or None.
         judge: the judge's name.
         on_trial: called with each `nas_tf.trial.Trial` that finishes, also with one that is replayed.
+        remeasured_share: the share of trials of a known architecture that are measured anew, so that a run knows its
+            own noise; the others copy what is known.
         evaluating_seconds: how long it has waited for evaluations.
     """
 
@@ -39,9 +42,11 @@ class Search:
     device_id: str | None
     judge: str
     on_trial: object = lambda trial: None
+    remeasured_share: float = 0.0
 
     def __post_init__(self):
         self.evaluating_seconds = 0.0
+        self._counts, self._anew = {}, {}
         self._retried, self._failures_in_a_row = set(), 0
 
     def run(self, num_trials, out_of_time=lambda: False):
@@ -55,6 +60,7 @@ class Search:
         position = sum(trial.note.startswith(WARM_START) for trial in history)
         self.algorithm.update([trial for trial in history[:position] if trial.state in ("done", "infeasible")])
         for trial in history[:position]:
+            self._count(trial)
             self.on_trial(trial)
         last = position + num_trials
         batch_size = self.algorithm.batch_size
@@ -65,11 +71,13 @@ class Search:
             batch = self._evaluate(batch, out_of_time)
             if len(batch) == batch_size and all(trial.state != "running" for trial in batch):
                 self.algorithm.update([trial for trial in batch if trial.state != "failed"])
+            self.records.make_whole()
             position += len(batch)
 
     def _replay(self, recorded, suggestions):
         for trial, suggestion in zip(recorded, suggestions):
-            if trial.tokens != suggestion.tokens:
+            meant = self.space.decode(suggestion.tokens).fingerprint
+            if trial.tokens != suggestion.tokens or trial.fingerprint not in (None, meant):
                 raise UserError(
                     f"Trial {trial.id} of this run folder is not what this search would try: its records, or the "
                     "version of a package, have changed since. Choose another --run_dir, and --warm_start with this one"
@@ -90,6 +98,8 @@ class Search:
         self._trials = {trial.id: trial for trial in batch}
         self._followers = {}
         for trial in batch:
+            self._count(trial)
+        for trial in batch:
             if trial.state != "running":
                 self.on_trial(trial)
                 continue
@@ -109,10 +119,25 @@ class Search:
         self.evaluating_seconds += time.perf_counter() - begin
         return list(self._trials.values())
 
-    def _advance(self, trial):
-        """Does the next thing that a running trial needs. What is known of its architecture is not measured again."""
+    def _count(self, trial):
+        """Decides whether a trial of an architecture that an earlier one had is measured anew.
+
+        That depends on the earlier trials alone, so that it is decided alike when the run goes on: of the trials of
+        known architectures, the first is measured anew, and then `remeasured_share` of them at regular distances.
+        """
         fingerprint = self.space.decode(trial.tokens).fingerprint
-        known = self.records.known(fingerprint)
+        times = self._counts[fingerprint] = self._counts.get(fingerprint, 0) + 1
+        if times > 1:
+            number = sum(self._counts.values()) - len(self._counts)
+            share = self.remeasured_share
+            if math.ceil(number * share) > math.ceil((number - 1) * share):
+                self._anew[trial.id] = times - 1
+
+    def _advance(self, trial):
+        """Does the next thing that a running trial needs. What is known of its architecture is not measured again,
+        unless it is this trial's turn to be."""
+        fingerprint = self.space.decode(trial.tokens).fingerprint
+        known = self.records.known(fingerprint, trial.id if trial.id in self._anew else None)
         if known.infeasible:
             return self._finish(trial, infeasible=known.infeasible.value)
         if known.cost is None:
@@ -124,13 +149,13 @@ class Search:
         if violation:
             return self._finish(trial, infeasible=violation)
         if known.accuracy is None:
-            return self.workers.submit((trial.id, "accuracy"), AccuracyJob(trial.tokens), first=True)
-        accuracy, train_seconds = known.accuracy.value
+            job = AccuracyJob(trial.tokens, repeat=self._anew.get(trial.id, 0))
+            return self.workers.submit((trial.id, "accuracy"), job, first=True)
+        accuracy, train_seconds, standard_error = known.accuracy.value
         if known.accuracy.trial_id != trial.id:
-            self.records.add_accuracy(
-                trial.id, self.judge, accuracy, train_seconds, {"copied_from_trial": known.accuracy.trial_id}
-            )
-        self._finish(trial, measurement=Measurement(accuracy, cost, train_seconds))
+            copied = {"copied_from_trial": known.accuracy.trial_id}
+            self.records.add_accuracy(trial.id, self.judge, accuracy, train_seconds, standard_error, copied)
+        self._finish(trial, measurement=Measurement(accuracy, cost, train_seconds, standard_error))
 
     def _take(self, outcome):
         trial_id, kind = outcome.key
@@ -149,11 +174,13 @@ class Search:
             self.records.add_cost(trial.id, outcome.value, self.device_id, details)
         else:
             trained = outcome.value
-            self.records.add_accuracy(trial.id, self.judge, trained.accuracy, trained.train_seconds, details)
+            self.records.add_accuracy(
+                trial.id, self.judge, trained.accuracy, trained.train_seconds, trained.standard_error, details
+            )
         return self._advance(trial)
 
     def _finish(self, trial, *, measurement=None, infeasible=None, error=None):
-        reward = self.reward(measurement) if measurement else 0.0 if infeasible else None
+        reward = self.reward(measurement) if measurement else self.reward.floor if infeasible else None
         trial = dataclasses.replace(trial, measurement=measurement, infeasible=infeasible, error=error, reward=reward)
         self.records.finish(trial)
         self._trials[trial.id] = trial

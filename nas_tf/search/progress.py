@@ -2,17 +2,21 @@
 
 import time
 
+from nas_tf import accuracy
 from nas_tf.quiet import progress_bar, quiet
+from nas_tf.ranking import rank
+from nas_tf.reports.numbers import milliseconds
 from nas_tf.search.loop import WARM_START
 
 
 class Progress:
     """Shows each trial that finishes. One that is replayed from the records is counted, but not written again."""
 
-    def __init__(self, settings, records, tensorboard):
-        self._settings, self._records = settings, records
+    def __init__(self, settings, records, tensorboard, goal):
+        self._settings, self._records, self._goal = settings, records, goal
         self._replayed = {trial.id for trial in records.trials() if trial.state != "running"}
-        self._hours_before, self._begin, self._best = records.hours(), time.time(), None
+        self._hours_before, self._begin = records.hours(), time.monotonic()
+        self._best = self._best_reward = None
 
         with quiet():
             from tensorboard.summary import Writer
@@ -28,23 +32,24 @@ class Progress:
             self._writer = None
 
     def out_of_time(self):
-        hours = self._hours_before + (time.time() - self._begin) / 3600
+        hours = self._hours_before + (time.monotonic() - self._begin) / 3600
         return self._settings.max_hours is not None and hours >= self._settings.max_hours
 
     def show(self, trial):
-        if trial.state == "done" and (self._best is None or trial.reward > self._best.reward):
-            self._best = trial
+        if trial.state == "done":
+            self._best = min(filter(None, (self._best, trial)), key=self._rank)
+            self._best_reward = max(trial.reward, trial.reward if self._best_reward is None else self._best_reward)
         if not trial.note.startswith(WARM_START):
             self._bar.update()
         if self._best is not None:
             facts = self._best.measurement
-            latency = {"latency": f"{facts.cost.latency.latency_ms:.2f} ms"} if facts.cost.latency else {}
-            self._bar.set_postfix(best=f"{self._best.reward:.4f}", accuracy=f"{facts.accuracy:.3f}", **latency)
+            latency = {"latency": milliseconds(facts.cost.latency.latency_ms)} if facts.cost.latency else {}
+            self._bar.set_postfix(best=accuracy.text(facts.accuracy, error=facts.standard_error), **latency)
         if trial.id in self._replayed or trial.reward is None:
             return
         scalars = {"reward": trial.reward}
-        if self._best is not None:
-            scalars["best_reward"] = self._best.reward
+        if self._best_reward is not None:
+            scalars["best_reward"] = self._best_reward
         if trial.measurement:
             scalars["accuracy"] = trial.measurement.accuracy
             if trial.measurement.cost.latency:
@@ -52,3 +57,6 @@ class Progress:
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, trial.id)
         self._writer.flush()
+
+    def _rank(self, trial):
+        return rank(trial.measurement.accuracy, trial.measurement.cost, self._goal)

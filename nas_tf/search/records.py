@@ -1,127 +1,130 @@
 """The SQLite file of a run, which no other module reads or writes.
 
-Each fact is written in a transaction of its own, so that a kill loses nothing that is finished.
+Each fact is written in a transaction of its own, so that a kill loses nothing that is finished. A lock that another
+program holds is waited for.
 """
 
 import contextlib
-import dataclasses
 import datetime
-import json
+import os
 import pathlib
 import sqlite3
+import sys
+import time
 
 from nas_tf.files import refuse_network_file_system
-from nas_tf.trial import Cost, EvaluationError, Latency, Measurement, Trial, UserError
+from nas_tf.search import _rows, _sqlite_errors
+from nas_tf.search._rows import Known, KnownOfArchitecture
+from nas_tf.trial import EvaluationError, UserError
 
-_SCHEMA = """
-CREATE TABLE trials (
-    id INTEGER PRIMARY KEY,
-    tokens TEXT NOT NULL,
-    note TEXT NOT NULL,
-    architecture TEXT NOT NULL,
-    fingerprint TEXT NOT NULL,
-    accuracy REAL,
-    latency_ms REAL,
-    num_params INTEGER,
-    mult_adds INTEGER,
-    reward REAL,
-    infeasible TEXT,
-    error TEXT,
-    worker TEXT,
-    train_seconds REAL,
-    started_at TEXT NOT NULL,
-    finished_at TEXT,
-    state TEXT GENERATED ALWAYS AS (CASE WHEN error IS NOT NULL THEN 'failed' WHEN infeasible IS NOT NULL
-        THEN 'infeasible' WHEN reward IS NOT NULL THEN 'done' ELSE 'running' END) VIRTUAL
-);
-CREATE INDEX trials_fingerprint ON trials (fingerprint);
-CREATE TABLE measurements (
-    trial_id INTEGER REFERENCES trials (id),
-    kind TEXT NOT NULL,
-    judge TEXT NOT NULL,
-    device_id TEXT,
-    value REAL NOT NULL,
-    details TEXT NOT NULL
-);
-CREATE INDEX measurements_trial ON measurements (trial_id, kind);
-CREATE TABLE devices (id TEXT PRIMARY KEY, description TEXT NOT NULL);
-CREATE TABLE sessions (started_at TEXT NOT NULL, last_seen_at TEXT NOT NULL);
-PRAGMA user_version = 1;
-"""
-_FULL_TRAINING = "full training"  # the judge of a trial's network that was trained to ship
+__all__ = ["Known", "KnownOfArchitecture", "Records"]
 
-
-@dataclasses.dataclass(frozen=True)
-class Known:
-    """A fact, and the trial that it was found in."""
-
-    trial_id: int
-    value: object
-
-
-@dataclasses.dataclass(frozen=True)
-class KnownOfArchitecture:
-    """What the trials of a run say of one architecture; None for what none of them says.
-
-    Attributes:
-        accuracy: the value is `(accuracy, train_seconds)`.
-        cost: the value is a `nas_tf.trial.Cost`.
-        infeasible: the value is the reason.
-    """
-
-    accuracy: Known | None = None
-    cost: Known | None = None
-    infeasible: Known | None = None
+_SILENT_SECONDS = 5.0  # for which a lock is waited for before that is said
+_PATIENT_SECONDS = 60.0  # for which it is waited for in all
+_CHECKPOINT_SECONDS = 1.0  # for which `make_whole` waits for readers
 
 
 class Records:
     """Trials and measurements of one run folder.
 
     Raises:
-        UserError: the file is damaged, of another version or cannot be written, or it lies on a network file system.
-        EvaluationError: the disk is full (from any method that writes).
+        UserError: the file is damaged, of another version, locked for a minute or cannot be written, or it lies on a
+            network file system. Any method that reads raises it for a row that cannot be.
+        EvaluationError: the file is locked for a minute, the disk is full, or the file can no longer be written (from
+            any method).
     """
 
     def __init__(self, path, *, read_only=False):
-        self._path = pathlib.Path(path)
+        self._path, self._read_only, self._session = pathlib.Path(path), read_only, None
         if not read_only:
             refuse_network_file_system(self._path.parent)
-        exists = self._path.exists()
-        if read_only and not exists:
+        elif not self._path.exists():
             raise UserError(f"Expected a run folder with trials.sqlite. There is no file {str(path)!r}")
-        with self._as_user_error():
-            mode = "ro" if read_only else "rwc"
-            self._db = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None)
-            self._db.row_factory = sqlite3.Row
-            if self._db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
-                raise sqlite3.DatabaseError("quick_check found damage")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if not read_only:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = NORMAL")
-            if version == 0 and not read_only:
-                self._db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-            elif version != 1:
+        with self._in_words("open"):
+            if read_only:
+                self._open_to_read()
+            else:
+                self._open("mode=rwc")
+                self._prepare_to_write()
+            version = self._version()
+            if version != 1:
                 raise UserError(f"Expected {self._path} to be of version 1. Received: version {version}")
-        self._session = None
+
+    def _open(self, how):
+        uri = f"{self._path.resolve().as_uri()}?{how}"
+        self._db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_SILENT_SECONDS)
+        self._db.row_factory = sqlite3.Row
+        try:
+            if self._patiently("PRAGMA quick_check")[0][0] != "ok":
+                raise sqlite3.DatabaseError("quick_check found damage")
+        except sqlite3.DatabaseError:
+            self._db.close()
+            raise
+
+    def _open_to_read(self):
+        """Opens the file to read, also in a folder that cannot be written, where SQLite cannot make its lock's file."""
+        try:
+            self._open("mode=ro")
+        except sqlite3.OperationalError as error:
+            log = self._path.with_name(f"{self._path.name}-wal")
+            if not _sqlite_errors.is_unwritable(error) or os.access(self._path.parent, os.W_OK):
+                raise
+            if log.exists() and log.stat().st_size:
+                raise UserError(
+                    f"{self._path} lies in a folder that cannot be written, and its latest records in {log.name}, "
+                    "which can be read only in one that can. Copy the folder, and give the copy"
+                ) from error
+            self._open("mode=ro&immutable=1")
+
+    def _prepare_to_write(self):
+        self._patiently("PRAGMA journal_mode = WAL")
+        self._patiently("PRAGMA synchronous = NORMAL")
+        if self._version() == 0:
+            with self._raw_transaction() as db:
+                if self._version() == 0:  # another search may have made the tables meanwhile
+                    for statement in _rows.SCHEMA.split(";"):
+                        db.execute(statement)
+
+    def _version(self):
+        return self._patiently("PRAGMA user_version")[0][0]
 
     def close(self):
+        """Closes the file, which is whole by then unless another program reads it or the disk is full."""
+        with contextlib.suppress(EvaluationError, sqlite3.ProgrammingError):  # the latter: it is closed
+            self.make_whole()
         self._db.close()
+
+    def make_whole(self):
+        """Brings all that is recorded into the file trials.sqlite itself, so that a copy of it alone is whole.
+
+        What a program reads meanwhile stays in the log beside the file until the next call.
+        """
+        if self._read_only:
+            return
+        with self._in_words("write"):
+            self._db.execute(f"PRAGMA busy_timeout = {round(1000 * _CHECKPOINT_SECONDS)}")
+            try:
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                self._db.execute(f"PRAGMA busy_timeout = {round(1000 * _SILENT_SECONDS)}")
 
     def begin_session(self):
         """Starts counting this process's hours."""
+        start, clock = _now(), time.monotonic()
         with self.transaction() as db:
-            self._session = db.execute("INSERT INTO sessions VALUES (?, ?)", (_now(), _now())).lastrowid
+            written = start.isoformat(timespec="milliseconds")
+            row_id = db.execute("INSERT INTO sessions VALUES (?, ?)", (written, written)).lastrowid
+            self._session = row_id, start, clock
 
     def hours(self):
         """Returns the hours that all sessions of this run have taken so far, a float."""
-        query = "SELECT COALESCE(SUM(julianday(last_seen_at) - julianday(started_at)), 0) * 24 FROM sessions"
-        return self._db.execute(query).fetchone()[0]
+        return _rows.read_hours(self._path, self._read("SELECT rowid AS id, * FROM sessions"))
 
     def add_trials(self, trials):
         """Records `(nas_tf.trial.Trial, architecture)` pairs as running, all or none."""
+        now, to_text = _text_now(), _rows.to_text
         rows = [
-            (trial.id, json.dumps(trial.tokens), trial.note, json.dumps(each.to_json()), each.fingerprint, _now())
+            (trial.id, to_text(trial.tokens), trial.note, to_text(each.to_json()), each.fingerprint, now)
             for trial, each in trials
         ]
         with self.transaction() as db:
@@ -131,9 +134,9 @@ class Records:
                 rows,
             )
 
-    def add_accuracy(self, trial_id, judge, accuracy, train_seconds, details):
-        """Records a trial's accuracy by the judge of that name."""
-        details = {**details, "train_seconds": train_seconds}
+    def add_accuracy(self, trial_id, judge, accuracy, train_seconds, standard_error, details):
+        """Records a trial's accuracy by the judge of that name; `standard_error` is None where it is not known."""
+        details = {**details, "train_seconds": train_seconds, "standard_error": standard_error}
         with self.transaction() as db:
             self._measure(db, trial_id, "accuracy", judge, None, accuracy, details)
             db.execute(
@@ -158,25 +161,26 @@ class Records:
 
     def published(self):
         """Returns a dict from published network to its `nas_tf.trial.Cost`, in the order of recording."""
-        query = "SELECT details FROM measurements WHERE trial_id IS NULL AND kind != 'accuracy' ORDER BY rowid"
-        details = [json.loads(row["details"]) for row in self._db.execute(query)]
-        return {each["network"]: _cost(each) for each in details}
+        query = "SELECT rowid AS id, * FROM measurements WHERE trial_id IS NULL AND kind != 'accuracy' ORDER BY rowid"
+        return _rows.read_published(self._path, self._read(query))
 
     def add_full_accuracy(self, trial_id, architecture, split, accuracy, details):
         """Records the accuracy, on a split, of a trial's network trained to ship. A second call does nothing."""
         details = {**details, "architecture": str(architecture), "split": split}
-        row = (trial_id, "accuracy", _FULL_TRAINING, accuracy, json.dumps(details))
+        row = (trial_id, "accuracy", _rows.FULL_TRAINING, accuracy, _rows.to_text(details))
         query = "SELECT 1 FROM measurements WHERE (trial_id, kind, judge, value, details) = (?, ?, ?, ?, ?)"
         with self.transaction() as db:
             if db.execute(query, row).fetchone() is None:
-                self._measure(db, trial_id, "accuracy", _FULL_TRAINING, None, accuracy, details)
+                self._measure(db, trial_id, "accuracy", _rows.FULL_TRAINING, None, accuracy, details)
 
     def add_finished(self, trial, architecture, device_id, judge):
         """Records a trial of another run, with its measurement and with its reward in this run."""
         facts = trial.measurement
         self.add_trials([(trial, architecture)])
         self.add_cost(trial.id, facts.cost, device_id, {"note": trial.note})
-        self.add_accuracy(trial.id, judge, facts.accuracy, facts.train_seconds, {"note": trial.note})
+        self.add_accuracy(
+            trial.id, judge, facts.accuracy, facts.train_seconds, facts.standard_error, {"note": trial.note}
+        )
         self.finish(trial)
 
     def finish(self, trial):
@@ -184,7 +188,7 @@ class Records:
         with self.transaction() as db:
             db.execute(
                 "UPDATE trials SET reward = ?, infeasible = ?, error = ?, finished_at = ? WHERE id = ?",
-                (trial.reward, trial.infeasible, trial.error, _now(), trial.id),
+                (trial.reward, trial.infeasible, trial.error, _text_now(), trial.id),
             )
 
     def reopen(self, trial_ids):
@@ -197,57 +201,39 @@ class Records:
 
     def trials(self):
         """Returns a list of all `nas_tf.trial.Trial`s in order of id."""
-        accuracies = {
-            row["trial_id"]: row for row in self._of_trials(f"kind = 'accuracy' AND judge != '{_FULL_TRAINING}'")
-        }
-        costs = {row["trial_id"]: _cost(json.loads(row["details"])) for row in self._of_trials("kind != 'accuracy'")}
-        trials = []
-        for row in self._db.execute("SELECT * FROM trials ORDER BY id"):
-            measurement = None
-            if row["id"] in accuracies and row["id"] in costs:
-                measurement = Measurement(row["accuracy"], costs[row["id"]], row["train_seconds"])
-            trials.append(
-                Trial(
-                    row["id"],
-                    tuple(json.loads(row["tokens"])),
-                    row["note"],
-                    measurement,
-                    row["reward"],
-                    row["infeasible"],
-                    row["error"],
-                )
-            )
-        return trials
-
-    def known(self, fingerprint):
-        """Returns what is `Known` of the architecture of this fingerprint, from the first trial that says it."""
-        accuracy = cost = infeasible = None
-        query = (
-            "SELECT m.* FROM measurements m JOIN trials t ON t.id = m.trial_id WHERE t.fingerprint = ? "
-            f"AND m.judge != '{_FULL_TRAINING}' ORDER BY m.trial_id"
+        measured = self._read(
+            "SELECT * FROM measurements WHERE trial_id IS NOT NULL AND judge != ? ORDER BY rowid",
+            (_rows.FULL_TRAINING,),
         )
-        for row in self._db.execute(query, (fingerprint,)):
-            details = json.loads(row["details"])
-            if row["kind"] == "accuracy":
-                accuracy = accuracy or Known(row["trial_id"], (row["value"], details["train_seconds"]))
-            else:
-                cost = cost or Known(row["trial_id"], _cost(details))
-        query = "SELECT id, infeasible FROM trials WHERE fingerprint = ? AND infeasible IS NOT NULL ORDER BY id"
-        for row in self._db.execute(query, (fingerprint,)):
-            infeasible = infeasible or Known(row["id"], row["infeasible"])
-        return KnownOfArchitecture(accuracy, cost, infeasible)
+        return _rows.read_trials(self._path, self._read("SELECT * FROM trials ORDER BY id"), measured)
+
+    def known(self, fingerprint, only_trial=None):
+        """Returns what is `Known` of the architecture of this fingerprint, from the first trial that says it.
+
+        With `only_trial`, an id, of the measurements only that trial's own are known.
+        """
+        measured = self._read(
+            "SELECT m.* FROM measurements m JOIN trials t ON t.id = m.trial_id WHERE t.fingerprint = ? "
+            "AND m.judge != ? AND m.trial_id = COALESCE(?, m.trial_id) ORDER BY m.trial_id, m.rowid",
+            (fingerprint, _rows.FULL_TRAINING, only_trial),
+        )
+        refused = self._read(
+            "SELECT id, infeasible FROM trials WHERE fingerprint = ? AND infeasible IS NOT NULL ORDER BY id",
+            (fingerprint,),
+        )
+        return _rows.read_known(self._path, measured, refused)
 
     def add_device(self, device_id, description):
         with self.transaction() as db:
-            db.execute("INSERT OR IGNORE INTO devices VALUES (?, ?)", (device_id, json.dumps(description)))
+            db.execute("INSERT OR IGNORE INTO devices VALUES (?, ?)", (device_id, _rows.to_text(description)))
 
-    def _of_trials(self, where):
-        return self._db.execute(
-            f"SELECT * FROM measurements WHERE trial_id IS NOT NULL AND {where} ORDER BY rowid DESC"
-        )
+    def _read(self, query, values=()):
+        """Returns a list of a dict for each row that a query finds."""
+        with self._in_words("read"):
+            return [dict(row) for row in self._patiently(query, values)]
 
     def _measure_cost(self, db, trial_id, cost, device_id, details):
-        details = {**details, **_cost_json(cost)}
+        details = {**details, **_rows.cost_json(cost)}
         if cost.latency:
             self._measure(db, trial_id, "latency", device_id.split("-")[0], device_id, cost.latency.latency_ms, details)
         else:
@@ -257,7 +243,7 @@ class Records:
     def _measure(db, trial_id, kind, judge, device_id, value, details):
         db.execute(
             "INSERT INTO measurements VALUES (?, ?, ?, ?, ?, ?)",
-            (trial_id, kind, judge, device_id, value, json.dumps(details)),
+            (trial_id, kind, judge, device_id, value, _rows.to_text(details)),
         )
 
     @contextlib.contextmanager
@@ -266,50 +252,59 @@ class Records:
         if self._db.in_transaction:
             yield self._db
             return
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                if self._session is not None:
-                    self._db.execute("UPDATE sessions SET last_seen_at = ? WHERE rowid = ?", (_now(), self._session))
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-        except sqlite3.OperationalError as error:
-            raise EvaluationError(
-                f"Cannot write {self._path}: {error}. Everything finished before is kept: free some space, "
-                "see that the folder is writable, and give the same command again"
-            ) from error
+        with self._in_words("write"), self._raw_transaction() as db:
+            yield db
 
     @contextlib.contextmanager
-    def _as_user_error(self):
+    def _raw_transaction(self):
+        self._patiently("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+            if self._session is not None:
+                # The clock on the wall may be set back or forward meanwhile.
+                row_id, start, clock = self._session
+                seen = start + datetime.timedelta(seconds=time.monotonic() - clock)
+                values = (seen.isoformat(timespec="milliseconds"), row_id)
+                self._db.execute("UPDATE sessions SET last_seen_at = ? WHERE rowid = ?", values)
+            self._patiently("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _patiently(self, statement, values=()):
+        """Returns the rows of a statement, and waits while another program's lock keeps it from running."""
+        begin, is_told = time.monotonic(), False
+        while True:
+            try:
+                return self._db.execute(statement, values).fetchall()
+            except sqlite3.OperationalError as error:
+                waited = time.monotonic() - begin
+                if not _sqlite_errors.is_locked(error) or waited >= _PATIENT_SECONDS:
+                    raise
+            if waited >= _SILENT_SECONDS and not is_told:
+                print(
+                    f"{self._path} is locked by another program, such as an open SQL shell; waiting up to a minute",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                is_told = True
+            time.sleep(0.05)  # SQLite itself waits for most locks, but not for all
+
+    @contextlib.contextmanager
+    def _in_words(self, doing):
+        """Returns a context in which an error of SQLite's becomes one that says what is wrong and what to do."""
         try:
             yield
-        except sqlite3.OperationalError as error:
-            raise UserError(
-                f"Cannot open {self._path}: {error}. Expected a writable folder on a local disk that no other search "
-                "uses"
-            ) from error
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise
         except sqlite3.DatabaseError as error:
-            raise UserError(
-                f"{self._path} is damaged ({error}). Expected the records of a search: restore a copy of it, or choose "
-                "another --run_dir"
-            ) from error
-
-
-def _cost_json(cost):
-    names = ("num_params", "mult_adds", "peak_activation_bytes", "tflite_bytes")
-    latency = {"latency": cost.latency.to_json()} if cost.latency else {}
-    return {**{name: getattr(cost, name) for name in names}, **latency}
-
-
-def _cost(details):
-    latency = Latency(**details["latency"]) if "latency" in details else None
-    names = ("num_params", "mult_adds", "peak_activation_bytes", "tflite_bytes")
-    return Cost(**{name: details[name] for name in names}, latency=latency)
+            raise _sqlite_errors.in_words(error, self._path, doing) from error
 
 
 def _now():
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _text_now():
+    return _now().isoformat(timespec="milliseconds")

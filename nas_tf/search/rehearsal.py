@@ -4,7 +4,7 @@ import numpy as np
 
 from nas_tf.complexity import mult_adds
 from nas_tf.quiet import count, import_keras, progress_bar
-from nas_tf.rewards import LatencyReward
+from nas_tf.reports.numbers import cost_text
 from nas_tf.search.evaluation import AccuracyJob, CostJob, PublishedCostJob
 from nas_tf.trial import InfeasibleArchitecture
 
@@ -26,11 +26,17 @@ def measure_published(request, workers, records, device_id):
     return {name: known[name] for name in request.published if name in known}
 
 
-def announcement(request, workers, reward):
+def announcement(request, workers, goal, chance):
     """Returns in words what the run is after and how long it will take.
 
     For that, a trial is rehearsed: one child is trained for a few steps, and its cost is measured. This finds bad
     images too.
+
+    Args:
+        request: the `nas_tf.search.request.Request`.
+        workers: the `nas_tf.search.workers.Workers`.
+        goal: the `nas_tf.rewards.Goal`.
+        chance: what guessing reaches on the validation images (`nas_tf.accuracy.Chance`), or None.
     """
     settings, setup = request.settings, request.setup
     space = setup.task.space.space
@@ -38,14 +44,19 @@ def announcement(request, workers, reward):
     jobs = {"training": AccuracyJob(tokens, _REHEARSED_STEPS), "cost": CostJob(tokens)}
     rehearsal = _run_all(workers, jobs, "rehearsing a trial")
     trained, cost_seconds = rehearsal["training"].value, rehearsal["cost"].seconds
-    goal = _goal(request.objective, reward)
+    begin = [_goal(request.objective, goal)]
+    if chance:
+        begin.append(f"a child must beat {100 * chance.bound:.1f} %: {chance}")
+    note = space.child_note(setup.task.proxy_scale)
+    if note:
+        begin.append(note)
     if trained is None:
-        return f"{goal}; the rehearsed child cannot be trained, so that the time of a trial is not known"
+        return "\n".join([*begin, "the rehearsed child cannot be trained, so that the time of a trial is not known"])
     steps = trained.planned_steps
     trial_seconds = trained.train_seconds + steps * trained.step_seconds + cost_seconds
     minutes = settings.num_trials * trial_seconds / workers.num_workers / 60
     lines = [
-        goal,
+        *begin,
         f"{settings.num_trials} trials of about {trial_seconds:.0f} s ({trained.setup_seconds:.0f} s tracing, {steps} "
         f"steps of {1e3 * trained.step_seconds:.0f} ms, {cost_seconds:.0f} s converting and timing) on "
         f"{count(workers.num_workers, 'worker')}: about {minutes:.0f} minutes, as rehearsed just now",
@@ -65,11 +76,12 @@ def announcement(request, workers, reward):
     return "\n".join(lines)
 
 
-def _goal(objective, reward):
-    if not isinstance(reward, LatencyReward):
+def _goal(objective, goal):
+    if goal.target is None:
         return "accuracy alone"
     source = "as given" if objective.target is not None else f"{objective.target_latency_of}'s, measured here"
-    return f"target {reward.cost} {reward.target:.4g} ({source}), {reward.shape} reward"
+    target = f"target: {goal.cost} of at most {cost_text(goal.target, goal.cost)} ({source})"
+    return f"{target}; the {objective.reward} reward steers towards it"
 
 
 def _run_all(workers, jobs, description):

@@ -51,6 +51,12 @@ class SearchSettings(Settings):
     )
     final_epochs: int = knob(5, "Epochs, at the deployment scale, of the best network; 0 leaves it untrained.", least=0)
     final_samples: int = knob(0, "Training images for these epochs, drawn by class; 0: all.", least=0)
+    remeasured_share: float = knob(
+        0.1,
+        "Share of the trials of an architecture tried before that are measured anew, to know the noise; others copy.",
+        least=0,
+        most=1,
+    )
     warm_start: str = knob("", "Folder of an earlier run whose trials are judged again and learned from first.")
 
 
@@ -68,14 +74,18 @@ class Request:
     workers: Part
     published: tuple[str, ...]
 
+    @property
+    def parts(self):
+        """tuple of the `Part`s that decide what is tried and measured."""
+        setup = self.setup
+        return (*filter(None, (setup.task.space, setup.task.images.part, setup.judge, setup.device)), self.algorithm)
+
     def flags(self):
         """Returns a dict from flag to value of everything that decides the course of the run."""
         values = {}
         for each in (self.settings, self.objective, self.limits, self.proxy):
             values |= dataclasses.asdict(each)
-        setup = self.setup
-        parts = (setup.task.space, setup.task.images.part, setup.judge, setup.device, self.algorithm, self.workers)
-        for part in filter(None, parts):
+        for part in (*self.parts, self.workers):
             values |= part.flags()
         return values
 

@@ -3,10 +3,12 @@
 import dataclasses
 import pathlib
 
+from nas_tf import accuracy
+from nas_tf.accuracy import chance_of
 from nas_tf.networks.folder import describe, has_description, read_description, write_network
-from nas_tf.ranking import ranked
+from nas_tf.ranking import finished, ranked
 from nas_tf.reports import search as report
-from nas_tf.rewards import LatencyReward
+from nas_tf.rewards import Goal
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.training.network import train_network
 from nas_tf.trial import Trial, UserError
@@ -20,52 +22,56 @@ class Result:
         folder: the `nas_tf.search.run_folder.RunFolder`.
         trials: list of all its `nas_tf.trial.Trial`s.
         published: dict from published network to its `nas_tf.trial.Cost` here.
-        target: the target cost; None if accuracy alone counted.
-        best: the trial of highest reward; None if no trial succeeded.
-        test_accuracy: of the best network, in [0, 1]; None if it was not trained.
+        goal: the `nas_tf.rewards.Goal` by which `best` was picked.
+        best: the best trial (`nas_tf.ranking.rank`); None if no trial succeeded.
+        accuracy: of the best network at the deployment scale on the validation images, in [0, 1]; None if it was not
+            trained.
     """
 
     folder: RunFolder
     trials: list
     published: dict
-    target: float | None
+    goal: Goal
     best: Trial | None
-    test_accuracy: float | None
+    accuracy: float | None
 
 
-def write_results(request, records, folder, reward, published, device, say):
+def write_results(request, records, folder, goal, published, device, say):
     """Writes the front, its picture and the best network, says what was found, and returns the `Result`.
 
     Args:
         request: the `nas_tf.search.request.Request`.
         records: the run's `nas_tf.search.records.Records`.
         folder: its `RunFolder`.
-        reward: the reward by which trials were judged.
+        goal: the `nas_tf.rewards.Goal`.
         published: dict from published network to its `nas_tf.trial.Cost`.
         device: the device in one line.
         say: takes each line of text.
     """
     space, trials = request.setup.task.space.space, records.trials()
-    best = next(iter(ranked(trials)), None)
-    target, cost = (reward.target, reward.cost) if isinstance(reward, LatencyReward) else (None, request.objective.cost)
-    if request.setup.device is None and cost == "latency_ms":
-        cost = "mult_adds"
-    result = Result(folder, trials, published, target, best, None)
-    say(report.closing_table(trials, space, target=target, cost=cost, published=published, device=device))
+    best = next(iter(ranked(trials, goal)), None)
+    result = Result(folder, trials, published, goal, best, None)
+    task = request.setup.task
+    facts = task.images.make(task.proxy_scale.image_size, request.settings.proxy_samples).facts()
+    chance = chance_of(facts)
+    say(report.closing_table(trials, space, goal=goal, published=published, device=device, chance=chance))
     if best is None:
         say("No trial succeeded: there is no best network. The column `infeasible` of trials.sqlite says why")
         return result
-    report.write_pareto_csv(folder.pareto_csv, trials, space, cost, device)
-    title = f"{space.name} on {request.settings.dataset}, {len(ranked(trials))} networks, {device}"
-    report.draw_pareto(folder.pareto_png, trials, cost=cost, target=target, published=published, title=title)
+    report.write_pareto_csv(folder.pareto_csv, trials, space, goal.cost, device)
+    title = f"{space.name} on {request.settings.dataset}, {len(finished(trials))} networks, {device}"
+    report.draw_pareto(folder.pareto_png, trials, goal=goal, published=published, title=title, chance=chance)
     say(f"\n{folder.pareto_png}\n{folder.pareto_csv}")
     network = best_network(request, space, best, folder.best)
-    test = network.accuracy.test
-    if test is not None:
-        records.add_full_accuracy(best.id, space.decode(best.tokens), "test", test, {})
-    accuracy = "" if test is None else f", accuracy {test:.4f} on the test split"
-    say(f"{folder.best}: trial {best.id}, {network.weights}{accuracy}")
-    return dataclasses.replace(result, test_accuracy=test)
+    reached, num_examples = network.accuracy.validation, facts["num_examples"]["validation"]
+    words = f"{folder.best}: trial {best.id}, {network.weights}"
+    if reached is not None:
+        records.add_full_accuracy(best.id, space.decode(best.tokens), "validation", reached, {})
+        words += f", {accuracy.text(reached, num_examples)} of the validation images right; no test image was read"
+        if chance and not chance.is_beaten_by(reached):
+            words += f". This is no better than guessing: {chance}"
+    say(words)
+    return dataclasses.replace(result, accuracy=reached)
 
 
 def best_network(request, space, best, folder):
@@ -77,13 +83,20 @@ def best_network(request, space, best, folder):
     task, architecture = setup.task, space.decode(best.tokens)
     folder = pathlib.Path(folder)
     asked = {"trial": best.id, "epochs": settings.final_epochs, "fingerprint": architecture.fingerprint}
+    if settings.final_samples:
+        asked["samples"] = settings.final_samples
     made = _description_there(folder)
     if made is not None and made.asked == asked:
         return made
     dataset = task.images.make(task.deploy_scale.image_size, settings.final_samples)
     recipe = dataclasses.replace(task.recipe, epochs=settings.final_epochs) if settings.final_epochs else None
     model, training = train_network(
-        lambda scale: space.build(architecture, scale), task.deploy_scale, dataset, recipe, settings.seed
+        lambda scale: space.build(architecture, scale),
+        task.deploy_scale,
+        dataset,
+        recipe,
+        settings.seed,
+        reads_test=False,
     )
     description = training.described(describe(task.space, architecture, task.deploy_scale, dataset))
     cost = best.measurement.cost

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import time
 
+from nas_tf.accuracy import chance_of
 from nas_tf.devices import Meter
 from nas_tf.files import check_writable
 from nas_tf.reports.device import device_name
@@ -46,17 +47,20 @@ def run(request, say=print):
     dataset = setup.task.images.make(setup.task.proxy_scale.image_size, settings.proxy_samples)
     device, judge = setup.make_device(), setup.make_judge()
     _check(request, device, judge)
+    say(dataset.summary())
     description, judge_description = device.describe() if device else {}, judge.describe()
     device_id = f"{description['device']}-{fingerprint(description)[:8]}" if device else None
     judge_name = judge_description["judge"]
     folder = RunFolder(settings.run_dir)
     check_writable(folder.path)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(folder.alone())
         records = Records(folder.records)
         stack.callback(records.close)
         trials = records.trials()
         has_begun = bool(trials or records.published())
-        folder.open(request.flags(), description, _describe_space(setup.task), judge_description, has_begun)
+        asked = (request.flags(), description, _describe_space(setup.task), judge_description)
+        folder.open(*asked, dataset.facts(), request.parts, has_begun, say)
         records.begin_session()
         if device:
             records.add_device(device_id, description)
@@ -70,25 +74,36 @@ def run(request, say=print):
             log_path=folder.workers_log,
         )
         stack.callback(workers.close)
-        say(_data_line(dataset))
         published = measure_published(request, workers, records, device_id)
         reward = request.objective.resolve(published)
+        goal = request.objective.goal(reward, device is not None)
         if sum(trial.state != "running" for trial in trials) < settings.num_trials:
-            say(announcement(request, workers, reward))
+            say(announcement(request, workers, goal, chance_of(dataset.facts())))
         if settings.warm_start:
             warm_start(request, folder, records, reward, device_id, judge_name, say)
         algorithm = request.algorithm.make(space.num_choices, settings.seed)
-        progress = Progress(settings, records, folder.tensorboard)
+        progress = Progress(settings, records, folder.tensorboard, goal)
         stack.callback(progress.close)
         begin = time.perf_counter()
-        loop = Search(space, algorithm, workers, records, reward, request.limits, device_id, judge_name, progress.show)
+        loop = Search(
+            space,
+            algorithm,
+            workers,
+            records,
+            reward,
+            request.limits,
+            device_id,
+            judge_name,
+            progress.show,
+            settings.remeasured_share,
+        )
         loop.run(settings.num_trials, progress.out_of_time)
         seconds = time.perf_counter() - begin
         workers.close()
         progress.close()
         outside = 100 * (1 - loop.evaluating_seconds / seconds)
         say(f"searched for {seconds:.0f} s, {outside:.1f} % of it with nothing training, converting or timing\n")
-        return write_results(request, records, folder, reward, published, device_name(description), say)
+        return write_results(request, records, folder, goal, published, device_name(description), say)
 
 
 def _check(request, device, judge):
@@ -108,12 +123,6 @@ def _check(request, device, judge):
     for name in request.published:
         request.family.published_module.architecture(name)  # refuses an unknown name
     judge.check()
-
-
-def _data_line(dataset):
-    facts = dataset.describe()
-    splits = ", ".join(f"{count} {split}" for split, count in facts["num_examples"].items())
-    return f"{dataset.name}: {splits} images of {dataset.num_classes} classes, from {facts['source']}"
 
 
 def _describe_space(task):

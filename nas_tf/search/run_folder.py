@@ -1,22 +1,39 @@
-"""A run folder: the places of its files, and what of its settings may change when the run goes on."""
+"""A run folder: the places of its files, and its identity, which is everything that decides a measurement."""
 
 import datetime
 import hashlib
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
 
+import nas_tf
 from nas_tf import resume
-from nas_tf.files import write_json
+from nas_tf.files import alone, write_json
 from nas_tf.trial import UserError, first_line
 
-# All other settings are refused. `device settings` is what `describe()` says: those that were given are flags.
-_MAY_CHANGE = ("--run_dir", "--num_trials", "--max_hours", "device settings")
+# Flags that change no measurement. The data are known by their digest, parts of the user's own by theirs.
+_MAY_CHANGE = (
+    "run_dir",
+    "num_trials",
+    "max_hours",
+    "workers",
+    "num_workers",
+    "worker_memory_mb",
+    "final_epochs",
+    "final_samples",
+    "data_dir",
+    "allow_test_in_train",
+)
+_PATHS = ("warm_start", "host_python", "android_benchmark_binary")
+# What a description of the data says of where they lie and how they are read, not of what they are.
+_OF_THE_PLACE = ("source", "image_size", "files_ignored", "largest_class")
 # What the run folders of earlier versions lack, with the values of that time.
 _EARLIER_FLAGS = {"deploy_number_type": "float32", "judge": "proxy"}
-_EARLIER = {"judge": {"judge": "proxy"}, "judge_files": {}}
-_PACKAGES = ("mobile-nas-tf", "keras", "tensorflow", "ai-edge-litert", "numpy")
+_EARLIER = {"judge": {"judge": "proxy"}, "judge_files": {}, "measured_under": {}, "versions": {}}
+PROJECT = "mobile-nas-tf"
+_PACKAGES = ("keras", "tensorflow", "ai-edge-litert")
 
 
 class RunFolder:
@@ -33,30 +50,55 @@ class RunFolder:
         self.pareto_png = self.path / "pareto.png"
         self.best = self.path / "best"
 
-    def open(self, flags, device, space, judge, has_begun):
+    def alone(self):
+        """Returns a context in which no other search may use the folder, which must be writable.
+
+        Raises:
+            UserError: another search does.
+        """
+        return alone(self.path, "search")
+
+    def open(self, flags, device, space, judge, data, parts, has_begun, say=print):
         """Makes the folder, or checks that it was made with the same settings.
 
-        More trials or hours may be asked for. Before the run has begun, all settings may change.
+        What changes no measurement may be asked for otherwise. Before the run has begun, all settings may change.
 
         Args:
             flags, device, space, judge: JSON-ready dicts of what the run is asked for.
+            data: `nas_tf.datasets.Dataset.facts()` of the images.
+            parts: the `nas_tf.plugins.Part`s of the run.
             has_begun: whether the run has measured anything yet.
+            say: takes a line of text for what differs and changes no measurement.
 
         Raises:
-            UserError: a setting differs (all that do are named), or config.json is missing or damaged.
+            UserError: a setting, the data, a file or a version differs (all that do are named); the folder is another
+                command's; or config.json is damaged.
         """
-        if has_begun:
-            made, asked = self.read(), {"flags": flags, "device": device, "judge": judge}
+        versions = _versions()
+        asked = {"flags": flags, "device": device, "space": space, "judge": judge}
+        identity = {**_measured_under(flags, device, space, judge, data, versions), **_own_files(parts)}
+        if has_begun and not self.config.exists():
+            say(f"{self.config} is missing: it is made anew from this command")
+        elif has_begun:
+            made = self.read()
+            self._refuse_other_command(made, space)
+            self._refuse_earlier_version(made)
             resume.refuse_other_settings(
-                self.path, _identity(made), _identity(asked), _MAY_CHANGE, "choose another --run_dir"
+                self.path, made["measured_under"], identity, instead="choose another --run_dir"
             )
+            for name, version in versions.items():
+                if made["versions"].get(name) not in (None, version):
+                    say(f"{name} is {version}; this run was begun with {made['versions'][name]}")
             return
+        elif (self.path / "architecture.json").exists():
+            raise UserError(f"{self.path} holds a trained network. Choose another --run_dir for a search")
         write_json(
             self.config,
             {
-                **resume.as_json({"flags": flags, "device": device, "space": space, "judge": judge}),
+                **resume.as_json(asked),
                 "judge_files": {},
-                "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+                "measured_under": resume.as_json(identity),
+                "versions": versions,
                 "made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             },
         )
@@ -76,7 +118,7 @@ class RunFolder:
             write_json(self.config, {**made, "judge_files": found})
 
     def read(self):
-        """Returns a dict of `flags`, `device`, `space`, `judge`, `judge_files`, `versions` and `made_at`.
+        """Returns a dict of all that `open` and `check_judge_files` have written.
 
         Raises:
             UserError: there is no such file, or it is damaged.
@@ -92,20 +134,79 @@ class RunFolder:
         except (ValueError, AttributeError, TypeError) as error:
             raise UserError(f"{self.config} is damaged: {first_line(error)}. Choose another --run_dir") from error
 
+    def _refuse_other_command(self, made, space):
+        theirs, ours = (_command(each["part"]["folder"]) for each in (made["space"], space))
+        if theirs != ours:
+            raise UserError(f"{self.path} is a run of {theirs}. Received: {ours}. Choose another --run_dir")
+
+    def _refuse_earlier_version(self, made):
+        if not made["measured_under"]:
+            version = made["versions"].get(PROJECT) or "unknown"
+            raise UserError(
+                f"{self.path} was begun with version {version} of {PROJECT}, which trained other children. Received: "
+                f"version {nas_tf.__version__}. Choose another folder; nas-ship still takes this one"
+            )
+
+
+def measured_under(folder):
+    """Returns a dict from name to value of everything that decides the measurements of a run, from its config.json.
+
+    Raises:
+        UserError: there is no such run, or an earlier version made it.
+    """
+    folder = RunFolder(folder)
+    made = folder.read()
+    folder._refuse_earlier_version(made)
+    return made["measured_under"]
+
+
+def _measured_under(flags, device, space, judge, data, versions):
+    """Returns a dict from the names that messages use to the values of everything that decides a measurement."""
+    named = {f"--{name}": _spelled(name, value) for name, value in flags.items() if name not in _MAY_CHANGE}
+    named |= {f"device {name}": value for name, value in device.items() if name != "settings"}
+    named |= {f"judge {name}": value for name, value in judge.items()}
+    named |= {f"decision {name}": choices for name, choices in space["decisions"].items()}
+    for which in ("proxy_scale", "deploy_scale"):
+        named |= {f"{which} {name}": value for name, value in space[which].items()}
+    named |= {f"data {name}": value for name, value in data.items() if name not in _OF_THE_PLACE}
+    # A patch version changes no measurement by intention; that it differs is said.
+    for name in (PROJECT, *_PACKAGES):
+        named[f"version of {name}"] = ".".join((versions[name] or "none").split(".")[:2])
+    named["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    return resume.as_json(named)
+
+
+def _spelled(name, value):
+    """Returns a flag's value; a path in one spelling; of a part of the user's own, which is known by its digest, its
+    file's name."""
+    if isinstance(value, str) and value.endswith(".py"):
+        return pathlib.Path(value).name
+    return os.path.realpath(os.path.expanduser(value)) if name in _PATHS and value else value
+
+
+def _own_files(parts):
+    """Returns a dict from the name of each part that is a file of the user's own to the digest of the file."""
+    own = [part for part in parts if part.name.endswith(".py")]
+    paths = [(part.folder.rpartition(".")[2], pathlib.Path(part.name).expanduser()) for part in own]
+    return {f"{kind} file {path.name}": _digest(path)[:16] for kind, path in paths}
+
+
+def _command(space_folder):
+    return f"{space_folder.partition('_')[0]}-search"
+
+
+def _versions():
+    """Returns a dict from package to its version, or None. The project's own is that of the running code."""
+    return {PROJECT: nas_tf.__version__, **{name: _version(name) for name in (*_PACKAGES, "numpy")}} | {
+        "python": platform.python_version()
+    }
+
 
 def _version(package):
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _identity(config):
-    """Returns a dict from name to value of what a run may not change, with the names that messages use."""
-    named = {f"--{name}": value for name, value in config["flags"].items()}
-    for thing in ("device", "judge"):
-        named |= {f"{thing} {name}": value for name, value in config[thing].items()}
-    return resume.as_json(named)
 
 
 def _digest(path):

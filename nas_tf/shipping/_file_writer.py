@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 
+from nas_tf.accuracy import standard_error
 from nas_tf.datasets import scaled_images
 from nas_tf.export import NUMBER_TYPES, to_keras, to_saved_model, to_tflite
 from nas_tf.files import write_file
@@ -13,13 +14,15 @@ from nas_tf.networks.description import FileRecord
 from nas_tf.networks.folder import read_records, write_records
 from nas_tf.reports import model_card
 from nas_tf.reports.device import device_name
+from nas_tf.reports.numbers import milliseconds, share
 from nas_tf.shipping import tflite_metadata
 from nas_tf.shipping.tflite_accuracy import accuracy
 from nas_tf.space import fingerprint
 from nas_tf.training.evaluate import evaluate
 from nas_tf.trial import InfeasibleArchitecture, UserError, first_line
 
-MOST_LOST = 0.02  # of accuracy, against the float32 file; a file that loses more has failed
+# Of accuracy, against the float32 file. A file that loses more than this and the standard error has failed.
+MOST_LOST = 0.02
 TFLITE_FILES = {name: "model.tflite" if name == "float32" else f"model_{name}.tflite" for name in NUMBER_TYPES}
 
 
@@ -94,6 +97,7 @@ class FileWriter:
         return FileRecord(
             file=path.name,
             number_type=number_type,
+            num_validation=self._validation.num_examples if figures.get("validation_accuracy") is not None else None,
             bytes=_size(path) if path.exists() else None,
             measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             asked=self._key(name),
@@ -139,12 +143,13 @@ class FileWriter:
         if float32 and (float32.validation_accuracy is None or float32.asked != self._key(name)):
             float32 = None  # refused, run on other images or on none
         full = (float32 or self._records["model.keras"]).validation_accuracy
-        if full - reached <= MOST_LOST:
+        error = standard_error(full, self._validation.num_examples)
+        if full - reached <= MOST_LOST + error:
             return None
         return (
             f"validation accuracy {100 * reached:.2f} %, {100 * (full - reached):.2f} points below the "
-            f"{100 * full:.2f} % of {float32.file if float32 else 'the Keras network'}; "
-            f"{100 * MOST_LOST:g} points may be lost"
+            f"{100 * full:.2f} % of {float32.file if float32 else 'the Keras network'}; {100 * MOST_LOST:g} points and "
+            f"the standard error, {100 * error:.2f}, may be lost"
         )
 
     def _metadata(self):
@@ -161,9 +166,10 @@ class FileWriter:
         words = [f"{record.file}: " + ("no file" if record.bytes is None else f"{record.bytes:,} bytes")]
         if record.validation_accuracy is not None:
             keras_accuracy = self._records["model.keras"].validation_accuracy
-            words.append(f"validation accuracy {record.validation_accuracy:.4f} (Keras: {keras_accuracy:.4f})")
+            reached = share(record.validation_accuracy, self._validation.num_examples)
+            words.append(f"validation accuracy {reached} % (Keras: {100 * keras_accuracy:.1f} %)")
         if record.latency_ms is not None:
-            words.append(f"{record.latency_ms:.3f} ms on {record.device_name}")
+            words.append(f"{milliseconds(record.latency_ms)} on {record.device_name}")
         return ", ".join(words) + (f". FAILED: {record.failure}" if record.failure else "")
 
 

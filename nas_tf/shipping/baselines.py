@@ -5,9 +5,11 @@ import dataclasses
 from nas_tf.family import family_of_published
 from nas_tf.files import read_json, write_json
 from nas_tf.networks.description import NetworkDescription
+from nas_tf.reports.numbers import milliseconds
 from nas_tf.shipping.candidates import Candidate, time_network, train_and_time
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
+_ALIKE = ("bn_momentum", "dropout_rate")
 WIDTHS = tuple(round(0.05 * i, 2) for i in range(2, 41))
 
 
@@ -15,8 +17,9 @@ def builder(name, workshop):
     """Returns `(build, scale_of)` for the published network called `name`.
 
     `build(scale_of(width multiplier))` returns its `keras.Model`, at the image size and classes at which the workshop's
-    networks ship. It has the plan's settings of `Scale` that its own family knows. In Keras's own networks, too, batch
-    normalisation gets the plan's momentum: their 0.999 forgets too slowly for short trainings.
+    networks ship. It has the settings of `Scale` with which they are trained, as far as its own family knows them. In
+    Keras's own networks, too, batch normalisation gets that momentum (their 0.999 forgets too slowly for short
+    trainings) and the classifier that dropout.
 
     Raises:
         UserError: no published network has that name, or it has only one width.
@@ -25,9 +28,10 @@ def builder(name, workshop):
     fields = {field.name for field in dataclasses.fields(module.Scale)}
     if "width_multiplier" not in fields or name in module.ONE_WIDTH:
         raise UserError(f"Expected --baselines that can be made wider and narrower. Received: {name}")
+    ships, trained = workshop.scales()
     asked = {**workshop.plan.scale, **workshop.friendly}
+    asked |= {key: getattr(trained, key) for key in _ALIKE if hasattr(trained, key)}
     settings = {key: value for key, value in asked.items() if key in fields}
-    ships = workshop.setup.task.deploy_scale
 
     def scale_of(width):
         return module.Scale(ships.image_size, ships.num_classes, width_multiplier=width, **settings)
@@ -39,9 +43,30 @@ def builder(name, workshop):
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization) and "bn_momentum" in settings:
                 layer.momentum = settings["bn_momentum"]
-        return model
+        return _with_dropout(model, settings.get("dropout_rate", 0.0))
 
     return build, scale_of
+
+
+def _with_dropout(model, rate):
+    """Returns the classifier `model` with dropout of that rate in front of its last layer, and no other dropout."""
+    import keras
+
+    own = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    if (len(own) == 1 and own[0].rate == rate) or not (own or rate):
+        return model
+    for layer in own:
+        layer.rate = 0.0
+    if not rate:
+        return model
+    last = model.layers[-1]
+    if not isinstance(last, keras.layers.Dense):  # Keras's MobileNet ends in a convolution, a reshape and a softmax
+        last = next(layer for layer in reversed(model.layers) if layer.weights)
+    dropout = keras.layers.Dropout(rate, name="alike_dropout")
+    outputs = dropout(last.input)
+    for layer in model.layers[model.layers.index(last) :]:
+        outputs = layer(outputs)
+    return keras.Model(model.inputs, outputs, name=model.name)
 
 
 def train_baseline(workshop, folder, name, target_ms):
@@ -61,7 +86,7 @@ def train_baseline(workshop, folder, name, target_ms):
     known = read_json(path) or {"target_ms": target_ms, "latency_ms": {}}
 
     def found(width, latency_ms):
-        workshop.say(f"{name} at width {width:g}: {latency_ms:.3f} ms")
+        workshop.say(f"{name} at width {width:g}: {milliseconds(latency_ms)}")
         known["latency_ms"][str(width)] = latency_ms
         write_json(path, known)
 
@@ -72,14 +97,15 @@ def train_baseline(workshop, folder, name, target_ms):
         found,
     )
     workshop.say(
-        f"{name} at width {width:g}, {latency_ms:.3f} ms where the network that ships takes {known['target_ms']:.3f} ms"
+        f"{name} at width {width:g}, {milliseconds(latency_ms)} where the network that ships takes "
+        f"{milliseconds(known['target_ms'])}"
     )
     scale = scale_of(width)
     description = NetworkDescription(
         text=f"{name}, width {width:g}",
         scale=dataclasses.asdict(scale),
         class_names=tuple(workshop.dataset.class_names),
-        dataset=workshop.dataset.describe(),
+        dataset=workshop.dataset.facts(),
         width=width,
     )
     return Candidate(name, folder, train_and_time(workshop, folder, build, (scale, scale), description))

@@ -6,14 +6,16 @@ import pathlib
 import tempfile
 import typing
 
-from nas_tf import complexity
+from nas_tf import accuracy, complexity
 from nas_tf.datasets import Dataset
 from nas_tf.devices import Meter
 from nas_tf.export import to_keras, to_tflite
 from nas_tf.files import read_json, write_json
 from nas_tf.networks.description import NetworkDescription
 from nas_tf.networks.folder import describe
+from nas_tf.ranking import rank
 from nas_tf.reports import training as report
+from nas_tf.reports.numbers import milliseconds
 from nas_tf.search.evaluation import Setup
 from nas_tf.training.machine import Machine
 from nas_tf.training.network import train_network
@@ -56,6 +58,11 @@ class Workshop:
         fields = {field.name for field in dataclasses.fields(scale)}
         asked = {name: value for name, value in self.friendly.items() if name in fields}
         return self.plan.scales(dataclasses.replace(scale, **asked))
+
+    @property
+    def num_validation(self):
+        """int: how many validation images there are."""
+        return self.dataset.describe()["num_examples"]["validation"]
 
     @property
     def friendly(self):
@@ -137,13 +144,12 @@ def train_and_time(workshop, folder, build, scales, description):
         data=setup.task.images.to_json(workshop.num_samples),
     )
     report.write_csv(folder / "training.csv", training.history)
-    report.draw(folder / "training.png", training.history, description.text)
+    report.draw(folder / "training.png", training.history, description.text, description.dataset)
     to_keras(model, folder / "model.keras")
     _save(folder, description)
     log.path.unlink(missing_ok=True)
-    workshop.say(
-        f"{folder.name}: validation accuracy {description.accuracy.validation:.4f}, {latency.latency_ms:.3f} ms"
-    )
+    reached = accuracy.text(description.accuracy.validation, workshop.num_validation)
+    workshop.say(f"{folder.name}: {reached} of the validation images right, {milliseconds(latency.latency_ms)}")
     return description
 
 
@@ -156,12 +162,12 @@ def time_network(device, model, number_type="float32", calibration=None):
         return sorted(timings, key=lambda timing: timing.latency_ms)[_TIMINGS // 2]
 
 
-def choose(candidates, reward, is_runs_device):
-    """Returns the `Candidate` of highest reward, with its validation accuracy after full training.
+def choose(candidates, goal, is_runs_device):
+    """Returns the `Candidate` that the goal picks, with its validation accuracy after full training.
 
     Args:
         candidates: candidates of trials. Those whose training failed are left out.
-        reward: takes a `nas_tf.trial.Measurement` and returns a float.
+        goal: the `nas_tf.rewards.Goal`.
         is_runs_device: whether they were timed on the device of the run. Else the latency that the run measured counts.
 
     Raises:
@@ -173,17 +179,20 @@ def choose(candidates, reward, is_runs_device):
             "Every candidate's training diverged: there is nothing to ship. A lower --learning_rate, with another "
             "--out_dir, may help"
         )
-    return max(trained, key=lambda each: (reward(_measured(each, is_runs_device)), -each.trial.id))
-
-
-def _measured(candidate, is_runs_device):
-    """Returns the trial's `Measurement`, with what was measured of its network since."""
-    trial, network = candidate.trial, candidate.description
-    latency = (network.latency_judged or network.latency) if is_runs_device else trial.measurement.cost.latency
-    cost = dataclasses.replace(
-        trial.measurement.cost, num_params=network.num_params, mult_adds=network.mult_adds, latency=latency
+    return min(
+        trained,
+        key=lambda each: (
+            *rank(each.description.accuracy.validation, judged_cost(each, is_runs_device), goal),
+            each.trial.id,
+        ),
     )
-    return dataclasses.replace(trial.measurement, accuracy=network.accuracy.validation, cost=cost)
+
+
+def judged_cost(candidate, is_runs_device):
+    """Returns the `nas_tf.trial.Cost` of a trial's network, with what was measured of it since, as `choose` does."""
+    cost, network = candidate.trial.measurement.cost, candidate.description
+    latency = (network.latency_judged or network.latency) if is_runs_device else cost.latency
+    return dataclasses.replace(cost, num_params=network.num_params, mult_adds=network.mult_adds, latency=latency)
 
 
 def _save(folder, description):

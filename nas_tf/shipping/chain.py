@@ -9,11 +9,12 @@ import dataclasses
 import functools
 import pathlib
 
-from nas_tf import resume
+from nas_tf import accuracy, resume
+from nas_tf.accuracy import chance_of
 from nas_tf.devices import Meter
 from nas_tf.export import NUMBER_TYPES
 from nas_tf.family import family_of
-from nas_tf.files import check_writable, read_json, write_json
+from nas_tf.files import alone, check_writable, read_json, write_json
 from nas_tf.networks.folder import read_keras, write_description
 from nas_tf.plugins import Part
 from nas_tf.quiet import count, import_keras
@@ -22,13 +23,15 @@ from nas_tf.reports import comparison
 from nas_tf.reports.comparison import Row
 from nas_tf.reports.device import device_name
 from nas_tf.reports.model_card import LICENCE
+from nas_tf.reports.numbers import cost_text, milliseconds
 from nas_tf.search.records import Records
 from nas_tf.search.request import remade_request
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.settings import Settings, knob
 from nas_tf.shipping.baselines import builder, train_baseline
-from nas_tf.shipping.candidates import Workshop, choose, train_trial
+from nas_tf.shipping.candidates import Workshop, choose, judged_cost, time_network, train_trial
 from nas_tf.shipping.files import write_files
+from nas_tf.training import read_count
 from nas_tf.training.evaluate import evaluate
 from nas_tf.training.machine import Machine
 from nas_tf.trial import EvaluationError, UserError
@@ -101,32 +104,39 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         stack.callback(device.close)
         records = Records(run.records, read_only=not run.records.exists())
         stack.callback(records.close)
-        trials = _best_trials(records, request, settings.top_k)
+        goal = _goal_then(request, records)
+        trials = ranked(records.trials(), goal)[: settings.top_k]
         if not trials:
             raise UserError(f"{run.path} holds no finished trial: there is nothing to ship")
         check_writable(folder)
+        stack.enter_context(alone(folder, "nas-ship"))
         device.check()
         say(f"files are timed on {device_name(device.describe())}")
         workshop = _open_workshop(request, settings, machine, device, say)
+        say(workshop.dataset.summary())
+        if config["measured_under"].get("data digest") not in (None, workshop.dataset.describe().get("digest")):
+            say("these are not the images of the search: names, sizes or number differ")
         # Recorded once everything has been checked: settings that were refused block nothing.
         resume.begin(
             folder / "settings.json", _asked(settings, machine, trials, device), _MAY_CHANGE, "choose another --out_dir"
         )
         candidates = _train_trials(workshop, folder, records, trials)
         is_runs_device = _is_same_device(device.describe(), config["device"])
-        best = choose(candidates, request.objective.resolve(records.published()), is_runs_device)
-        say(f"{best.name} ships: of the highest reward with its validation accuracy after full training")
+        goal = _goal_now(workshop, folder, request, records, is_runs_device)
+        best = choose(candidates, goal, is_runs_device)
+        choice = _choice(best, goal, is_runs_device)
+        say(f"{best.name} ships: {choice}")
         target_ms = best.description.latency.latency_ms
         baselines = [
             train_baseline(workshop, folder / "baselines" / name, name, target_ms) for name in settings.baselines
         ]
-        finish = functools.partial(_finish, workshop, device_part, settings, records)
+        finish = functools.partial(_finish, workshop, device_part, settings, records, run.path)
         rows = [
             finish(best, folder / "network", "ships"),
             *(finish(each, each.folder, "baseline") for each in baselines),
             *(Row(each.name, "candidate", each.description) for each in candidates if each is not best),
         ]
-        return _report(folder, rows, workshop)
+        return _report(folder, rows, workshop, choice, read_count.said(run.path))
 
 
 def _open_workshop(request, settings, machine, device, say):
@@ -167,12 +177,43 @@ def _choose_device(setup, settings, device_settings):
     raise UserError(f"Expected a --device that times files, such as host, android. Received: {settings.device}")
 
 
-def _best_trials(records, request, top_k):
-    """Returns the list of the best trials, only the first of each architecture."""
-    space, first = request.setup.task.space.space, {}
-    for trial in ranked(records.trials()):
-        first.setdefault(space.decode(trial.tokens).fingerprint, trial)
-    return list(first.values())[:top_k]
+def _goal_then(request, records):
+    """Returns the `nas_tf.rewards.Goal` of the run, with the target that it measured."""
+    reward = request.objective.resolve(records.published())
+    return request.objective.goal(reward, request.setup.device is not None)
+
+
+def _goal_now(workshop, folder, request, records, is_runs_device):
+    """Returns the goal with the latency that the target's network has now, in the session that chooses.
+
+    It is kept in `target.json`, so that the same command makes the same choice again. Where the target is a number, is
+    no latency, or is of another device, it stays as it is.
+    """
+    goal, name = _goal_then(request, records), request.objective.target_latency_of
+    if goal.target is None or request.objective.target is not None or goal.cost != "latency_ms" or not is_runs_device:
+        return goal
+    path = folder / "target.json"
+    found = read_json(path)
+    if found is None:
+        setup = workshop.setup
+        model = request.family.published_module.build(name, setup.task.deploy_scale)
+        latency = time_network(workshop.device, model, setup.number_type, setup.calibration())
+        found = {"network": name, "latency_ms": latency.latency_ms, "in_the_search_ms": goal.target}
+        write_json(path, found)
+    workshop.say(
+        f"target: {name} takes {milliseconds(found['latency_ms'])} now, {milliseconds(goal.target)} in the search"
+    )
+    return dataclasses.replace(goal, target=found["latency_ms"])
+
+
+def _choice(best, goal, is_runs_device):
+    """Returns in words why this candidate ships."""
+    if goal.target is None:
+        return "the highest validation accuracy after full training"
+    target = f"{goal.cost} of at most {cost_text(goal.target, goal.cost)}"
+    if goal.is_met(judged_cost(best, is_runs_device)):
+        return f"the highest validation accuracy after full training with a {target}"
+    return f"the cheapest that no other dominates, because no candidate meets the target, a {target}"
 
 
 def _asked(settings, machine, trials, device):
@@ -210,7 +251,7 @@ def _train_trials(workshop, folder, records, trials):
     return candidates
 
 
-def _finish(workshop, device_part, settings, records, candidate, folder, role):
+def _finish(workshop, device_part, settings, records, run_dir, candidate, folder, role):
     """Reads a network's test accuracy, writes its files into `folder`, and returns its `Row`."""
     network = candidate.description
     if network.failure is not None:
@@ -218,7 +259,7 @@ def _finish(workshop, device_part, settings, records, candidate, folder, role):
     task = workshop.setup.task
     workshop.say(f"files of {candidate.name}:")
     model = read_keras(candidate.folder / "model.keras")
-    test = _test_accuracy(candidate, model, workshop, records)
+    test = _test_accuracy(candidate, model, workshop, records, run_dir)
     network = dataclasses.replace(network, accuracy=dataclasses.replace(network.accuracy, test=test))
     files = write_files(
         model,
@@ -238,12 +279,13 @@ def _finish(workshop, device_part, settings, records, candidate, folder, role):
     return Row(candidate.name, role, network, tuple(files))
 
 
-def _test_accuracy(candidate, model, workshop, records):
-    """Returns the accuracy on the test images, which are read once for each network that is compared."""
+def _test_accuracy(candidate, model, workshop, records, run_dir):
+    """Returns the accuracy on the test images, which are read once for each network that is compared, and counted."""
     path = candidate.folder / "test.json"
     found = read_json(path)
     if found is None:
         found = {"test": evaluate(model, workshop.dataset.test())}
+        read_count.note(run_dir, candidate.name)
         write_json(path, found)
     if candidate.trial:
         architecture = workshop.setup.task.space.space.decode(candidate.trial.tokens)
@@ -251,15 +293,22 @@ def _test_accuracy(candidate, model, workshop, records):
     return found["test"]
 
 
-def _report(folder, rows, workshop):
+def _report(folder, rows, workshop, choice, reads):
     """Writes the comparison, says it, and returns the rows.
 
+    Args:
+        folder: the chain's folder.
+        rows: the `Row`s.
+        workshop: the `Workshop`.
+        choice, reads: in words, why the first row ships, and how often the test images have been read.
+
     Raises:
-        EvaluationError: a file failed.
+        EvaluationError: a file failed, or the network that ships is no better than guessing.
     """
-    name = device_name(workshop.device.describe())
-    comparison.write(folder, rows, name, workshop.plan.recipe, workshop.dataset.describe())
-    workshop.say(comparison.text(rows, name))
+    name, facts = device_name(workshop.device.describe()), workshop.dataset.facts()
+    comparison.write(folder, rows, name, workshop.plan.recipe, facts, choice, reads)
+    workshop.say(comparison.text(rows, name, facts))
+    workshop.say(reads)
     workshop.say(f"\n{folder / 'network'}\n{folder / 'README.md'}\n{folder / 'comparison.png'}")
     failures = [
         f"{folder / ('network' if row.role == 'ships' else f'baselines/{row.name}') / each.file}: {each.failure}"
@@ -269,4 +318,11 @@ def _report(folder, rows, workshop):
     ]
     if failures:
         raise EvaluationError(f"{count(len(failures), 'file')} failed, all others are kept: {'; '.join(failures)}")
+    chance, reached = chance_of(facts), rows[0].network.accuracy.validation
+    if chance and not chance.is_beaten_by(reached):
+        raise EvaluationError(
+            f"{rows[0].name} is no better than guessing: {accuracy.text(reached, chance.num_examples)} of the "
+            f"validation images right, and {chance}. Raise --epochs, or train on more images with another --out_dir; "
+            "a search with more --proxy_epochs finds better networks"
+        )
     return rows

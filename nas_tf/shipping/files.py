@@ -39,10 +39,10 @@ def write_files(
     the SavedModel), the picture `files.png`, and `files.json`.
 
     Every TFLite file has metadata and labels, is run on all validation images and is timed on the device. A file has
-    failed if the converter or the device refuses it, or if it is more than `MOST_LOST` less accurate than the float32
-    file, or than the Keras network if there is no float32 file. Its record then says why, and what there is of it is
-    named `*.failed.tflite`. Each record is kept in `files.json` as soon as it is whole. A second call makes only what
-    is missing, or what is now asked for with other settings.
+    failed if the converter or the device refuses it, or if it is less accurate than the float32 file (the Keras
+    network, if there is none) by more than `MOST_LOST` and the standard error. Its record then says why, and what
+    there is of it is named `*.failed.tflite`. Each record is kept in `files.json` as soon as it is whole. A second call
+    makes only what is missing, or what is now asked for with other settings.
 
     Args:
         model: the trained `keras.Model`: float32 [batch, size, size, 3] in [-1, 1] to class probabilities.

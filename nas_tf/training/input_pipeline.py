@@ -22,7 +22,7 @@ def with_input_pipeline(child, augmentation, recipe=None, model_type=None):
         factor = recipe.randaugment_factor
         x = keras.layers.RandAugment((0, 255), recipe.randaugment_ops, factor, dtype="float32", name="randaugment")(x)
     x = keras.layers.Rescaling(1 / PIXEL_STD, offset=-PIXEL_MEAN / PIXEL_STD, dtype="float32", name="rescale")(x)
-    for layer in _AUGMENTATIONS[augmentation](keras.layers):
+    for layer in _augmentations(augmentation):
         x = layer(x)
     if recipe and recipe.cutout_fraction:
         area = (recipe.cutout_fraction**2,) * 2
@@ -35,18 +35,20 @@ def with_input_pipeline(child, augmentation, recipe=None, model_type=None):
     return (model_type or keras.Model)(inputs, stacked)
 
 
-_AUGMENTATIONS = {
-    "none": lambda layers: [],
-    "shift": lambda layers: [
-        layers.RandomTranslation(0.1, 0.1, fill_mode="nearest", dtype="float32", name="shift"),
-    ],
-    "shift_flip": lambda layers: [
-        layers.RandomTranslation(0.125, 0.125, fill_mode="constant", dtype="float32", name="shift"),
-        layers.RandomFlip("horizontal", dtype="float32", name="flip"),
-    ],
-    "crop_flip": lambda layers: [
-        layers.RandomZoom((-0.5, 0.0), (-0.5, 0.0), fill_mode="nearest", dtype="float32", name="zoom"),
-        layers.RandomTranslation(0.2, 0.2, fill_mode="nearest", dtype="float32", name="shift"),
-        layers.RandomFlip("horizontal", dtype="float32", name="flip"),
-    ],
-}
+def _augmentations(name):
+    """Returns a list of the layers of an augmentation that a data set allows."""
+    from keras.layers import RandomFlip
+
+    from nas_tf.training.augmentation import ResizedCrop, Shift
+
+    layers = {
+        "none": lambda: [],
+        "shift": lambda: [Shift(0.1, dtype="float32", name="shift")],
+        "shift_flip": lambda: [Shift(0.125, dtype="float32", name="shift"), flip()],
+        "crop_flip": lambda: [ResizedCrop(dtype="float32", name="crop"), flip()],
+    }
+
+    def flip():
+        return RandomFlip("horizontal", dtype="float32", name="flip")
+
+    return layers[name]()

@@ -6,6 +6,7 @@ import pathlib
 import time
 
 from nas_tf import resume
+from nas_tf.accuracy import standard_error
 from nas_tf.training import checkpoint
 from nas_tf.training.evaluate import accuracy, accuracy_on, make_loss
 from nas_tf.training.input_pipeline import with_input_pipeline
@@ -23,6 +24,7 @@ class Trained:
         setup_seconds: until the first step was done (tracing).
         step_seconds: the median of the steps after it.
         planned_steps: steps of the whole recipe.
+        standard_error: of the accuracy; None where it is not known.
         history: a dict for each epoch if there was a `Log`: `epoch`, mean `loss` and `accuracy` in training,
             `validation_accuracy` and `seconds`.
     """
@@ -33,6 +35,7 @@ class Trained:
     step_seconds: float
     planned_steps: int
     history: tuple[dict, ...] = ()
+    standard_error: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +107,8 @@ def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=
     else:
         reached = accuracy_on(model, validation, recipe.batch_size, steps=1 if max_steps else None)
     seconds = time.perf_counter() - begin
-    return Trained(reached, seconds, clock.setup_seconds, clock.step_seconds, steps, tuple(place.history))
+    history, error = tuple(place.history), standard_error(reached, validation.num_examples)
+    return Trained(reached, seconds, clock.setup_seconds, clock.step_seconds, steps, history, error)
 
 
 def compiled(child, augmentation, num_classes, recipe, steps):

@@ -36,5 +36,5 @@ class Toy(Judge):
                 file.write("made ")
         self._base = float(path.read_text())
 
-    def accuracy(self, tokens, max_steps=None):
+    def accuracy(self, tokens, max_steps=None, repeat=0):
         return Trained(self._base + self._config.worth * sum(tokens) / 10, 0.5, 0.1, 0.01, 4)

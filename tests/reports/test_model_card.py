@@ -1,5 +1,7 @@
 """The model card and the files' table: figures with device and date, and none for what was not measured."""
 
+import dataclasses
+
 import pytest
 
 from nas_tf.networks.description import Accuracies, FileRecord, NetworkDescription
@@ -17,9 +19,16 @@ def record(file, number_type="float32", **figures):
 
 TIMED = {"latency": LATENCY, "device": DEVICE, "device_name": "android Pixel 9"}
 RECORDS = [
-    record("model.keras", validation_accuracy=0.9),
-    record("model.tflite", validation_accuracy=0.9, **TIMED),
-    record("model_int8.failed.tflite", "int8", validation_accuracy=0.5, failure="40 points lost", **TIMED),
+    record("model.keras", validation_accuracy=0.9, num_validation=20),
+    record("model.tflite", validation_accuracy=0.9, num_validation=20, **TIMED),
+    record(
+        "model_int8.failed.tflite",
+        "int8",
+        validation_accuracy=0.5,
+        num_validation=20,
+        failure="40 points lost",
+        **TIMED,
+    ),
     record("saved_model"),
 ]
 DESCRIPTION = NetworkDescription(
@@ -33,6 +42,7 @@ DESCRIPTION = NetworkDescription(
         "name": "pets",
         "source": "a zip",
         "num_examples": {"train": 100, "validation": 20, "test": 30},
+        "largest_class": {"validation": 0.15, "test": 0.15},
         "splits": "a fifth each, stratified",
     },
     weights="trained for 5 epochs at 32 px",
@@ -54,9 +64,10 @@ def test_a_card_says_what_was_measured_where_and_when():
         "a fifth each, stratified",
         '"learning_rate": 0.02',
         "trained for 5 epochs",
-        "test images, read once after training | 87.50 %",
-        "`model.tflite`, validation images | 90.00 %",
-        "3.250 ms (median of 50 runs ± 0.125)",
+        "test images, read once after training | 87.5 ± 6.0 %",
+        "`model.tflite`, validation images | 90.0 ± 6.7 %",
+        "guessing the largest class, validation images | 15.0 %",
+        "3.250 ms (median of 50 runs, standard deviation 0.1250 ms)",
         "android Pixel 9; tool 2.1; threads: 4; 2026-11-24T10:00:00+00:00",
         "**FAILED, do not ship**: `model_int8.failed.tflite`: 40 points lost",
         "pixel / 127.5 - 1",
@@ -87,8 +98,8 @@ def test_the_table_and_its_picture(tmp_path):
     from PIL import Image
 
     lines = files_report.files_table(RECORDS).splitlines()
-    assert lines[2].split() == ["model.tflite", "float32", "1.235", "90.00", "+0.00", "3.250", "3.500"]
-    assert lines[3].split()[3:] == ["50.00", "-40.00", "3.250", "3.500", "FAILED"]
+    assert lines[2].split() == ["model.tflite", "float32", "1.235", "90.0", "±", "6.7", "+0.00", "3.250", "3.500"]
+    assert lines[3].split()[3:] == ["50.0", "±", "11.2", "-40.00", "3.250", "3.500", "FAILED"]
     assert lines[4].split() == ["saved_model", "float32", "1.235", "-", "-", "-", "-"]
     assert "latency: on android Pixel 9, 2026-11-24" in lines
     assert lines[-1] == "FAILED model_int8.failed.tflite: 40 points lost"
@@ -100,3 +111,9 @@ def test_the_table_and_its_picture(tmp_path):
 
 def test_the_source_is_named():
     assert model_card.source().startswith("mobile-nas-tf 0.")
+
+
+def test_the_card_says_that_a_network_is_no_better_than_guessing():
+    guesses = dataclasses.replace(DESCRIPTION, accuracy=Accuracies(validation=0.15))
+    words = "**This network is no better than guessing**: the largest class is 15.0 ± 8.0 % of 20 images"
+    assert words in model_card.card(guesses) and words not in model_card.card(DESCRIPTION)

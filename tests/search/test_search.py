@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from nas_tf.algorithms import random_search
+from nas_tf.ranking import repeated
 from nas_tf.rewards import AccuracyReward, LatencyReward, Limits
 from nas_tf.search.evaluation import AccuracyJob, CostJob
 from nas_tf.search.loop import Search
@@ -41,11 +42,13 @@ class ScriptedWorkers:
     """Answers each job with the function's value or exception, the latest first: an order unlike the one asked for."""
 
     def __init__(self, answer):
-        self._answer, self._jobs, self.done = answer, [], []
+        self._answer, self._jobs, self.done, self.repeats = answer, [], [], []
 
     def submit(self, key, job, first=False):
         method = {AccuracyJob: "accuracy", CostJob: "cost"}[type(job)]
         self._jobs.append((key, method, job.tokens))
+        if getattr(job, "repeat", 0):
+            self.repeats.append((key[0], job.repeat))
 
     num_pending = property(lambda self: len(self._jobs))
 
@@ -86,7 +89,7 @@ class SpyAlgorithm:
             self.updates.append([(trial.id, trial.reward) for trial in trials])
 
 
-def search(records, answer=facts, num_trials=20, limits=None, reward=None, **options):
+def search(records, answer=facts, num_trials=20, limits=None, reward=None, remeasured_share=0.0, **options):
     workers, algorithm, seen = ScriptedWorkers(answer), SpyAlgorithm(), []
     loop = Search(
         SumSpace(),
@@ -98,6 +101,7 @@ def search(records, answer=facts, num_trials=20, limits=None, reward=None, **opt
         "d-1",
         "proxy",
         seen.append,
+        remeasured_share,
     )
     loop.run(num_trials, **options)
     return workers, algorithm, seen
@@ -136,6 +140,85 @@ def test_a_stopped_search_goes_on_as_one_never_stopped(records, tmp_path):
     assert resumed.updates == alone.updates
     assert other.trials() == records.trials()
     other.close()
+
+
+def test_an_infeasible_trial_earns_the_floor_of_the_reward(records):
+    """The absolute reward of a slow network is below 0: so is what an infeasible one earns, and further."""
+
+    def answer(method, number):
+        if method == "accuracy" and number >= 6:
+            raise InfeasibleArchitecture("diverged")
+        return facts(method, number)
+
+    search(records, answer, reward=LatencyReward(0.5, "absolute"))
+    rewards = {state: [t.reward for t in records.trials() if t.state == state] for state in ("infeasible", "done")}
+    assert rewards["infeasible"] and max(rewards["infeasible"]) < min(rewards["done"]) < 0
+
+
+def noisy(method, number):
+    """Another accuracy each time."""
+    noisy.count += 1
+    return (
+        Trained(number / 10 + noisy.count * 1e-4, 1.0, 0.1, 0.1, 10) if method == "accuracy" else facts(method, number)
+    )
+
+
+noisy.count = 0
+
+
+def test_one_in_ten_known_architectures_is_measured_anew(records, tmp_path):
+    workers, _, _ = search(records, noisy, num_trials=60, remeasured_share=0.1)
+    trials = records.trials()
+    seen, duplicates = set(), []
+    for trial in trials:
+        if sum(trial.tokens) in seen:
+            duplicates.append(trial.id)
+        seen.add(sum(trial.tokens))
+    # The first of them, so that the noise is known early, and then every tenth.
+    anew = duplicates[::10]
+    assert len(anew) >= 5 and sorted(trial_id for trial_id, _ in workers.repeats) == anew
+    assert [again.id for _, again in repeated(trials)] == anew
+    # Another seed each time; its cost is measured anew too.
+    repeats = {}
+    for trial_id, repeat in sorted(workers.repeats):
+        number = sum(trials[trial_id - 1].tokens)
+        assert repeat > repeats.get(number, 0)
+        repeats[number] = repeat
+    costs = [key[0] for key, method, _ in workers.done if method == "cost"]
+    assert set(anew) <= set(costs)
+
+    # Killed and resumed, the same trials are measured anew.
+    other = Records(tmp_path / "other.sqlite")
+    for num_trials in (7, 23, 60):
+        search(other, noisy, num_trials=num_trials, remeasured_share=0.1)
+    assert [again.id for _, again in repeated(other.trials())] == anew
+    other.close()
+
+
+def test_a_replay_compares_the_architectures_too(records):
+    """A space whose file was edited gives the same tokens another meaning."""
+    search(records, num_trials=5)
+    records._db.execute("UPDATE trials SET fingerprint = 'another' WHERE id = 3")
+    with pytest.raises(UserError, match="Trial 3 of this run folder is not what this search would try"):
+        search(records, num_trials=5)
+
+
+def test_the_file_alone_is_whole_after_every_batch(records, tmp_path):
+    copies = []
+    make_whole = records.make_whole
+
+    def copy():
+        make_whole()
+        path = tmp_path / f"copy{len(copies)}.sqlite"
+        path.write_bytes((tmp_path / "trials.sqlite").read_bytes())
+        alone = Records(path)
+        copies.append([trial.state for trial in alone.trials()])
+        alone.close()
+
+    records.make_whole = copy
+    search(records, num_trials=15)
+    records.make_whole = make_whole
+    assert copies == [["done"] * 5, ["done"] * 10, ["done"] * 15]
 
 
 def test_more_trials_continue_a_finished_search(records, tmp_path):

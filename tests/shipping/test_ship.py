@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 from support import assert_one_line, script
 
+from mnas_tf.family import FAMILY
 from mnas_tf.search import Settings as SearchSettings
 from mnas_tf.search import search
 from mnas_tf.spaces.mnasnet import Scale
 from nas_tf.datasets.image_folder import ImageFolder
 from nas_tf.family import families
-from nas_tf.rewards import LatencyReward, Objective
+from nas_tf.ranking import rank
+from nas_tf.rewards import Goal, Objective
 from nas_tf.search.records import Records
-from nas_tf.shipping import baselines, candidates
+from nas_tf.search.request import make_request
+from nas_tf.shipping import baselines, candidates, chain
 from nas_tf.shipping.chain import ShipSettings, ship
 from nas_tf.training.recipe import ProxyRecipe
-from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
+from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, Latency, UserError
 
 pytestmark = pytest.mark.real
 
@@ -73,19 +76,19 @@ def settings(**changes):
     return ShipSettings(**{**chosen, **changes})
 
 
-FAST_HOST = {"warmup_seconds": 0.01, "min_seconds": 0.02, "max_seconds": 0.05}
+FAST_HOST = {"warmup_seconds": 0.01, "min_seconds": 0.02, "max_seconds": 0.05, "max_spread": 10.0}
 
 
 class Killed(Exception):
     pass
 
 
-def reward_of(run, network):
-    """The soft reward of a trial's network: its accuracy after full training, the latency that the search estimated."""
+def rank_of(run, network):
+    """The rank of a trial's network: its accuracy after full training, the latency that the search estimated."""
     records = Records(run / "trials.sqlite", read_only=True)
-    measurement = records.trials()[network.trial - 1].measurement
+    cost = records.trials()[network.trial - 1].measurement.cost
     records.close()
-    return LatencyReward(1.0)(dataclasses.replace(measurement, accuracy=network.accuracy.validation))
+    return rank(network.accuracy.validation, cost, Goal(1.0))
 
 
 def test_the_whole_chain_with_a_kill_at_every_step(run, monkeypatch):
@@ -116,7 +119,7 @@ def test_the_whole_chain_with_a_kill_at_every_step(run, monkeypatch):
     assert len(trained) == len(set(trained)) == 3 and len(tested) == 2
     assert [row.role for row in rows] == ["ships", "baseline", "candidate"]
     ships, published, candidate = rows
-    assert reward_of(run, ships.network) >= reward_of(run, candidate.network)
+    assert rank_of(run, ships.network) <= rank_of(run, candidate.network)
     assert candidate.network.accuracy.test is None
     # The published network's width is the one whose latency, of those that were measured, is nearest.
     widths = json.loads((run / "ship" / "baselines" / "mobilenet" / "widths.json").read_text())
@@ -139,7 +142,10 @@ def test_the_whole_chain_with_a_kill_at_every_step(run, monkeypatch):
         assert (run / "ship" / name).stat().st_size > 0, name
     assert "dark" in (run / "ship" / "network" / "saved_model" / "assets" / "labels.txt").read_text()
     text = "\n".join(said)
-    assert "ships: of the highest reward" in text and "model_int8" in text
+    assert "validation accuracy after full training with a latency_ms of at most 1.000 ms" in text
+    assert "model_int8" in text and f"the test images have been read twice for {run}" in text
+    page = (run / "ship" / "README.md").read_text()
+    assert f"{ships.name} ships: the highest validation accuracy" in page and "read twice" in page and " ± " in page
     # Anyone can ask the run's database what full training said.
     db = sqlite3.connect(run / "trials.sqlite")
     judged = db.execute("SELECT trial_id, value, details FROM measurements WHERE judge = 'full training'").fetchall()
@@ -152,6 +158,47 @@ def test_the_whole_chain_with_a_kill_at_every_step(run, monkeypatch):
     assert len(trained) == 3 and len(tested) == 2 and again[0].network.accuracy.test == ships.network.accuracy.test
     with pytest.raises(UserError, match=r"was begun with other settings: epochs=5 \(was 2\)"):
         ship(run, settings(epochs=5), device_settings=FAST_HOST, say=lambda line: None)
+
+
+def test_a_network_no_better_than_guessing_ends_with_status_1(run, tmp_path):
+    from PIL import Image
+
+    for name in ("dark", "light"):
+        (tmp_path / "grey" / name).mkdir(parents=True)
+        for i in range(10):
+            Image.new("RGB", (32, 32), (99, 99, 99)).save(tmp_path / "grey" / name / f"{i}.png")
+    said, out_dir = [], str(tmp_path / "out")
+    one = {"top_k": 1, "epochs": 1, "baselines": (), "number_types": ("float32",)}
+    chosen = settings(**one, out_dir=out_dir, data_dir=str(tmp_path / "grey"))
+    with pytest.raises(EvaluationError, match=r"is no better than guessing: .* the largest class is .*Raise --epochs"):
+        ship(run, chosen, device_settings=FAST_HOST, say=said.append)
+    # All is written all the same, and the table, the page and the card say it.
+    out = tmp_path / "out"
+    card = (out / "network" / "README.md").read_text()
+    assert "**This network is no better than guessing**" in card and (out / "network" / "model.tflite").exists()
+    assert "are not the images of the search" in "\n".join(said)
+    for text in ("\n".join(said), (out / "README.md").read_text()):
+        assert any(line.endswith("guesses") for line in text.splitlines())
+
+
+def test_the_targets_network_is_timed_in_the_session_that_chooses(plain_space, tmp_path):
+    """And once: the same command makes the same choice again."""
+    chosen = SearchSettings(run_dir=str(tmp_path), search_space=str(plain_space), deploy_image_size=32)
+    request = make_request(FAMILY, chosen, Objective(), parts={"host": FAST_HOST})
+    records = Records(tmp_path / "trials.sqlite")
+    records.add_published("mobilenet_v2", Cost(1, 1, 1, latency=Latency.estimate(123.0)), "host-1")
+    said = []
+    shop = candidates.Workshop(request.setup, None, None, None, 0, request.setup.make_device(), False, 1.0, said.append)
+    goal = chain._goal_now(shop, tmp_path, request, records, True)
+    assert 0 < goal.target < 60 and goal.cost == "latency_ms"
+    assert "mobilenet_v2 takes" in said[0] and "now, 123.0 ms in the search" in said[0]
+    assert json.loads((tmp_path / "target.json").read_text())["latency_ms"] == goal.target
+    assert chain._goal_now(shop, tmp_path, request, records, True) == goal
+    # Another device, or a number, keeps the run's target.
+    assert chain._goal_now(shop, tmp_path / "other", request, records, False).target == 123.0
+    given = dataclasses.replace(request, objective=Objective(target_latency_ms=5.0))
+    assert chain._goal_now(shop, tmp_path / "other", given, records, True).target == 5.0
+    records.close()
 
 
 def test_mistakes(run, tmp_path):
@@ -176,14 +223,14 @@ def test_what_is_refused_blocks_nothing(run, tmp_path):
 
 
 def workshop(scale, **of_the_plan):
-    """What `baselines.builder` reads of a `candidates.Workshop`."""
+    """A `candidates.Workshop` with all that `baselines.builder` reads of it."""
     plan = dataclasses.replace(families()[0].plans["quick"], scale=of_the_plan)
-    task = types.SimpleNamespace(deploy_scale=scale)
-    return types.SimpleNamespace(plan=plan, friendly={}, setup=types.SimpleNamespace(task=task))
+    setup = types.SimpleNamespace(task=types.SimpleNamespace(deploy_scale=scale))
+    return candidates.Workshop(setup, plan, None, None, 0, None, False, 1.0, print)
 
 
 def test_baselines_are_built_alike():
-    """A plan's and a flag's settings reach a published network where it has room for them."""
+    """A plan's and a flag's settings reach a published network where it has room for them, and dropout all of them."""
     shop = workshop(Scale(32, 10), bn_momentum=0.9, activation="relu6", squeeze_excite=False, drop_path_keep=0.6)
     build, scale_of = baselines.builder("mnasnet_small", shop)
     model = build(scale_of(0.5))
@@ -191,6 +238,14 @@ def test_baselines_are_built_alike():
     build, scale_of = baselines.builder("mobilenet", shop)
     norms = [layer for layer in build(scale_of(0.25)).layers if type(layer).__name__ == "BatchNormalization"]
     assert norms and {layer.momentum for layer in norms} == {0.9}
+    for name in ("mnasnet_small", "mobilenet", "mobilenet_v2"):
+        for rate in (0.0, 0.2):
+            shop = workshop(Scale(32, 10, dropout_rate=rate))
+            build, scale_of = baselines.builder(name, shop)
+            model = build(scale_of(0.25))
+            rates = [layer.rate for layer in model.layers if type(layer).__name__ == "Dropout" and layer.rate]
+            assert rates == ([rate] if rate else []), (name, rate)
+            assert model.outputs[0].shape == (None, 10) and model.layers[-1].activation.__name__ == "softmax"
     for name in ("nasnet_mobile", "nasnet_a"):
         with pytest.raises(UserError, match="wider and narrower"):
             baselines.builder(name, shop)

@@ -11,8 +11,8 @@ from nas_tf.datasets import Images, Stream
 from nas_tf.networks.description import NetworkDescription
 from nas_tf.plugins import Part
 from nas_tf.reports import files as files_report
+from nas_tf.shipping import _file_writer, tflite_metadata
 from nas_tf.shipping import files as shipped_files
-from nas_tf.shipping import tflite_metadata
 from nas_tf.shipping.tflite_accuracy import accuracy
 from nas_tf.training.evaluate import evaluate
 from nas_tf.trial import EvaluationError, UserError
@@ -76,7 +76,7 @@ def test_every_file_is_run_timed_and_recorded_once(model, make_data, device, tmp
         metadata = tflite_metadata.read(folder / name)
         assert metadata.labels == ("red", "green", "blue") and "conv, 48 filters" in metadata.description
     assert by_name["saved_model"].validation_accuracy is None
-    assert len(said) == 6 and f"(Keras: {reference:.4f})" in said[1]
+    assert len(said) == 6 and f"(Keras: {100 * reference:.1f} %)" in said[1] and " ± " in said[1]
 
     first = timed(tmp_path)
     assert len(first) == 4
@@ -114,9 +114,22 @@ def test_an_int8_file_that_lost_too_much_is_kept_apart(make_data, device, tmp_pa
     assert records[1].validation_accuracy == pytest.approx(keras_accuracy, abs=1e-6)
     table = files_report.files_table(records)
     (row,) = [line for line in table.splitlines() if line.startswith("model_int8.failed.tflite")]
-    assert row.endswith("FAILED") and f"{100 * failed.validation_accuracy:.2f}" in row
+    assert row.endswith("FAILED") and f"{100 * failed.validation_accuracy:.1f} ± " in row
     assert table.splitlines()[-1] == f"FAILED {files_report.failures(records)[0]}"
     assert "**FAILED, do not ship**: `model_int8.failed.tflite`" in (folder / "README.md").read_text()
+
+
+def test_what_a_file_may_lose_allows_for_the_standard_error(model, make_data, tmp_path, monkeypatch):
+    """2 points, and 2.1 for an accuracy of 90 % on the 202 toy images: 4 points lost are chance, 5 are not."""
+    monkeypatch.setattr(_file_writer, "evaluate", lambda *_: 0.9)
+    for lost, has_failed in ((0.04, False), (0.05, True)):
+        monkeypatch.setattr(_file_writer, "_run", lambda *_, lost=lost: 0.9 - lost)
+        records = shipped_files.write_files(
+            model, UNDESCRIBED, tmp_path / str(lost), dataset=make_data(), number_types=["float16"], say=[].append
+        )
+        assert [bool(record.failure) for record in records] == [False, has_failed, False]
+        assert [record.num_validation for record in records] == [202, 202, None]
+    assert "2 points and the standard error, 2.11, may be lost" in records[1].failure
 
 
 def test_a_device_that_refuses_or_breaks(model, make_data, device, tmp_path):

@@ -1,0 +1,65 @@
+"""How far an accuracy can be trusted: its standard error, and what guessing would reach."""
+
+import dataclasses
+import math
+
+_APART = 2.0  # standard errors of a difference
+
+
+def standard_error(accuracy, num_examples):
+    """Returns the standard error of an accuracy in [0, 1] that was measured on `num_examples` images.
+
+    It is that of a binomial share, sqrt(p (1 - p) / n). It covers the choice of images, not that of initial weights.
+    """
+    return math.sqrt(max(0.0, accuracy * (1 - accuracy)) / num_examples)
+
+
+def are_apart(one, other, error, other_error):
+    """Returns whether two accuracies differ by over two standard errors of their difference.
+
+    `error` and `other_error` are their standard errors; where one is None, nothing can be said, and it returns True.
+    """
+    return None in (error, other_error) or abs(one - other) > _APART * math.hypot(error, other_error)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chance:
+    """What guessing reaches on a split: the share of its largest class.
+
+    Attributes:
+        share: in (0, 1].
+        num_examples: images in the split.
+    """
+
+    share: float
+    num_examples: int
+
+    @property
+    def bound(self):
+        """float: what an accuracy must exceed, which is the share and its standard error."""
+        return self.share + standard_error(self.share, self.num_examples)
+
+    def is_beaten_by(self, accuracy):
+        """Returns whether an accuracy in [0, 1] lies above the share and its standard error."""
+        return accuracy > self.bound
+
+    def __str__(self):
+        return f"the largest class is {text(self.share, self.num_examples)} of {self.num_examples:,} images"
+
+
+def chance_of(facts, split="validation"):
+    """Returns the `Chance` of a split, or None where it is not known.
+
+    Args:
+        facts: what `nas_tf.datasets.Dataset.facts()` returns. That of an earlier version holds no share.
+        split: `"validation"` or `"test"`.
+    """
+    share, num_examples = facts.get("largest_class", {}).get(split), facts.get("num_examples", {}).get(split)
+    return Chance(share, num_examples) if share and num_examples else None
+
+
+def text(accuracy, num_examples=None, error=None):
+    """Returns an accuracy in percent with its standard error, as in "72.5 ± 1.2 %"; without one if none is known."""
+    if error is None and num_examples:
+        error = standard_error(accuracy, num_examples)
+    return f"{100 * accuracy:.1f}" + ("" if error is None else f" ± {100 * error:.1f}") + " %"
