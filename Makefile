@@ -10,7 +10,7 @@ BIN = $(VENV)/bin
 
 search: $(VENV)/.search
 	$(BIN)/mnas-search --run_dir=$(RUN_DIR) --dataset=digits --num_trials=40 \
-	    --proxy_image_size=32 --proxy_width_multiplier=0.25 --proxy_epochs=3 --deploy_image_size=64 --final_epochs=6
+	    --proxy_image_size=24 --proxy_width_multiplier=0.25 --proxy_epochs=3 --deploy_image_size=64 --final_epochs=6
 
 search-nasnet: $(VENV)/.search
 	$(BIN)/nasnet-search --run_dir=$(NASNET_RUN_DIR) --dataset=digits --num_trials=24 \

@@ -87,7 +87,7 @@ def draw(path, found, everything):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
-    left.legend()
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.suptitle(
         f"Random networks on {found[0][0].device.get('model') or found[0][0].device.get('processor')}", fontsize=10
     )

@@ -50,6 +50,8 @@ def search_scales(settings, scale, num_classes):
         "least_map_size": 3,
     }
     deploy = {"width_multiplier": settings.deploy_width_multiplier, "bn_momentum": 0.9}
+    known = {field.name for field in dataclasses.fields(scale)}  # a space of the user's own may have its own scale
+    proxy = {name: value for name, value in proxy.items() if name in known}
     return (
         scale(settings.proxy_image_size, num_classes, **proxy),
         scale(settings.deploy_image_size, num_classes, **deploy),

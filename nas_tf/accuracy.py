@@ -24,10 +24,10 @@ def are_apart(one, other, error, other_error):
 
 @dataclasses.dataclass(frozen=True)
 class Chance:
-    """What guessing reaches on a split: the share of its largest class.
+    """What guessing reaches on a split.
 
     Attributes:
-        share: in (0, 1].
+        share: of its largest class, in (0, 1]; where the labels are not known, 1 / number of classes.
         num_examples: images in the split.
     """
 
@@ -44,7 +44,7 @@ class Chance:
         return accuracy > self.bound
 
     def __str__(self):
-        return f"the largest class is {text(self.share, self.num_examples)} of {self.num_examples:,} images"
+        return f"guessing reaches {text(self.share, self.num_examples)} of {self.num_examples:,} images"
 
 
 def chance_of(facts, split="validation"):

@@ -96,6 +96,10 @@ def _lock(file):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise UserError(
+            f"Expected a folder on a local disk, where files can be locked. Received: {file.name}: {error.strerror}"
+        ) from error
     return True
 
 

@@ -55,6 +55,11 @@ def _load_file(path):
     return module
 
 
+def prefix_of(name):
+    """Returns what the flags of a part begin with: the name of its file, wherever a file of the user's own lies."""
+    return f"{pathlib.Path(name).stem}_"
+
+
 @dataclasses.dataclass(frozen=True)
 class Part:
     """A part and its settings as plain data, from which a worker makes the part again.
@@ -96,7 +101,7 @@ class Part:
         module = self.module
         fields = {field.name: field for field in dataclasses.fields(getattr(module, "SPACE", None) or module.Config)}
         return {
-            (fields[name].metadata if name in fields else {}).get("flag", f"{self.name}_{name}"): value
+            (fields[name].metadata if name in fields else {}).get("flag", f"{prefix_of(self.name)}{name}"): value
             for name, value in self.settings.items()
         }
 

@@ -18,12 +18,14 @@ _MOST = 8  # settings that a message names
 
 def differences(made, asked, may_change=()):
     """Returns a list of text for each name whose value differs between two dicts, except for those that may change."""
-    asked = as_json(asked)
-    return [
-        f"{name}={_text(asked.get(name))} (was {_text(made.get(name))})"
-        for name in sorted((made.keys() | asked.keys()) - set(may_change))
-        if made.get(name) != asked.get(name)
-    ]
+    asked, found = as_json(asked), []
+    for name in sorted((made.keys() | asked.keys()) - set(may_change)):
+        was, now = made.get(name), asked.get(name)
+        if isinstance(was, dict) and isinstance(now, dict):
+            found += [f"{name} {difference}" for difference in differences(was, now)]
+        elif was != now:
+            found.append(f"{name}={_text(now)} (was {_text(was)})")
+    return found
 
 
 def refuse_other_settings(where, made, asked, may_change=(), instead="choose another folder"):

@@ -29,7 +29,7 @@ def test_chance_is_the_largest_class_and_its_standard_error():
     assert chance == Chance(0.25, 400) and chance_of(facts, "test") == Chance(0.3, 100)
     assert chance.bound == pytest.approx(0.25 + math.sqrt(0.25 * 0.75 / 400))
     assert not chance.is_beaten_by(0.27) and chance.is_beaten_by(0.28)
-    assert str(chance) == "the largest class is 25.0 ± 2.2 % of 400 images"
+    assert str(chance) == "guessing reaches 25.0 ± 2.2 % of 400 images"
     assert chance_of({"num_examples": {"validation": 400}}) is None  # written by an earlier version
 
 

@@ -1,6 +1,7 @@
 """Folders and files that an earlier version wrote open as before, or are refused in one line (data/earlier)."""
 
 import contextlib
+import dataclasses
 import json
 import shutil
 
@@ -12,7 +13,6 @@ from nas_tf.devices.table import LatencyTable
 from nas_tf.networks.folder import read_description, read_keras, read_network
 from nas_tf.rewards import Objective
 from nas_tf.search.records import Records
-from nas_tf.shipping import candidates
 from nas_tf.shipping.chain import ShipSettings, ship
 from nas_tf.training.recipe import ProxyRecipe
 from nas_tf.trial import UserError
@@ -78,9 +78,8 @@ def test_a_trained_network_opens(earlier):
             read_description("run/best")
 
 
-def test_a_chain_goes_on(earlier, monkeypatch):
-    """The candidate is not trained again; its files are written, as those of the earlier version are left out here."""
-    monkeypatch.setattr(candidates, "train_network", None)
+def test_a_run_ships(earlier):
+    """Its chain is refused in one line, because its networks were chosen and trained otherwise; another is begun."""
     chosen = ShipSettings(
         top_k=1,
         recipe="quick",
@@ -91,10 +90,11 @@ def test_a_chain_goes_on(earlier, monkeypatch):
         baselines=(),
         device="toy_device.py",
     )
+    with pytest.raises(UserError, match=r"version=0\.2 \(was null\).*choose another --out_dir"):
+        ship("run", chosen, device_settings={"log": "log"}, say=lambda line: None)
+    chosen = dataclasses.replace(chosen, out_dir="shipped", batch_size=8, epochs=3)
     rows = ship("run", chosen, device_settings={"log": "log"}, say=lambda line: None)
-    network = json.loads((EARLIER / "run/ship/candidates/trial_00001/network.json").read_text())
-    assert rows[0].network.accuracy.validation == network["accuracy"]["validation"]
-    assert rows[0].latency_ms == network["latency"]["median_ms"]
+    assert rows[0].network.trial == 1 and rows[0].network.accuracy.test is not None
     assert {record.file for record in rows[0].files} == {"model.keras", "model.tflite", "saved_model"}
 
 

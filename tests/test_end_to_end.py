@@ -104,22 +104,23 @@ def test_a_warm_start_judges_anew_and_trains_nothing_again(plain_space, tmp_path
     old = search(
         small(plain_space, tmp_path / "old"), Objective(target_latency_ms=1.0), Limits(), ProxyRecipe(1), algorithm
     )
-    # Runs of earlier versions know nothing of newer settings of a scale.
-    path = tmp_path / "old" / "config.json"
-    config = json.loads(path.read_text())
-    for scale in ("proxy_scale", "deploy_scale"):
-        del config["space"][scale]["padding"]
-    path.write_text(json.dumps(config))
     settings = small(plain_space, tmp_path / "new", warm_start=str(tmp_path / "old"), num_trials=4, seed=0)
-    new = search(settings, Objective(target_latency_ms=0.51, reward="hard"), Limits(), ProxyRecipe(1), algorithm)
+    largest = max(trial.measurement.cost.num_params for trial in old.trials)
+    objective, limits = Objective(target_latency_ms=0.51, reward="absolute"), Limits(max_num_params=largest - 1)
+    new = search(settings, objective, limits, ProxyRecipe(1), algorithm)
     assert len(new.trials) == 3 + 4
     for before, after in zip(old.trials, new.trials):
         assert after.measurement == before.measurement and after.note.startswith("warm start: ")
         latency_ms = before.measurement.cost.latency.latency_ms
-        assert after.reward == pytest.approx(before.measurement.accuracy * min(1, 0.51 / latency_ms))
+        if before.measurement.cost.num_params == largest:
+            assert after.state == "infeasible" and after.reward == -1.0  # the floor of this reward
+        else:
+            relative = latency_ms / 0.51 - 1
+            assert after.reward == pytest.approx(before.measurement.accuracy - 0.1 * abs(relative))
     # The seed is the old run's, so that the new one suggests its three networks again: they are copies.
-    copies = query(tmp_path / "new", "SELECT COUNT(*) FROM measurements WHERE details LIKE '%copied_from_trial%'")
-    assert copies == [(6,)]
+    assert [trial.state for trial in new.trials[3:6]] == [trial.state for trial in new.trials[:3]]
+    copies = "SELECT COUNT(*) FROM measurements WHERE kind = 'latency' AND details LIKE '%copied_from_trial%'"
+    assert query(tmp_path / "new", copies)[0][0] >= 1
 
 
 def test_a_data_set_that_tfds_wrote_trains_a_child(plain_space, tmp_path):

@@ -27,6 +27,6 @@ class Algorithm(abc.ABC):
         """Learns from finished trials, in the order in which they are listed.
 
         Args:
-            trials: list of `nas_tf.trial.Trial`s that are `done`, or `infeasible` with reward 0. They need not be
-                suggestions of this algorithm: a warm start brings another run's.
+            trials: list of `nas_tf.trial.Trial`s that are `done`, or `infeasible` with the reward's floor. They need
+                not be suggestions of this algorithm: a warm start brings another run's.
         """

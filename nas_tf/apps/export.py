@@ -13,6 +13,7 @@ from nas_tf.plugins import Part
 from nas_tf.quiet import count
 from nas_tf.reports import files as report
 from nas_tf.reports.model_card import LICENCE
+from nas_tf.reports.numbers import milliseconds
 from nas_tf.settings import Settings, knob
 from nas_tf.shipping.files import check_other_networks, make_device, write_files
 from nas_tf.trial import EvaluationError, UserError
@@ -118,13 +119,13 @@ def _make_dataset(images, description, say):
 def _latency_line(name, device_part, description, records):
     timed = [record for record in records if record.latency]
     if timed:
-        return f"latency on {name}: {timed[0].latency_ms:.3f} ms, of {timed[0].file}"
+        return f"latency on {name}: {milliseconds(timed[0].latency_ms)}, of {timed[0].file}"
     device = make_device(device_part, description)
     if isinstance(device, Meter):
         return f"latency on {name}: not measured, no file runs there"
     space = Part(**description.space).space
     estimate = device.estimate([space.architecture(description.architecture)])[0]
-    return f"latency on {name}: {estimate:.3f} ms, estimated for the architecture; no file was timed"
+    return f"latency on {name}: {milliseconds(estimate)}, estimated for the architecture; no file was timed"
 
 
 def cli(settings_type, usage, instead=lambda settings: None):

@@ -1,6 +1,7 @@
 """The train command of a family: its flags, and the training that they ask for."""
 
 import dataclasses
+import os
 import pathlib
 
 from nas_tf import flags
@@ -28,6 +29,7 @@ from nas_tf.training.network import train_network
 from nas_tf.training.train import Log
 from nas_tf.trial import UserError
 
+_PARTS_MAY = ("allow_test_in_train", "max_memory_mb")
 _MAY_CHANGE = ("out_dir", "checkpoint_minutes", "data_dir", "evaluate_only")
 # Fields of `Scale` that no flag sets, because the initial weights decide them.
 _OF_THE_WEIGHTS = ("padding", "input_normalization", "bn_epsilon")
@@ -78,7 +80,7 @@ class TrainSettings(Settings):
 
 
 def train(family, settings, machine=None, parts=None, say=print):
-    """Trains a network and writes its folder, or only evaluates one. The test images are read once, at the end.
+    """Trains a network and writes its folder, or only evaluates one. The test images are read once, after training.
 
     Args:
         family: the `nas_tf.family.Family`.
@@ -123,6 +125,9 @@ def train(family, settings, machine=None, parts=None, say=print):
         start(model, head="same")
         return _evaluate(model, dataset, settings.initial_weights, say)
     say(dataset.summary())
+    parts = {
+        name: {key: each for key, each in chosen.items() if key not in _PARTS_MAY} for name, chosen in parts.items()
+    }
     asked = _asked(settings, machine, architecture, parts, dataset)
     log = _make_log(settings, asked, machine.is_chief)
     model, training = train_network(
@@ -164,7 +169,7 @@ def _make_log(settings, asked, is_chief):
 def _write(model, description, space, log):
     """Writes the folder of a trained network and its curves; returns the description that the folder holds."""
     folder = log.path.parent
-    report.write_csv(folder / "training.csv", description.history)
+    report.write_csv(folder / "training.csv", description.history, description.dataset)
     report.draw(folder / "training.png", description.history, description.text, description.dataset)
     description = write_network(folder, model, description, space)
     log.path.unlink(missing_ok=True)
@@ -179,7 +184,7 @@ def _asked(settings, machine, architecture, parts, dataset):
         **dataclasses.asdict(machine),
         "architecture": architecture.fingerprint,
         "parts": parts,
-        "num_examples": dataset.describe()["num_examples"],
+        "data": {name: dataset.describe().get(name) for name in ("num_examples", "digest")},
     }
 
 
@@ -212,11 +217,14 @@ def _read_network(settings, images):
 
 
 def _evaluate(model, dataset, path, say):
-    found = {name: evaluate(model, dataset.read(name)) for name in ("validation", "test")}
     folder = pathlib.Path(path) if pathlib.Path(path).is_dir() else pathlib.Path(path).parent
-    read_count.note(folder, pathlib.Path(path).name)
+    is_counted = has_description(folder) and os.access(folder, os.W_OK)
+    if is_counted:
+        read_count.note(folder, pathlib.Path(path).name)
+    found = {name: evaluate(model, dataset.read(name)) for name in ("validation", "test")}
     _say_accuracies(path, found, dataset.facts(), say)
-    say(read_count.said(folder))
+    if is_counted:
+        say(read_count.said(folder))
     return found
 
 

@@ -4,7 +4,7 @@ Each file has a frozen dataclass `Config` (its fields become flags, prefixed wit
 TensorFlow at import) and a function `make(config, *, data_dir, image_size, num_samples, seed)` that returns a
 `Dataset`. Its images are resized to `image_size` x `image_size`. At most `num_samples` of them are in the train split
 (0: all), drawn stratified by class with `seed`. `data_dir` is None if the user gave none. A `Dataset` also names the
-augmentation that training may use; its layers are in `nas_tf.training.input_pipeline`.
+augmentation that training may use; its layers are in `nas_tf.training.augmentation`.
 """
 
 import abc
@@ -218,7 +218,7 @@ class Dataset(abc.ABC):
         return self.read("validation")
 
     def test(self):
-        """Returns an `Images` or a `Stream`. A search reads it once, at its end."""
+        """Returns an `Images` or a `Stream`. A search never reads it."""
         return self.read("test")
 
     @abc.abstractmethod

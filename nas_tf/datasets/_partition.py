@@ -18,7 +18,7 @@ def drawn_fractions(fractions, num_images):
     Raises:
         UserError: nothing would remain for training.
     """
-    default = max(num_images / 10, min(1000, num_images / 5)) / num_images
+    default = max(0.1, min(1000 / max(1, num_images), 0.2))
     drawn = {split: default if fraction is None else fraction for split, fraction in fractions.items()}
     check_fractions(**{f"{split}_fraction": fraction for split, fraction in drawn.items()})
     return drawn

@@ -3,7 +3,7 @@
 The class folders are in `--data_dir` itself; or in its `train/` and, where they exist, its `val/` (or `valid/`,
 `validation/`) and `test/`. All of this may be inside one more folder. A split that has no folder is drawn from the
 training images. Images in `test/` that are training images too, byte for byte, are refused when a run begins, unless
-`--allow_test_in_train` is given.
+`--allow_test_in_train` is given. Copies among images that are drawn into two splits are counted and said.
 
 Images are .jpg, .jpeg, .png, .bmp, .gif (its first frame) or .webp files directly in their class folder, of any size
 and colour mode. Other files are counted and ignored. A zip is read in place.
@@ -75,7 +75,7 @@ class Config(Settings):
 
 
 def make(config, *, data_dir, image_size, num_samples, seed):
-    """Returns the `ImageFolder` in `data_dir`. Lists its files and checks the test images, because these are read last.
+    """Returns the `ImageFolder` in `data_dir`. Lists its files and checks the test images, which no search reads.
 
     Raises:
         UserError: the folder is missing, empty or not as described above, or an argument is out of range.

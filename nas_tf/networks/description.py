@@ -3,11 +3,12 @@
 import dataclasses
 import json
 
+from nas_tf.accuracy import standard_error
 from nas_tf.trial import Latency, UserError, first_line
 
 INPUT = "float32 RGB in [-1, 1]: pixel / 127.5 - 1"
-# Keys that earlier versions wrote and nothing reads any more.
-_FORMER_KEYS = frozenset(("recorded", "reward"))
+# Keys that are derived from others, or that earlier versions wrote: nothing reads them.
+_UNREAD_KEYS = frozenset(("standard_errors", "recorded", "reward"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,7 @@ class NetworkDescription:
         latency_judged: of the type of file that its search timed, if `latency` is of another.
         tflite_number_type: type of `model.tflite`.
         trial: the trial of a search that it comes from.
+        choice: in words, why it was chosen among others.
         width: width multiplier of a published network of equal latency.
         failure: why its training failed; None if it did not.
         asked: what the maker of its folder was asked for, if other requests make the folder again.
@@ -72,14 +74,21 @@ class NetworkDescription:
     latency_judged: Latency | None = None
     tflite_number_type: str | None = None
     trial: int | None = None
+    choice: str | None = None
     width: float | None = None
     failure: str | None = None
     asked: dict | None = None
 
     def to_json(self):
-        """Returns a JSON-ready dict without what is None."""
+        """Returns a JSON-ready dict without what is None, with standard errors for other programs that read it."""
         values = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
         values["accuracy"] = {name: value for name, value in values["accuracy"].items() if value is not None}
+        sizes = self.dataset.get("num_examples", {})
+        values["standard_errors"] = {
+            split: standard_error(values["accuracy"][split], sizes[split])
+            for split in ("validation", "test")
+            if split in values["accuracy"] and sizes.get(split)
+        }
         return json.loads(json.dumps(values))
 
     @classmethod
@@ -89,7 +98,7 @@ class NetworkDescription:
         Raises:
             UserError: a key is missing or unknown, or a value is of another kind.
         """
-        value = _checked(cls, value, where, _FORMER_KEYS)
+        value = _checked(cls, value, where, _UNREAD_KEYS)
         try:
             for name in ("latency", "latency_judged"):
                 if name in value:
@@ -136,8 +145,12 @@ class FileRecord:
         return self.latency and self.latency.latency_ms
 
     def to_json(self):
-        """Returns a JSON-ready dict, with `latency_ms` for other programs that read it."""
-        return json.loads(json.dumps({**dataclasses.asdict(self), "latency_ms": self.latency_ms}))
+        """Returns a JSON-ready dict, with `latency_ms` and `standard_error` for other programs that read it."""
+        reached, error = self.validation_accuracy, None
+        if reached is not None and self.num_validation:
+            error = standard_error(reached, self.num_validation)
+        derived = {"latency_ms": self.latency_ms, "standard_error": error}
+        return json.loads(json.dumps({**dataclasses.asdict(self), **derived}))
 
     @classmethod
     def from_json(cls, value, where="a record of a file"):
@@ -146,7 +159,7 @@ class FileRecord:
         Raises:
             UserError: a key is missing or unknown, or a value is of another kind.
         """
-        value = _checked(cls, value, where, frozenset(("latency_ms",)), may_lack=("bytes",))
+        value = _checked(cls, value, where, frozenset(("latency_ms", "standard_error")), may_lack=("bytes",))
         try:
             if "latency" in value:
                 value["latency"] = Latency(**value["latency"])
@@ -155,11 +168,11 @@ class FileRecord:
             raise UserError(f"{where} is damaged: {first_line(error)}") from error
 
 
-def _checked(kind, value, where, former_keys, may_lack=()):
-    """Returns the dict `value` without what is None and without former keys, if its keys are those of `kind`."""
+def _checked(kind, value, where, unread_keys, may_lack=()):
+    """Returns the dict `value` without what is None and without unread keys, if its keys are those of `kind`."""
     if not isinstance(value, dict):
         raise UserError(f"Expected {where} to be a JSON object. Received: {type(value).__name__}")
-    value = {name: each for name, each in value.items() if name not in former_keys and each is not None}
+    value = {name: each for name, each in value.items() if name not in unread_keys and each is not None}
     fields = dataclasses.fields(kind)
     required = [
         each.name

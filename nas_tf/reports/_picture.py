@@ -1,8 +1,11 @@
 """How every picture is written: a Matplotlib figure as PNG, whole or not at all."""
 
 import io
+import math
 
 from nas_tf.files import write_file
+
+PERCENT = (0.0, 102.0)  # bounds of an axis of accuracies, with room for a point at 100 %
 
 
 def new_figure(width=8, height=4.8):
@@ -22,7 +25,7 @@ def write(path, figure, **options):
     write_file(path, content.getvalue())
 
 
-def set_span(axis_of, values, least=1.0, margin=0.15, floor=None):
+def set_span(axis_of, values, least=1.0, margin=0.15, bounds=(-math.inf, math.inf)):
     """Shows all values on an axis, of a span of at least `least`, with plain numbers at its ticks.
 
     Args:
@@ -30,7 +33,7 @@ def set_span(axis_of, values, least=1.0, margin=0.15, floor=None):
         values: what is drawn; None and an empty list are fine.
         least: the smallest span, in the unit of the axis. Without it, equal values would fill the axis with noise.
         margin: share of the span that is left free at each end.
-        floor: value below which the axis never begins; None: any.
+        bounds: where the axis begins at least, and ends at most.
     """
     axes, name = axis_of
     values = [value for value in values if value is not None] or [0.0]
@@ -38,5 +41,5 @@ def set_span(axis_of, values, least=1.0, margin=0.15, floor=None):
     missing = max(0.0, least - (high - low)) / 2
     low, high = low - missing, high + missing
     low, high = low - margin * (high - low), high + margin * (high - low)
-    getattr(axes, f"set_{name}lim")(low if floor is None else max(low, floor), high)
+    getattr(axes, f"set_{name}lim")(max(low, bounds[0]), min(high, bounds[1]))
     axes.ticklabel_format(axis=name, useOffset=False, style="plain")

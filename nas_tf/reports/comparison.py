@@ -57,8 +57,9 @@ def text(rows, device, facts):
             f"{_mark(row, rows[0], sizes.get('validation'), chance)}"
         )
     lines += ["-: not read, or training failed; ±: standard error of the images"]
-    lines += ["≈: validation accuracy cannot be told apart from the first row's (two standard errors)"]
-    lines += [f"guesses: no better than guessing; {chance}"] if chance else []
+    marks = "".join(_mark(row, rows[0], sizes.get("validation"), chance) for row in rows)
+    lines += ["≈: validation accuracy cannot be told apart from the first row's (two standard errors)"] * ("≈" in marks)
+    lines += [f"guesses: no better than guessing; {chance}"] * ("guesses" in marks)
     lines += [f"latency: float32 file, median on {device}", *_unequal(rows), ""]
     lines.append(f"{'file':<46} {'validation %':>13} {'latency ms':>11} {'MB':>7}")
     for row in rows:
@@ -95,7 +96,7 @@ def _unequal(rows):
     return lines
 
 
-def write(folder, rows, device, recipe, dataset, choice, reads):
+def write(folder, rows, device, recipe, dataset, choice, notes):
     """Writes `comparison.csv`, `comparison.png` and the page `README.md`.
 
     Args:
@@ -105,7 +106,7 @@ def write(folder, rows, device, recipe, dataset, choice, reads):
         recipe: `nas_tf.training.recipe.Recipe` by which all were trained.
         dataset: `nas_tf.datasets.Dataset.facts()`.
         choice: in words, why the first row ships.
-        reads: in words, how often the test images have been read.
+        notes: list of more sentences for the page.
     """
     sizes = dataset.get("num_examples", {})
     table = io.StringIO()
@@ -132,10 +133,10 @@ def write(folder, rows, device, recipe, dataset, choice, reads):
         writer.writerow([row.name, row.role, *accuracies, *figures, device, network.failure])
     write_file(folder / "comparison.csv", table.getvalue())
     _draw(folder / "comparison.png", rows, device, dataset)
-    write_file(folder / "README.md", _page(rows, device, recipe, dataset, choice, reads))
+    write_file(folder / "README.md", _page(rows, device, recipe, dataset, choice, notes))
 
 
-def _page(rows, device, recipe, dataset, choice, reads):
+def _page(rows, device, recipe, dataset, choice, notes):
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset["num_examples"].items())
     lines = [
         "# What ships, and what it is compared with",
@@ -144,8 +145,10 @@ def _page(rows, device, recipe, dataset, choice, reads):
         f"{recipe.epochs} epochs of {recipe.optimizer}, {recipe.batch_size} images a step, peak learning rate "
         f"{recipe.peak_learning_rate:g}, the same dropout and momentum of batch normalisation.",
         "",
-        f"{rows[0].name} ships: {choice}. The test images were read after that, for it and the published networks; "
-        f"{reads}. ± is the standard error of the images. One training each: another seed changes an accuracy too.",
+        f"{rows[0].name} ships: {choice}. The test images were read after that, for it and the published networks. "
+        "± is the standard error of the images. One training each: another seed changes an accuracy too.",
+        "",
+        *(f"* {note}" for note in notes),
         "",
         "```",
         text(rows, device, dataset),
@@ -191,7 +194,9 @@ def _draw(path, rows, device, facts):
         )
     axes.set_xlim(0, 1.15 * max((row.latency_ms for row in shown), default=1))
     heights = [100 * row.network.accuracy.validation for row in shown]
-    _picture.set_span((axes, "y"), [*heights, chance and 100 * chance.share], least=5.0)
+    bars = [100 * accuracy.standard_error(y / 100, num_examples) if num_examples else 0.0 for y in heights]
+    ends = [y + sign * bar for y, bar in zip(heights, bars) for sign in (-1, 1)]
+    _picture.set_span((axes, "y"), [*ends, chance and 100 * chance.share], least=5.0, bounds=_picture.PERCENT)
     axes.set_xlabel("latency of the float32 file (ms)")
     axes.set_ylabel("validation accuracy (%), bars: standard error")
     axes.set_title(device, fontsize=10)

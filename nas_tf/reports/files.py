@@ -37,13 +37,16 @@ def files_table(records):
     return "\n".join([*lines, *(f"FAILED {line}" for line in failures(records))])
 
 
-def draw_files(path, records, title):
-    """Writes a picture of accuracy against latency for the files that have both. Returns whether there are any."""
+def draw_files(path, records, title, chance=None):
+    """Writes a picture of accuracy against latency for the files that have both. Returns whether there are any.
+
+    `chance` is the `nas_tf.accuracy.Chance` of the validation images, drawn as a line, or None.
+    """
     shown = [record for record in records if None not in (record.validation_accuracy, record.latency_ms)]
     if not shown:
         return False
     figure = _picture.new_figure(8, 4.6)
-    axes = figure.add_subplot()
+    axes, heights = figure.add_subplot(), []
     for i, record in enumerate(shown):
         x, y, failed = record.latency_ms, 100 * record.validation_accuracy, bool(record.failure)
         color = "tab:red" if failed else ("tab:blue", "tab:orange", "tab:green", "tab:purple")[i % 4]
@@ -54,15 +57,22 @@ def draw_files(path, records, title):
         axes.plot([x], [y], marker=marker, color=color, ms=9, ls="", alpha=0.8, label=label)
         if record.num_validation:
             error = 100 * standard_error(record.validation_accuracy, record.num_validation)
+            heights += [y - error, y + error]
             axes.errorbar([x], [y], yerr=[error], fmt="none", ecolor=color, lw=1, capsize=2, alpha=0.6)
         if record.latency.p95_ms:
             axes.plot([x, record.latency.p95_ms], [y, y], color=color, lw=1)
     if records[0].validation_accuracy is not None:
         keras_accuracy = 100 * records[0].validation_accuracy
-        axes.axhline(keras_accuracy, color="black", ls="--", lw=1, label=f"Keras: {keras_accuracy:.2f} %", zorder=0)
+        heights.append(keras_accuracy)
+        label = f"Keras: {share(records[0].validation_accuracy, records[0].num_validation)} %"
+        axes.axhline(keras_accuracy, color="black", ls="--", lw=1, label=label, zorder=0)
+    if chance:
+        heights.append(100 * chance.share)
+        guessing = f"guessing: {100 * chance.share:.1f} %"
+        axes.axhline(100 * chance.share, color="tab:brown", ls="-.", lw=1, label=guessing)
     figure.legend(loc="outside right upper", fontsize=8, labelspacing=0.9)
-    heights = [100 * record.validation_accuracy for record in shown]
-    _picture.set_span((axes, "y"), heights, least=5.0, margin=0.2)
+    heights += [100 * record.validation_accuracy for record in shown]
+    _picture.set_span((axes, "y"), heights, least=5.0, margin=0.2, bounds=_picture.PERCENT)
     axes.set_xlim(0, 1.2 * max(max(record.latency_ms, record.latency.p95_ms or 0) for record in shown))
     axes.set_xlabel(f"latency (ms), line: to the 95th percentile; {shown[0].device_name}", fontsize=9)
     axes.set_ylabel("accuracy on the validation images (%)", fontsize=9)

@@ -7,7 +7,7 @@ import io
 from nas_tf.files import write_file
 from nas_tf.reports import _picture
 from nas_tf.reports.device import device_line
-from nas_tf.reports.numbers import number
+from nas_tf.reports.numbers import milliseconds, number, significant
 from nas_tf.trial import Latency
 
 _COLUMNS = (
@@ -55,8 +55,8 @@ def table_of_rows(rows, about):
             continue
         latency = row.latency
         lines.append(
-            f"{start}{latency.latency_ms:>9.3f} {row.spread or 0:>7.1%} {number(latency.init_ms, '.1f'):>8} "
-            f"{number(latency.first_inference_ms, '.3f'):>9} {row.tflite_bytes / 1e6:>6.2f}"
+            f"{start}{significant(latency.latency_ms):>9} {row.spread or 0:>7.1%} {number(latency.init_ms, '.1f'):>8} "
+            f"{significant(latency.first_inference_ms):>9} {row.tflite_bytes / 1e6:>6.2f}"
         )
     return "\n".join(lines)
 
@@ -105,7 +105,7 @@ def draw_rows(path, rows, about):
             xerr=[[max(0.0, ms - min(values))], [max(0.0, max(values) - ms)]],
             capsize=3,
         )
-        axes.annotate(f"{ms:.2f} ms", (max([ms, *values]) + 0.01 * right, place), va="center", fontsize=8)
+        axes.annotate(milliseconds(ms), (max([ms, *values]) + 0.01 * right, place), va="center", fontsize=8)
     axes.set_yticks(range(len(measured)), [f"{row.network} {row.number_type}" for row in reversed(measured)])
     axes.set_xlim(0, 1.15 * right)
     axes.set_xlabel("latency (ms); whiskers: the runs of the tool")

@@ -3,6 +3,7 @@
 import statistics
 
 from nas_tf.reports import _picture
+from nas_tf.reports.numbers import milliseconds
 
 _LEAST_REPEATABILITY_PERCENT = 2.0
 
@@ -19,7 +20,7 @@ def validation_text(table):
         f"  within 5 %                       {found['share_within_5_percent']:.1%}",
         f"  rank correlation (Spearman)      {found['rank_correlation']:.4f}",
         f"  worst                            {found['worst_percentage_error']:+.1f} % "
-        f"({worst['predicted_ms']:.2f} ms predicted)",
+        f"({milliseconds(worst['predicted_ms'])} predicted)",
         f"  repeatability of the device      {found['repeatability_percent']:.2f} % between two timings of one network",
     ]
     if found["repeatability_percent"] > _LEAST_REPEATABILITY_PERCENT:
@@ -57,5 +58,5 @@ def draw_scatter(path, table):
     axes.set_title(
         f"{table.space} on {name}: mean error {found['mean_absolute_percentage_error']:.2f} %{note}", fontsize=10
     )
-    axes.legend(loc="upper left", fontsize=8)
+    figure.legend(loc="outside lower center", fontsize=8, ncols=3)
     _picture.write(path, figure)

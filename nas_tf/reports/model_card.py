@@ -81,6 +81,7 @@ def _network(description):
     rows = [
         ("architecture", f"`{description.text or 'not recorded'}`"),
         ("scale", ", ".join(f"{key} {value}" for key, value in description.scale.items()) or "not recorded"),
+        *([("why it was chosen", description.choice)] if description.choice else []),
         ("parameters (trainable)", _count(description.num_params)),
         ("multiply-adds of one image", _count(description.mult_adds)),
     ]
@@ -107,7 +108,7 @@ def _training(description):
 def _accuracy(description, records):
     trained = description.accuracy
     sizes, chance = description.dataset.get("num_examples", {}), chance_of(description.dataset)
-    rows = [("Keras network, test images, read once after training", _percent(trained.test, sizes.get("test")))]
+    rows = [("Keras network, test images", _percent(trained.test, sizes.get("test")))]
     if not records:
         rows.append(("Keras network, validation images", _percent(trained.validation, sizes.get("validation"))))
     for record in records:

@@ -62,8 +62,8 @@ def draw_pareto(path, trials, *, goal, published, title, chance=None):
     points = ranked(trials, goal)
     xs = [unit * cost_of(trial.measurement.cost, goal.cost) for trial in points]
     ys = [100 * trial.measurement.accuracy for trial in points]
+    errors = [100 * (trial.measurement.standard_error or 0.0) for trial in points]
     if points:
-        errors = [100 * (trial.measurement.standard_error or 0.0) for trial in points]
         axes.errorbar(xs, ys, yerr=errors, fmt="none", ecolor="lightgray", lw=0.8, zorder=1)
         dots = axes.scatter(xs, ys, c=[trial.id for trial in points], cmap="viridis", s=22, label="trials", zorder=2)
         figure.colorbar(dots, ax=axes, label="trial", pad=0.01)
@@ -98,7 +98,10 @@ def draw_pareto(path, trials, *, goal, published, title, chance=None):
     right = max([*xs, unit * (goal.target or 0)], default=1) * 1.1
     _draw_published(axes, published, goal.cost, right)
     axes.set_xlim(left=0, right=right)
-    _picture.set_span((axes, "y"), [*ys, chance and 100 * chance.share], least=5.0, margin=0.2)
+    ends = [y + sign * error for y, error in zip(ys, errors) for sign in (-1, 1)]
+    _picture.set_span(
+        (axes, "y"), [*ends, chance and 100 * chance.share], least=5.0, margin=0.2, bounds=_picture.PERCENT
+    )
     axes.set_xlabel(f"deployment network's {label}")
     axes.set_ylabel("child's validation accuracy (%), bars: standard error")
     axes.set_title(title, fontsize=10)

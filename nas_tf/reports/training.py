@@ -2,21 +2,24 @@
 
 import csv
 import io
+import math
 import textwrap
 
 from nas_tf.accuracy import chance_of, standard_error
 from nas_tf.files import write_file
 from nas_tf.reports import _picture
 
-_COLUMNS = ("epoch", "loss", "accuracy", "validation_accuracy", "seconds")
+_COLUMNS = ("epoch", "loss", "accuracy", "validation_accuracy", "validation_standard_error", "seconds")
 
 
-def write_csv(path, history):
-    """Writes the epochs of a `nas_tf.training.train.Trained.history`."""
-    text = io.StringIO()
+def write_csv(path, history, facts):
+    """Writes the epochs of a `nas_tf.training.train.Trained.history`; `facts` as for `draw`."""
+    text, num_examples = io.StringIO(), facts.get("num_examples", {}).get("validation")
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(history)
+    for row in history:
+        error = standard_error(row["validation_accuracy"], num_examples) if num_examples else None
+        writer.writerow({**row, "validation_standard_error": error})
     write_file(path, text.getvalue())
 
 
@@ -36,17 +39,17 @@ def draw(path, history, title, facts=None):
     heights = [chance and 100 * chance.share]
     for name, label in (("accuracy", "training (augmented images)"), ("validation_accuracy", "validation")):
         values = [100 * row[name] for row in history]
-        heights += values
         errors = [100 * standard_error(value / 100, num_examples) for value in values] if num_examples else None
         bars = errors if name == "validation_accuracy" else None
+        heights += [y + sign * bar for y, bar in zip(values, bars or [0.0] * len(values)) for sign in (-1, 1)]
         right.errorbar(epochs, values, yerr=bars, marker=".", label=label, capsize=2, elinewidth=0.8)
     if chance:
         guessing = f"guessing: {100 * chance.share:.1f} %"
         right.axhline(100 * chance.share, color="tab:brown", ls="-.", lw=1, label=guessing)
     right.set_ylabel("accuracy (%), bars: standard error")
     losses = [row["loss"] for row in history]
-    _picture.set_span((left, "y"), losses, least=0.1 * max(losses, default=1.0), floor=0.0)
-    _picture.set_span((right, "y"), heights, least=5.0)
+    _picture.set_span((left, "y"), losses, least=0.1 * max(losses, default=1.0), bounds=(0.0, math.inf))
+    _picture.set_span((right, "y"), heights, least=5.0, bounds=_picture.PERCENT)
     figure.legend(loc="outside lower right", fontsize=8, ncols=3)
     for axes in (left, right):
         axes.set_xlabel("epoch")

@@ -45,6 +45,7 @@ CREATE TABLE measurements (
 CREATE INDEX measurements_trial ON measurements (trial_id, kind);
 CREATE TABLE devices (id TEXT PRIMARY KEY, description TEXT NOT NULL);
 CREATE TABLE sessions (started_at TEXT NOT NULL, last_seen_at TEXT NOT NULL);
+CREATE TABLE identity (value TEXT NOT NULL);
 PRAGMA user_version = 1;
 """
 FULL_TRAINING = "full training"  # the judge of a trial's network that was trained to ship
@@ -131,6 +132,14 @@ def read_hours(path, sessions):
     return seconds / 3600
 
 
+def read_identity(path, rows):
+    """Returns the dict in the one row of `identity`, or None if there is no row."""
+    for row in rows:
+        with _named(path, "identity", "row 1"):
+            return _object(row, "value")
+    return None
+
+
 def cost_json(cost):
     """Returns a dict that holds a `nas_tf.trial.Cost`, for the details of a measurement."""
     latency = {"latency": cost.latency.to_json()} if cost.latency else {}
@@ -176,6 +185,10 @@ def _trial(row, accuracy, cost):
     )
     if trial.state == "done" and measurement is None:
         raise ValueError("it has a reward and no measurement")
+    if accuracy is not None and row["accuracy"] != accuracy[0]:
+        raise ValueError(f"accuracy is {row['accuracy']}, and {accuracy[0]} in the table measurements")
+    if cost is not None and row["latency_ms"] != (cost.latency and cost.latency.latency_ms):
+        raise ValueError(f"latency_ms is {row['latency_ms']}, and the table measurements has another")
     return trial
 
 

@@ -52,6 +52,8 @@ class Progress:
             scalars["best_reward"] = self._best_reward
         if trial.measurement:
             scalars["accuracy"] = trial.measurement.accuracy
+            if trial.measurement.standard_error is not None:
+                scalars["accuracy_standard_error"] = trial.measurement.standard_error
             if trial.measurement.cost.latency:
                 scalars["latency_ms"] = trial.measurement.cost.latency.latency_ms
         for name, value in scalars.items():

@@ -223,6 +223,16 @@ class Records:
         )
         return _rows.read_known(self._path, measured, refused)
 
+    def set_identity(self, identity):
+        """Records a JSON-ready dict of everything that decides a measurement of the run, in place of an earlier one."""
+        with self.transaction() as db:
+            db.execute("DELETE FROM identity")
+            db.execute("INSERT INTO identity VALUES (?)", (_rows.to_text(identity),))
+
+    def identity(self):
+        """Returns the dict that `set_identity` recorded, or None."""
+        return _rows.read_identity(self._path, self._read("SELECT value FROM identity"))
+
     def add_device(self, device_id, description):
         with self.transaction() as db:
             db.execute("INSERT OR IGNORE INTO devices VALUES (?, ?)", (device_id, _rows.to_text(description)))

@@ -163,6 +163,6 @@ def _part_settings(folder, name, values):
     """Returns a dict of a part's settings, as `Part.flags` wrote them into a run's flags."""
     module = plugins.load(folder, name)
     fields = dataclasses.fields(getattr(module, "SPACE", None) or module.Config)
-    flag_of = {field.name: flag_name(field, f"{name}_") for field in fields}
+    flag_of = {field.name: flag_name(field, plugins.prefix_of(name)) for field in fields}
     listed = {setting: values[flag] for setting, flag in flag_of.items() if flag in values}
     return {setting: tuple(value) if isinstance(value, list) else value for setting, value in listed.items()}

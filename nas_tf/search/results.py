@@ -36,7 +36,7 @@ class Result:
     accuracy: float | None
 
 
-def write_results(request, records, folder, goal, published, device, say):
+def write_results(request, records, folder, goal, published, device, facts, say):
     """Writes the front, its picture and the best network, says what was found, and returns the `Result`.
 
     Args:
@@ -46,13 +46,12 @@ def write_results(request, records, folder, goal, published, device, say):
         goal: the `nas_tf.rewards.Goal`.
         published: dict from published network to its `nas_tf.trial.Cost`.
         device: the device in one line.
+        facts: `nas_tf.datasets.Dataset.facts()` of the children's images.
         say: takes each line of text.
     """
     space, trials = request.setup.task.space.space, records.trials()
     best = next(iter(ranked(trials, goal)), None)
     result = Result(folder, trials, published, goal, best, None)
-    task = request.setup.task
-    facts = task.images.make(task.proxy_scale.image_size, request.settings.proxy_samples).facts()
     chance = chance_of(facts)
     say(report.closing_table(trials, space, goal=goal, published=published, device=device, chance=chance))
     if best is None:
@@ -66,7 +65,8 @@ def write_results(request, records, folder, goal, published, device, say):
     reached, num_examples = network.accuracy.validation, facts["num_examples"]["validation"]
     words = f"{folder.best}: trial {best.id}, {network.weights}"
     if reached is not None:
-        records.add_full_accuracy(best.id, space.decode(best.tokens), "validation", reached, {})
+        details = {"standard_error": accuracy.standard_error(reached, num_examples)}
+        records.add_full_accuracy(best.id, space.decode(best.tokens), "validation", reached, details)
         words += f", {accuracy.text(reached, num_examples)} of the validation images right; no test image was read"
         if chance and not chance.is_beaten_by(reached):
             words += f". This is no better than guessing: {chance}"

@@ -45,7 +45,7 @@ def run(request, say=print):
     settings, setup = request.settings, request.setup
     space = setup.task.space.space
     dataset = setup.task.images.make(setup.task.proxy_scale.image_size, settings.proxy_samples)
-    device, judge = setup.make_device(), setup.make_judge()
+    facts, device, judge = dataset.facts(), setup.make_device(), setup.make_judge()
     _check(request, device, judge)
     say(dataset.summary())
     description, judge_description = device.describe() if device else {}, judge.describe()
@@ -60,7 +60,7 @@ def run(request, say=print):
         trials = records.trials()
         has_begun = bool(trials or records.published())
         asked = (request.flags(), description, _describe_space(setup.task), judge_description)
-        folder.open(*asked, dataset.facts(), request.parts, has_begun, say)
+        folder.open(*asked, facts, request.parts, has_begun, records, say)
         records.begin_session()
         if device:
             records.add_device(device_id, description)
@@ -78,7 +78,7 @@ def run(request, say=print):
         reward = request.objective.resolve(published)
         goal = request.objective.goal(reward, device is not None)
         if sum(trial.state != "running" for trial in trials) < settings.num_trials:
-            say(announcement(request, workers, goal, chance_of(dataset.facts())))
+            say(announcement(request, workers, goal, chance_of(facts)))
         if settings.warm_start:
             warm_start(request, folder, records, reward, device_id, judge_name, say)
         algorithm = request.algorithm.make(space.num_choices, settings.seed)
@@ -103,7 +103,7 @@ def run(request, say=print):
         progress.close()
         outside = 100 * (1 - loop.evaluating_seconds / seconds)
         say(f"searched for {seconds:.0f} s, {outside:.1f} % of it with nothing training, converting or timing\n")
-        return write_results(request, records, folder, goal, published, device_name(description), say)
+        return write_results(request, records, folder, goal, published, device_name(description), facts, say)
 
 
 def _check(request, device, judge):

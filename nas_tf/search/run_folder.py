@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 
 import nas_tf
 from nas_tf import resume
@@ -25,6 +26,12 @@ _MAY_CHANGE = (
     "final_samples",
     "data_dir",
     "allow_test_in_train",
+    "image_folder_max_memory_mb",
+    "tfds_max_memory_mb",  # where it changes the splits, the data differ
+    "table",  # its content is part of the device
+    "android_patience_minutes",
+    "android_answer_seconds",
+    "android_poll_seconds",
 )
 _PATHS = ("warm_start", "host_python", "android_benchmark_binary")
 # What a description of the data says of where they lie and how they are read, not of what they are.
@@ -58,7 +65,7 @@ class RunFolder:
         """
         return alone(self.path, "search")
 
-    def open(self, flags, device, space, judge, data, parts, has_begun, say=print):
+    def open(self, flags, device, space, judge, data, parts, has_begun, records, say=print):
         """Makes the folder, or checks that it was made with the same settings.
 
         What changes no measurement may be asked for otherwise. Before the run has begun, all settings may change.
@@ -68,6 +75,7 @@ class RunFolder:
             data: `nas_tf.datasets.Dataset.facts()` of the images.
             parts: the `nas_tf.plugins.Part`s of the run.
             has_begun: whether the run has measured anything yet.
+            records: the run's `nas_tf.search.records.Records`, which hold the identity too.
             say: takes a line of text for what differs and changes no measurement.
 
         Raises:
@@ -76,19 +84,20 @@ class RunFolder:
         """
         versions = _versions()
         asked = {"flags": flags, "device": device, "space": space, "judge": judge}
-        identity = {**_measured_under(flags, device, space, judge, data, versions), **_own_files(parts)}
+        identity = resume.as_json({**_measured_under(flags, device, space, judge, data, versions), **_own_files(parts)})
         if has_begun and not self.config.exists():
+            self._refuse_other(records.identity() or {}, identity)
             say(f"{self.config} is missing: it is made anew from this command")
         elif has_begun:
             made = self.read()
             self._refuse_other_command(made, space)
             self._refuse_earlier_version(made)
-            resume.refuse_other_settings(
-                self.path, made["measured_under"], identity, instead="choose another --run_dir"
-            )
+            self._refuse_other(made["measured_under"], identity)
             for name, version in versions.items():
                 if made["versions"].get(name) not in (None, version):
                     say(f"{name} is {version}; this run was begun with {made['versions'][name]}")
+            # What may change is what the run is now: nas-ship looks for images and files of the user's own there.
+            write_json(self.config, {**made, **resume.as_json(asked)})
             return
         elif (self.path / "architecture.json").exists():
             raise UserError(f"{self.path} holds a trained network. Choose another --run_dir for a search")
@@ -97,11 +106,12 @@ class RunFolder:
             {
                 **resume.as_json(asked),
                 "judge_files": {},
-                "measured_under": resume.as_json(identity),
+                "measured_under": identity,
                 "versions": versions,
                 "made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             },
         )
+        records.set_identity(identity)
 
     def check_judge_files(self):
         """Records the files that the judge has made, and when the run goes on refuses files that have changed since.
@@ -134,6 +144,10 @@ class RunFolder:
         except (ValueError, AttributeError, TypeError) as error:
             raise UserError(f"{self.config} is damaged: {first_line(error)}. Choose another --run_dir") from error
 
+    def _refuse_other(self, made, identity):
+        if made:
+            resume.refuse_other_settings(self.path, made, identity, instead="choose another --run_dir")
+
     def _refuse_other_command(self, made, space):
         theirs, ours = (_command(each["part"]["folder"]) for each in (made["space"], space))
         if theirs != ours:
@@ -162,8 +176,12 @@ def measured_under(folder):
 
 def _measured_under(flags, device, space, judge, data, versions):
     """Returns a dict from the names that messages use to the values of everything that decides a measurement."""
-    named = {f"--{name}": _spelled(name, value) for name, value in flags.items() if name not in _MAY_CHANGE}
-    named |= {f"device {name}": value for name, value in device.items() if name != "settings"}
+    of_the_workers = f"{flags.get('workers', '').removesuffix('.py')}_"
+    decide = {name: value for name, value in flags.items() if name not in _MAY_CHANGE}
+    named = {
+        f"--{name}": _spelled(name, value) for name, value in decide.items() if not name.startswith(of_the_workers)
+    }
+    named |= {f"device {name}": _minor(name, value) for name, value in device.items() if name != "settings"}
     named |= {f"judge {name}": value for name, value in judge.items()}
     named |= {f"decision {name}": choices for name, choices in space["decisions"].items()}
     for which in ("proxy_scale", "deploy_scale"):
@@ -172,6 +190,7 @@ def _measured_under(flags, device, space, judge, data, versions):
     # A patch version changes no measurement by intention; that it differs is said.
     for name in (PROJECT, *_PACKAGES):
         named[f"version of {name}"] = ".".join((versions[name] or "none").split(".")[:2])
+    named.pop("device python", None)
     named["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "tensorflow"
     return resume.as_json(named)
 
@@ -181,7 +200,12 @@ def _spelled(name, value):
     file's name."""
     if isinstance(value, str) and value.endswith(".py"):
         return pathlib.Path(value).name
-    return os.path.realpath(os.path.expanduser(value)) if name in _PATHS and value else value
+    return os.path.abspath(os.path.expanduser(value)) if name in _PATHS and value else value
+
+
+def _minor(name, value):
+    """Returns what a device says of itself, its runtime without the patch version."""
+    return re.sub(r"(\d+\.\d+)(\.\S+)", r"\1", value) if name == "runtime" else value
 
 
 def _own_files(parts):

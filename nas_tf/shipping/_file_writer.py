@@ -167,7 +167,9 @@ class FileWriter:
         if record.validation_accuracy is not None:
             keras_accuracy = self._records["model.keras"].validation_accuracy
             reached = share(record.validation_accuracy, self._validation.num_examples)
-            words.append(f"validation accuracy {reached} % (Keras: {100 * keras_accuracy:.1f} %)")
+            words.append(
+                f"validation accuracy {reached} % (Keras: {share(keras_accuracy, self._validation.num_examples)} %)"
+            )
         if record.latency_ms is not None:
             words.append(f"{milliseconds(record.latency_ms)} on {record.device_name}")
         return ", ".join(words) + (f". FAILED: {record.failure}" if record.failure else "")

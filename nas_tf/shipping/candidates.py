@@ -113,7 +113,7 @@ def train_and_time(workshop, folder, build, scales, description):
     if found is not None:
         return NetworkDescription.from_json(found, str(folder / "network.json"))
     setup, (scale, train_scale) = workshop.setup, scales
-    asked = {"num_examples": workshop.dataset.describe()["num_examples"]}
+    asked = {name: workshop.dataset.describe().get(name) for name in ("num_examples", "digest")}
     log = Log(folder / "checkpoint.npz", workshop.checkpoint_minutes, asked)
     try:
         model, training = train_network(
@@ -143,7 +143,7 @@ def train_and_time(workshop, folder, build, scales, description):
         latency_judged=judged,
         data=setup.task.images.to_json(workshop.num_samples),
     )
-    report.write_csv(folder / "training.csv", training.history)
+    report.write_csv(folder / "training.csv", training.history, description.dataset)
     report.draw(folder / "training.png", training.history, description.text, description.dataset)
     to_keras(model, folder / "model.keras")
     _save(folder, description)

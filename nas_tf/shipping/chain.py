@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import pathlib
 
+import nas_tf
 from nas_tf import accuracy, resume
 from nas_tf.accuracy import chance_of
 from nas_tf.devices import Meter
@@ -20,6 +21,7 @@ from nas_tf.plugins import Part
 from nas_tf.quiet import count, import_keras
 from nas_tf.ranking import ranked
 from nas_tf.reports import comparison
+from nas_tf.reports import search as report
 from nas_tf.reports.comparison import Row
 from nas_tf.reports.device import device_name
 from nas_tf.reports.model_card import LICENCE
@@ -36,7 +38,15 @@ from nas_tf.training.evaluate import evaluate
 from nas_tf.training.machine import Machine
 from nas_tf.trial import EvaluationError, UserError
 
-_MAY_CHANGE = ("data_dir", "checkpoint_minutes", "out_dir", "number_types", "licence", "device")
+_MAY_CHANGE = (
+    "data_dir",
+    "allow_test_in_train",
+    "checkpoint_minutes",
+    "out_dir",
+    "number_types",
+    "licence",
+    "device",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +60,7 @@ class ShipSettings(Settings):
     learning_rate: float | None = knob(None, "Peak of the schedule; default: the recipe's.", above=0)
     num_samples: int = knob(0, "Training images, drawn by class; 0: all.", least=0)
     data_dir: str = knob("", "Where the run's images are now; empty: where they were.")
+    allow_test_in_train: bool = knob(False, "Go on although test images are among the training images too.")
     device: str = knob(
         "",
         "Device that times the files, with its own flags; empty: the run's as it was, or this machine if that times "
@@ -97,7 +108,8 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
     if settings.recipe not in family.plans:
         raise UserError(f"Expected --recipe, one of {', '.join(family.plans)}. Received: {settings.recipe!r}")
     changes = {"data_dir": settings.data_dir} if settings.data_dir else {}
-    request = remade_request(family, config["flags"], run_dir=str(run_dir), **changes)
+    allowed = {"allow_test_in_train": True} if settings.allow_test_in_train else {}
+    request = remade_request(family, {**config["flags"], **allowed}, run_dir=str(run_dir), **changes)
     folder = pathlib.Path(settings.out_dir or run.path / "ship")
     with contextlib.ExitStack() as stack:
         device_part, device = _choose_device(request.setup, settings, device_settings or {})
@@ -108,6 +120,7 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         trials = ranked(records.trials(), goal)[: settings.top_k]
         if not trials:
             raise UserError(f"{run.path} holds no finished trial: there is nothing to ship")
+        _refuse_other_architectures(run.path, request.setup.task.space.space, trials)
         check_writable(folder)
         stack.enter_context(alone(folder, "nas-ship"))
         device.check()
@@ -118,7 +131,10 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
             say("these are not the images of the search: names, sizes or number differ")
         # Recorded once everything has been checked: settings that were refused block nothing.
         resume.begin(
-            folder / "settings.json", _asked(settings, machine, trials, device), _MAY_CHANGE, "choose another --out_dir"
+            folder / "settings.json",
+            _asked(settings, machine, trials, device, workshop.dataset),
+            _MAY_CHANGE,
+            "choose another --out_dir",
         )
         candidates = _train_trials(workshop, folder, records, trials)
         is_runs_device = _is_same_device(device.describe(), config["device"])
@@ -126,6 +142,7 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         best = choose(candidates, goal, is_runs_device)
         choice = _choice(best, goal, is_runs_device)
         say(f"{best.name} ships: {choice}")
+        best = dataclasses.replace(best, description=dataclasses.replace(best.description, choice=choice))
         target_ms = best.description.latency.latency_ms
         baselines = [
             train_baseline(workshop, folder / "baselines" / name, name, target_ms) for name in settings.baselines
@@ -134,9 +151,10 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         rows = [
             finish(best, folder / "network", "ships"),
             *(finish(each, each.folder, "baseline") for each in baselines),
-            *(Row(each.name, "candidate", each.description) for each in candidates if each is not best),
+            *(Row(each.name, "candidate", each.description) for each in candidates if each.name != best.name),
         ]
-        return _report(folder, rows, workshop, choice, read_count.said(run.path))
+        notes = [read_count.said(run.path), *report.noise(records.trials())]
+        return _report(folder, rows, workshop, choice, notes)
 
 
 def _open_workshop(request, settings, machine, device, say):
@@ -216,13 +234,30 @@ def _choice(best, goal, is_runs_device):
     return f"the cheapest that no other dominates, because no candidate meets the target, a {target}"
 
 
-def _asked(settings, machine, trials, device):
+def _refuse_other_architectures(path, space, trials):
+    """Raises `UserError` if the tokens of a trial mean another architecture now than the one that was measured."""
+    for trial in trials:
+        try:
+            meant = space.decode(trial.tokens).fingerprint
+        except ValueError:
+            meant = None
+        if meant != trial.fingerprint:
+            raise UserError(
+                f"Trial {trial.id} of {path} is of another architecture than its tokens mean now: the search space has "
+                "changed since. Restore the file of the search space"
+            )
+
+
+def _asked(settings, machine, trials, device, dataset):
     """Returns a dict of everything that the networks in the folder depend on, and of more that may change."""
     return {
         **dataclasses.asdict(settings),
         **dataclasses.asdict(machine),
         "the trials": [trial.id for trial in trials],
         "the device": device.describe(),
+        "the data": {name: dataset.describe().get(name) for name in ("digest", "num_examples", "splits")},
+        # Folders of version 0.1 were chosen by another rule, and their published networks had another dropout.
+        "version": ".".join(nas_tf.__version__.split(".")[:2]),
     }
 
 
@@ -240,12 +275,13 @@ def _train_trials(workshop, folder, records, trials):
         candidate = train_trial(workshop, folder / "candidates" / f"trial_{trial.id:05d}", trial)
         network = candidate.description
         if network.failure is None:
+            error = accuracy.standard_error(network.accuracy.validation, workshop.num_validation)
             records.add_full_accuracy(
                 trial.id,
                 space.decode(trial.tokens),
                 "validation",
                 network.accuracy.validation,
-                {"recipe": network.recipe},
+                {"recipe": network.recipe, "standard_error": error},
             )
         candidates.append(candidate)
     return candidates
@@ -284,31 +320,35 @@ def _test_accuracy(candidate, model, workshop, records, run_dir):
     path = candidate.folder / "test.json"
     found = read_json(path)
     if found is None:
-        found = {"test": evaluate(model, workshop.dataset.test())}
+        split = workshop.dataset.test()
         read_count.note(run_dir, candidate.name)
+        reached = evaluate(model, split)
+        found = {"test": reached, "standard_error": accuracy.standard_error(reached, split.num_examples)}
         write_json(path, found)
     if candidate.trial:
         architecture = workshop.setup.task.space.space.decode(candidate.trial.tokens)
-        records.add_full_accuracy(candidate.trial.id, architecture, "test", found["test"], {})
+        details = {"standard_error": found["standard_error"]}
+        records.add_full_accuracy(candidate.trial.id, architecture, "test", found["test"], details)
     return found["test"]
 
 
-def _report(folder, rows, workshop, choice, reads):
+def _report(folder, rows, workshop, choice, notes):
     """Writes the comparison, says it, and returns the rows.
 
     Args:
         folder: the chain's folder.
         rows: the `Row`s.
         workshop: the `Workshop`.
-        choice, reads: in words, why the first row ships, and how often the test images have been read.
+        choice: in words, why the first row ships.
+        notes: list of sentences for the page: how often the test images have been read, how noisy the search was.
 
     Raises:
         EvaluationError: a file failed, or the network that ships is no better than guessing.
     """
     name, facts = device_name(workshop.device.describe()), workshop.dataset.facts()
-    comparison.write(folder, rows, name, workshop.plan.recipe, facts, choice, reads)
+    comparison.write(folder, rows, name, workshop.plan.recipe, facts, choice, notes)
     workshop.say(comparison.text(rows, name, facts))
-    workshop.say(reads)
+    workshop.say("\n".join(notes))
     workshop.say(f"\n{folder / 'network'}\n{folder / 'README.md'}\n{folder / 'comparison.png'}")
     failures = [
         f"{folder / ('network' if row.role == 'ships' else f'baselines/{row.name}') / each.file}: {each.failure}"

@@ -6,6 +6,7 @@ import functools
 import pathlib
 
 from nas_tf import complexity
+from nas_tf.accuracy import chance_of
 from nas_tf.datasets import calibration_images
 from nas_tf.devices import Meter
 from nas_tf.export import NUMBER_TYPES
@@ -80,7 +81,8 @@ def write_files(
     text = model_card.card(description, records, licence=licence, made_by=model_card.source())
     for place in (folder, folder / "saved_model"):
         write_file(place / "README.md", text)
-    report.draw_files(folder / "files.png", records, model_card.network_name(description))
+    chance = chance_of(dataset.facts()) if dataset else None
+    report.draw_files(folder / "files.png", records, model_card.network_name(description), chance)
     return records
 
 

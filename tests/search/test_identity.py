@@ -1,5 +1,6 @@
 """The same command means the same thing: what decides a measurement is the run's identity, and nothing else is."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -15,7 +16,8 @@ from mnas_tf.search import Settings, search
 from nas_tf.files import alone
 from nas_tf.plugins import Part
 from nas_tf.rewards import Objective
-from nas_tf.search import run_folder
+from nas_tf.search import run_folder, warm_start
+from nas_tf.search.records import Records
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.training.recipe import ProxyRecipe
 from nas_tf.trial import UserError
@@ -26,6 +28,13 @@ SPACE = {
     "decisions": {"kernel": [3, 5], "filters": [8, 16]},
     "proxy_scale": {"image_size": 32},
     "deploy_scale": {"image_size": 224},
+}
+DEVICE = {
+    "device": "host",
+    "processor": "p",
+    "runtime": "ai-edge-litert 2.0.2",
+    "python": "3.11.7",
+    "settings": {"num_threads": 1},
 }
 DATA = {
     "name": "image_folder",
@@ -42,21 +51,24 @@ def begin(tmp_path):
     """`begin(...)` opens the folder of a run with these settings, and returns what it said."""
 
     def call(has_begun=True, flags=None, device=None, space=None, judge=None, data=None, parts=()):
-        said = []
+        said, records = [], Records(tmp_path / "trials.sqlite")
+        stack.callback(records.close)
         RunFolder(tmp_path).open(
             {**FLAGS, **(flags or {})},
-            {"device": "host", "processor": "p", "settings": {"num_threads": 1}, **(device or {})},
+            {**DEVICE, **(device or {})},
             {**SPACE, **(space or {})},
             {"judge": "proxy", **(judge or {})},
             {**DATA, **(data or {})},
             parts,
             has_begun,
+            records,
             said.append,
         )
         return said
 
-    call(has_begun=False)
-    return call
+    with contextlib.ExitStack() as stack:
+        call(has_begun=False)
+        yield call
 
 
 @pytest.mark.parametrize(
@@ -70,7 +82,10 @@ def begin(tmp_path):
         ({"space": {"proxy_scale": {"image_size": 48}}}, r"proxy_scale image_size=48 \(was 32\)"),
         ({"data": {"digest": "f" * 16}}, r"data digest=f{16} \(was 0123456789abcdef\)"),
         ({"data": {"classes": ["cat", "fox"]}}, r'data classes=\["cat", "fox"\] \(was \["cat", "dog"\]\)'),
-        ({"data": {"num_examples": {"train": 21, "validation": 4, "test": 4}}}, r'data num_examples=\{"train": 21'),
+        (
+            {"data": {"num_examples": {"train": 21, "validation": 4, "test": 4}}},
+            r"data num_examples train=21 \(was 20\)",
+        ),
         ({"device": {"processor": "q"}}, r"device processor=q \(was p\)"),
         ({"judge": {"epochs": 3}}, r"judge epochs=3 \(was null\)"),
     ],
@@ -88,6 +103,9 @@ def test_what_decides_a_measurement_is_refused_by_name(begin, changes, words):
         {"flags": {"workers": "inline", "data_dir": "./elsewhere/../images"}},
         {"data": {"source": "/moved/images"}},
         {"device": {"settings": {"num_threads": 2}}},
+        {"device": {"python": "3.11.99", "runtime": "ai-edge-litert 2.0.9"}},
+        {"flags": {"table": "./elsewhere/t.json", "image_folder_max_memory_mb": 1, "android_patience_minutes": 1.0}},
+        {"flags": {"inline_anything": 3, "workers": "inline"}},
     ],
 )
 def test_what_changes_no_measurement_may_change(begin, changes):
@@ -163,12 +181,24 @@ def test_a_missing_config_is_made_anew(begin, tmp_path):
     assert "config.json is missing: it is made anew from this command" in said
     after = json.loads((tmp_path / "config.json").read_text())
     assert {**after, "made_at": ""} == {**before, "made_at": ""}
+    # trials.sqlite knows what the run was begun with: another command does not take the folder over.
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(UserError, match=r"--seed=7 \(was 0\)"):
+        begin(flags={"seed": 7})
+    assert not (tmp_path / "config.json").exists() and len(begin()) == 1
+
+
+def test_what_may_change_is_kept_as_it_is_now(begin, tmp_path):
+    """nas-ship looks for the images where the run last found them."""
+    begin(flags={"data_dir": "/moved/images", "final_epochs": 7})
+    flags = json.loads((tmp_path / "config.json").read_text())["flags"]
+    assert flags["data_dir"] == "/moved/images" and flags["final_epochs"] == 7 and begin() == []
 
 
 def test_the_folder_of_another_command_is_refused(tmp_path):
     (tmp_path / "architecture.json").write_text("{}")
     with pytest.raises(UserError, match=r"holds a trained network\. Choose another --run_dir"):
-        RunFolder(tmp_path).open(FLAGS, {}, SPACE, {}, DATA, (), False)
+        RunFolder(tmp_path).open(FLAGS, {}, SPACE, {}, DATA, (), False, None)
     (tmp_path / "trials.sqlite").write_text("")
     (tmp_path / "architecture.json").unlink()
     process = script("mnas-train", f"--out_dir={tmp_path}", "--image_size=32")
@@ -194,6 +224,25 @@ def test_one_search_a_folder(tmp_path):
     process.join()
     with alone(tmp_path, "search"):
         pass
+
+
+@pytest.mark.parametrize(
+    "flags,decides",
+    [
+        ({"mnasnet_base": "mnasnet_a1"}, True),
+        ({"host_num_threads": 4}, True),
+        ({"proxy_epochs": 9}, True),
+        ({"image_folder_fit": "crop"}, True),
+        ({"ppo_learning_rate": 1e-3, "algorithm": "ppo", "reward": "hard", "max_num_params": 5}, False),
+        ({"target_latency_ms": 5.0, "warm_start": "old", "remeasured_share": 0.0, "num_trials": 9}, False),
+    ],
+)
+def test_a_warm_start_compares_what_decides_a_measurement(begin, tmp_path, flags, decides):
+    """Also the settings of the space: networks that were never measured came in under another base."""
+    begin(has_begun=False, flags={"algorithm": "ppo"})
+    old = warm_start._of_measurements(run_folder.measured_under(tmp_path))
+    begin(has_begun=False, flags={"algorithm": "ppo", **flags})
+    assert (warm_start._of_measurements(run_folder.measured_under(tmp_path)) != old) == decides
 
 
 @pytest.fixture(scope="module")

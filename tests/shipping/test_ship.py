@@ -12,17 +12,19 @@ from support import assert_one_line, script
 from mnas_tf.family import FAMILY
 from mnas_tf.search import Settings as SearchSettings
 from mnas_tf.search import search
-from mnas_tf.spaces.mnasnet import Scale
+from mnas_tf.spaces.mnasnet import MnasNetSpace, Scale
 from nas_tf.datasets.image_folder import ImageFolder
 from nas_tf.family import families
+from nas_tf.networks.description import Accuracies, NetworkDescription
 from nas_tf.ranking import rank
+from nas_tf.reports import comparison
 from nas_tf.rewards import Goal, Objective
 from nas_tf.search.records import Records
 from nas_tf.search.request import make_request
 from nas_tf.shipping import baselines, candidates, chain
 from nas_tf.shipping.chain import ShipSettings, ship
 from nas_tf.training.recipe import ProxyRecipe
-from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, Latency, UserError
+from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, Latency, Measurement, Trial, UserError
 
 pytestmark = pytest.mark.real
 
@@ -146,6 +148,8 @@ def test_the_whole_chain_with_a_kill_at_every_step(run, monkeypatch):
     assert "model_int8" in text and f"the test images have been read twice for {run}" in text
     page = (run / "ship" / "README.md").read_text()
     assert f"{ships.name} ships: the highest validation accuracy" in page and "read twice" in page and " ± " in page
+    card = (run / "ship" / "network" / "README.md").read_text()
+    assert "| why it was chosen | the highest validation accuracy after full training with" in card
     # Anyone can ask the run's database what full training said.
     db = sqlite3.connect(run / "trials.sqlite")
     judged = db.execute("SELECT trial_id, value, details FROM measurements WHERE judge = 'full training'").fetchall()
@@ -170,7 +174,7 @@ def test_a_network_no_better_than_guessing_ends_with_status_1(run, tmp_path):
     said, out_dir = [], str(tmp_path / "out")
     one = {"top_k": 1, "epochs": 1, "baselines": (), "number_types": ("float32",)}
     chosen = settings(**one, out_dir=out_dir, data_dir=str(tmp_path / "grey"))
-    with pytest.raises(EvaluationError, match=r"is no better than guessing: .* the largest class is .*Raise --epochs"):
+    with pytest.raises(EvaluationError, match=r"is no better than guessing: .* guessing reaches .*Raise --epochs"):
         ship(run, chosen, device_settings=FAST_HOST, say=said.append)
     # All is written all the same, and the table, the page and the card say it.
     out = tmp_path / "out"
@@ -179,6 +183,45 @@ def test_a_network_no_better_than_guessing_ends_with_status_1(run, tmp_path):
     assert "are not the images of the search" in "\n".join(said)
     for text in ("\n".join(said), (out / "README.md").read_text()):
         assert any(line.endswith("guesses") for line in text.splitlines())
+
+
+def test_the_choice_is_the_most_accurate_within_the_target_and_says_if_none_is():
+    def candidate(number, accuracy, latency_ms):
+        latency = Latency.estimate(latency_ms)
+        network = NetworkDescription(
+            "", {}, (), {}, accuracy=Accuracies(accuracy), num_params=1, mult_adds=1, latency=latency
+        )
+        trial = Trial(number, (number,), measurement=Measurement(0.5, Cost(1, 1, 1, latency=latency), 1.0))
+        return candidates.Candidate(f"trial {number}", None, network, trial)
+
+    # Both hard and soft would have taken the second: 34 % at 5.5 ms for a target of 5 ms.
+    found = [candidate(1, 0.30, 5.0), candidate(2, 0.34, 5.5), candidate(3, 0.29, 4.0), candidate(4, 0.28, 4.0)]
+    for target, chosen, words in (
+        (5.0, "trial 1", "the highest validation accuracy after full training with a latency_ms of at most 5.000 ms"),
+        (None, "trial 2", "the highest validation accuracy after full training"),
+        (1.0, "trial 3", "the cheapest that no other dominates, because no candidate meets the target, a latency_ms"),
+    ):
+        best = candidates.choose(found, Goal(target), True)
+        assert best.name == chosen and chain._choice(best, Goal(target), True).startswith(words)
+
+
+def test_a_search_space_that_was_edited_ships_nothing():
+    trials = [Trial(1, (0, 0, 0), fingerprint="another")]
+    with pytest.raises(UserError, match=r"Trial 1 of run is of another architecture than its tokens mean now"):
+        chain._refuse_other_architectures("run", MnasNetSpace(), trials)
+
+
+def test_the_page_prints_the_noise_of_the_search(tmp_path):
+    network = NetworkDescription("", {}, (), {}, accuracy=Accuracies(0.5), latency=Latency.estimate(1.0))
+    noise = "noise of one measurement, from 2 networks measured again: ± 2.0 points of accuracy"
+    rows, facts = (
+        [comparison.Row("trial 1", "ships", network)],
+        {"name": "d", "splits": "s", "num_examples": {"train": 1}},
+    )
+    comparison.write(
+        tmp_path, rows, "host", families()[0].plans["quick"].recipe, facts, "the best", ["never read", noise]
+    )
+    assert f"* never read\n* {noise}" in (tmp_path / "README.md").read_text()
 
 
 def test_the_targets_network_is_timed_in_the_session_that_chooses(plain_space, tmp_path):

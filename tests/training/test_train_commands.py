@@ -84,8 +84,11 @@ def test_fine_tuning_with_another_head(two_classes, tmp_path):
 
 def test_evaluation_alone(two_classes, tmp_path):
     data, net, description = two_classes
-    for weights in (str(net), str(net / "model.keras")):
-        found = mnas.train(settings("", data, evaluate_only=True, initial_weights=weights, image_size=224))
+    for weights, times in ((str(net), "twice"), (str(net / "model.keras"), "3 times")):
+        said, only = [], {"evaluate_only": True, "initial_weights": weights}
+        found = mnas.train(settings("", data, image_size=224, **only), say=said.append)
+        assert said[0].startswith(f"{weights}: validation accuracy ") and " ± " in said[0]
+        assert said[-1] == f"the test images have been read {times} for {net}"
         assert found == {"validation": description.accuracy.validation, "test": description.accuracy.test}
     # Weights alone need the network that they are of.
     model, _ = read_network(net)
