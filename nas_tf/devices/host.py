@@ -8,6 +8,7 @@ import pathlib
 import platform
 import subprocess
 import sys
+import time
 
 from nas_tf.devices import Meter, _cores
 from nas_tf.settings import Settings, knob
@@ -36,7 +37,10 @@ class Config(Settings):
         "Fraction by which the medians of three thirds of the runs may differ; a timing beyond it is taken again.",
         above=0,
     )
-    attempts: int = knob(3, "Timings of one network before it is called unstable.", least=1)
+    attempts: int = knob(5, "Timings of one network before it is called unstable.", least=1)
+    pause_seconds: float = knob(
+        1.0, "Pause before a network is timed again, twice as long each time: what disturbs a timing lasts.", least=0
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -114,7 +118,7 @@ class HostMeter(Meter):
 
     def brief(self):
         """A meter of a tenth of the time, which refuses less: a table of hundreds of units need not end for one."""
-        shorter = {"warmup_seconds": 0.05, "min_seconds": 0.1, "max_seconds": 0.3}
+        shorter = {"warmup_seconds": 0.05, "min_seconds": 0.1, "max_seconds": 0.3, "attempts": 3, "pause_seconds": 0.0}
         least = {name: min(seconds, getattr(self._config, name)) for name, seconds in shorter.items()}
         return HostMeter(dataclasses.replace(self._config, **least), _BRIEF_SPREAD)
 
@@ -123,6 +127,7 @@ class HostMeter(Meter):
             raise EvaluationError(f"Expected a TFLite file. There is no file {str(tflite_path)!r}")
         tries = []
         while len(tries) < self._config.attempts:
+            time.sleep(self._config.pause_seconds * 2 ** (len(tries) - 1) if tries else 0)
             tries.append(self._time(tflite_path))
             if tries[-1]["spread"] <= self._config.max_spread:
                 break

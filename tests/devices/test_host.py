@@ -145,8 +145,12 @@ def test_what_was_observed_is_kept(scripted):
     assert scripted(host.make(host.Config()), 0.1).details == {"stable": False, "spread": 0.1, "cores": [5]}
 
 
-def test_an_unstable_timing_is_taken_again(scripted):
+def test_an_unstable_timing_is_taken_again(scripted, monkeypatch):
+    """After a pause, twice as long each time: what disturbs a timing lasts."""
+    pauses = []
+    monkeypatch.setattr(host.time, "sleep", pauses.append)
     latency = scripted(host.make(host.Config()), 0.5, 0.25, 0.02)
+    assert pauses == [0, 1.0, 2.0]
     assert latency.median_ms == 1.02 and latency.details["spread"] == 0.02
     assert latency.details["unstable_before"] == [
         {"spread": 0.5, "median_ms": 1.5},
@@ -156,7 +160,7 @@ def test_an_unstable_timing_is_taken_again(scripted):
 
 def test_a_latency_that_stays_unstable_is_refused(scripted):
     with pytest.raises(EvaluationError) as refused:
-        scripted(host.make(host.Config(max_spread=0.2, attempts=2)), 0.5, 0.25)
+        scripted(host.make(host.Config(max_spread=0.2, attempts=2, pause_seconds=0.0)), 0.5, 0.25)
     said = str(refused.value)
     assert "1.500 ms with a spread of 50.0%, 1.250 ms with a spread of 25.0%. Close other programs" in said
     assert "--host_max_seconds" in said and "--host_max_spread=0.2" in said and "\n" not in said
@@ -164,7 +168,9 @@ def test_a_latency_that_stays_unstable_is_refused(scripted):
 
 @pytest.mark.real
 def test_a_real_timing_beyond_the_spread_is_refused(tflite_file):
-    config = host.Config(warmup_seconds=0.0, min_seconds=0.02, max_seconds=0.05, max_spread=1e-9, attempts=2)
+    config = host.Config(
+        warmup_seconds=0.0, min_seconds=0.02, max_seconds=0.05, max_spread=1e-9, attempts=2, pause_seconds=0.0
+    )
     with pytest.raises(
         EvaluationError, match=r"no stable latency of .*file\.tflite: .* ms with .*, .* ms with .*%\. Clo"
     ):
