@@ -58,7 +58,10 @@ def test_a_search_times_its_networks_on_this_machine(plain_space, tmp_path, monk
         Objective(),
         Limits(),
         ProxyRecipe(1),
-        {"host": {"min_seconds": 0.05, "max_seconds": 0.2, "max_spread": 10.0}, "random_search": {"batch_size": 3}},
+        {
+            "host": {"min_seconds": 0.05, "max_seconds": 0.2, "max_spread": 10.0, "attempts": 1},
+            "random_search": {"batch_size": 3},
+        },
         said.append,
     )
     text = "\n".join(said)
@@ -93,7 +96,10 @@ def test_a_search_times_its_networks_on_this_machine(plain_space, tmp_path, monk
         Objective(),
         Limits(),
         ProxyRecipe(1),
-        {"host": {"min_seconds": 0.05, "max_seconds": 0.2, "max_spread": 10.0}, "random_search": {"batch_size": 3}},
+        {
+            "host": {"min_seconds": 0.05, "max_seconds": 0.2, "max_spread": 10.0, "attempts": 1},
+            "random_search": {"batch_size": 3},
+        },
         said.append,
     )
     assert again.trials == result.trials and (best / "model.tflite").stat().st_mtime_ns == before
@@ -190,6 +196,7 @@ def test_train_and_export(tmp_path):
         f"--out_dir={tmp_path / 'files'}",
         "--host_min_seconds=0.1",
         "--host_max_spread=10",
+        "--host_attempts=1",
     )
     assert process.returncode == 0, process.stderr[-3000:]
     assert "latency on host: " in process.stdout

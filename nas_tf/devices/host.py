@@ -32,10 +32,13 @@ class Config(Settings):
     stable_within: float = knob(
         0.01, "The median is stable once its values in three thirds of the runs agree within this fraction.", least=0
     )
-    max_spread: float = knob(
+    retry_spread: float = knob(
         0.1,
         "Fraction by which the medians of three thirds of the runs may differ; a timing beyond it is taken again.",
         above=0,
+    )
+    max_spread: float = knob(
+        0.25, "That fraction for the steadiest of all timings of a network; beyond it there is no latency.", above=0
     )
     attempts: int = knob(5, "Timings of one network before it is called unstable.", least=1)
     pause_seconds: float = knob(
@@ -63,17 +66,13 @@ class HostMeter(Meter):
     """Median latency of a TFLite file on this machine's processor.
 
     All files are timed on one kind of core. What was observed is in the `details` of a latency: `stable`, `spread` and
-    `cores`, and in `unstable_before` the timings of the same file that were too unstable to count.
-
-    Args:
-        config: the `Config`.
-        allowed_spread: the spread up to which the steadiest of all attempts counts where each is beyond `max_spread`.
+    `cores`, and in `unstable_before` the timings of the same file that were less steady.
     """
 
     shares_host = True
 
-    def __init__(self, config, allowed_spread=0.0):
-        self._config, self._allowed_spread = config, max(allowed_spread, config.max_spread)
+    def __init__(self, config):
+        self._config = config
 
     def check(self):
         self._runtime  # noqa: B018  runs the timer, which prints the runtime's version
@@ -120,7 +119,8 @@ class HostMeter(Meter):
         """A meter of a tenth of the time, which refuses less: a table of hundreds of units need not end for one."""
         shorter = {"warmup_seconds": 0.05, "min_seconds": 0.1, "max_seconds": 0.3, "attempts": 3, "pause_seconds": 0.0}
         least = {name: min(seconds, getattr(self._config, name)) for name, seconds in shorter.items()}
-        return HostMeter(dataclasses.replace(self._config, **least), _BRIEF_SPREAD)
+        loosest = max(_BRIEF_SPREAD, self._config.max_spread)
+        return HostMeter(dataclasses.replace(self._config, **least, max_spread=loosest))
 
     def measure(self, tflite_path):
         if not os.path.isfile(tflite_path):
@@ -129,10 +129,10 @@ class HostMeter(Meter):
         while len(tries) < self._config.attempts:
             time.sleep(self._config.pause_seconds * 2 ** (len(tries) - 1) if tries else 0)
             tries.append(self._time(tflite_path))
-            if tries[-1]["spread"] <= self._config.max_spread:
+            if tries[-1]["spread"] <= min(self._config.retry_spread, self._config.max_spread):
                 break
         steadiest = min(tries, key=lambda figures: figures["spread"])
-        if steadiest["spread"] > self._allowed_spread:
+        if steadiest["spread"] > self._config.max_spread:
             said = ", ".join(f"{each['median_ms']:.3f} ms with a spread of {each['spread']:.1%}" for each in tries)
             raise EvaluationError(
                 f"This machine gives no stable latency of {tflite_path}: {said}. Close other programs, give it more "

@@ -153,7 +153,7 @@ def test_a_search_times_files_of_the_type_that_ships(plain_space):
     from nas_tf.search.evaluation import Evaluator, Setup
 
     def size(number_type):
-        brief = {"min_seconds": 0.01, "max_seconds": 0.02, "warmup_seconds": 0.01, "max_spread": 10.0}
+        brief = {"min_seconds": 0.01, "max_seconds": 0.02, "warmup_seconds": 0.01, "max_spread": 10.0, "attempts": 1}
         task = Task(
             space=Part("mnas_tf.spaces", str(plain_space)),
             images=Source(Part("nas_tf.datasets", "digits"), "", seed=0),

@@ -78,7 +78,7 @@ def settings(**changes):
     return ShipSettings(**{**chosen, **changes})
 
 
-FAST_HOST = {"warmup_seconds": 0.01, "min_seconds": 0.02, "max_seconds": 0.05, "max_spread": 10.0}
+FAST_HOST = {"warmup_seconds": 0.01, "min_seconds": 0.02, "max_seconds": 0.05, "max_spread": 10.0, "attempts": 1}
 
 
 class Killed(Exception):
