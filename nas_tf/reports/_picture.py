@@ -43,3 +43,24 @@ def set_span(axis_of, values, least=1.0, margin=0.15, bounds=(-math.inf, math.in
     low, high = low - margin * (high - low), high + margin * (high - low)
     getattr(axes, f"set_{name}lim")(max(low, bounds[0]), min(high, bounds[1]))
     axes.ticklabel_format(axis=name, useOffset=False, style="plain")
+
+
+def draw_chance(axes, chance, heights, always=False):
+    """Draws what guessing reaches as a line, and sets the vertical axis of accuracies in percent.
+
+    Where the line lies far below all accuracies, it would press them together: then the legend alone says where it is.
+
+    Args:
+        axes: Matplotlib's.
+        chance: `nas_tf.accuracy.Chance`, or None.
+        heights: list of all accuracies in percent, with the ends of their bars.
+        always: whether the line is shown however far it lies.
+    """
+    if chance:
+        level = 100 * chance.share
+        low, high = min(heights, default=level), max(heights, default=level)
+        is_near = always or low - level < 3 * max(5.0, high - low)
+        label = f"guessing: {level:.1f} %" + ("" if is_near else ", below the axis")
+        axes.axhline(level, color="tab:brown", ls="-.", lw=1, label=label)
+        heights = [*heights, level] if is_near else heights
+    set_span((axes, "y"), heights, least=5.0, margin=0.2, bounds=PERCENT)

@@ -175,9 +175,6 @@ def _draw(path, rows, device, facts):
             if num_examples:
                 errors = [100 * accuracy.standard_error(y / 100, num_examples) for y in ys]
                 axes.errorbar(xs, ys, yerr=errors, fmt="none", ecolor=color, lw=1, capsize=2, zorder=2)
-    if chance:
-        guessing = f"guessing: {100 * chance.share:.1f} %"
-        axes.axhline(100 * chance.share, color="tab:brown", ls="-.", lw=1, label=guessing)
     # Names at regular heights, in a column of their own, cannot run into each other.
     ordered = sorted(shown, key=lambda row: row.network.accuracy.validation)
     for i, row in enumerate(ordered):
@@ -196,7 +193,7 @@ def _draw(path, rows, device, facts):
     heights = [100 * row.network.accuracy.validation for row in shown]
     bars = [100 * accuracy.standard_error(y / 100, num_examples) if num_examples else 0.0 for y in heights]
     ends = [y + sign * bar for y, bar in zip(heights, bars) for sign in (-1, 1)]
-    _picture.set_span((axes, "y"), [*ends, chance and 100 * chance.share], least=5.0, bounds=_picture.PERCENT)
+    _picture.draw_chance(axes, chance, ends)
     axes.set_xlabel("latency of the float32 file (ms)")
     axes.set_ylabel("validation accuracy (%), bars: standard error")
     axes.set_title(device, fontsize=10)

@@ -66,13 +66,9 @@ def draw_files(path, records, title, chance=None):
         heights.append(keras_accuracy)
         label = f"Keras: {share(records[0].validation_accuracy, records[0].num_validation)} %"
         axes.axhline(keras_accuracy, color="black", ls="--", lw=1, label=label, zorder=0)
-    if chance:
-        heights.append(100 * chance.share)
-        guessing = f"guessing: {100 * chance.share:.1f} %"
-        axes.axhline(100 * chance.share, color="tab:brown", ls="-.", lw=1, label=guessing)
-    figure.legend(loc="outside right upper", fontsize=8, labelspacing=0.9)
     heights += [100 * record.validation_accuracy for record in shown]
-    _picture.set_span((axes, "y"), heights, least=5.0, margin=0.2, bounds=_picture.PERCENT)
+    _picture.draw_chance(axes, chance, heights)
+    figure.legend(loc="outside right upper", fontsize=8, labelspacing=0.9)
     axes.set_xlim(0, 1.2 * max(max(record.latency_ms, record.latency.p95_ms or 0) for record in shown))
     axes.set_xlabel(f"latency (ms), line: to the 95th percentile; {shown[0].device_name}", fontsize=9)
     axes.set_ylabel("accuracy on the validation images (%)", fontsize=9)

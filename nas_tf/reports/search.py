@@ -91,17 +91,11 @@ def draw_pareto(path, trials, *, goal, published, title, chance=None):
     if goal.target:
         target = f"target: {cost_text(goal.target, goal.cost)}"
         axes.axvline(unit * goal.target, color="black", ls="--", lw=1.2, label=target)
-    if chance:
-        axes.axhline(
-            100 * chance.share, color="tab:brown", ls="-.", lw=1, label=f"guessing: {100 * chance.share:.1f} %"
-        )
     right = max([*xs, unit * (goal.target or 0)], default=1) * 1.1
     _draw_published(axes, published, goal.cost, right)
     axes.set_xlim(left=0, right=right)
     ends = [y + sign * error for y, error in zip(ys, errors) for sign in (-1, 1)]
-    _picture.set_span(
-        (axes, "y"), [*ends, chance and 100 * chance.share], least=5.0, margin=0.2, bounds=_picture.PERCENT
-    )
+    _picture.draw_chance(axes, chance, ends, always=True)
     axes.set_xlabel(f"deployment network's {label}")
     axes.set_ylabel("child's validation accuracy (%), bars: standard error")
     axes.set_title(title, fontsize=10)

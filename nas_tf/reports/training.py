@@ -36,20 +36,17 @@ def draw(path, history, title, facts=None):
     epochs = [row["epoch"] for row in history]
     left.plot(epochs, [row["loss"] for row in history], marker=".", color="tab:blue")
     left.set_ylabel("training loss")
-    heights = [chance and 100 * chance.share]
+    heights = []
     for name, label in (("accuracy", "training (augmented images)"), ("validation_accuracy", "validation")):
         values = [100 * row[name] for row in history]
         errors = [100 * standard_error(value / 100, num_examples) for value in values] if num_examples else None
         bars = errors if name == "validation_accuracy" else None
         heights += [y + sign * bar for y, bar in zip(values, bars or [0.0] * len(values)) for sign in (-1, 1)]
         right.errorbar(epochs, values, yerr=bars, marker=".", label=label, capsize=2, elinewidth=0.8)
-    if chance:
-        guessing = f"guessing: {100 * chance.share:.1f} %"
-        right.axhline(100 * chance.share, color="tab:brown", ls="-.", lw=1, label=guessing)
     right.set_ylabel("accuracy (%), bars: standard error")
     losses = [row["loss"] for row in history]
     _picture.set_span((left, "y"), losses, least=0.1 * max(losses, default=1.0), bounds=(0.0, math.inf))
-    _picture.set_span((right, "y"), heights, least=5.0, bounds=_picture.PERCENT)
+    _picture.draw_chance(right, chance, heights, always=True)
     figure.legend(loc="outside lower right", fontsize=8, ncols=3)
     for axes in (left, right):
         axes.set_xlabel("epoch")

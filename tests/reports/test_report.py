@@ -173,12 +173,22 @@ def test_a_legend_never_hides_a_point(figures):
 
 
 def test_chance_is_a_line(figures):
-    facts = {"num_examples": {"validation": 100}, "largest_class": {"validation": 0.1}}
-    report.draw_pareto("p.png", TRIALS, goal=GOAL, published={}, title="t", chance=Chance(0.1, 100))
+    chance, facts = Chance(0.5, 100), {"num_examples": {"validation": 100}, "largest_class": {"validation": 0.5}}
+    report.draw_pareto("p.png", TRIALS, goal=GOAL, published={}, title="t", chance=chance)
     training_report.draw("t.png", history(0.5, 0.6), "t", facts)
     comparison._draw("c.png", [row("trial 1", "ships", 0.6, 5.0)], "host", facts)
+    files.draw_files("f.png", [record("float32", 0.6, 5.0)], "t", chance)
+    assert len(figures) == 4
     for figure in figures:
-        assert "guessing: 10.0 %" in [text.get_text() for text in figure.legends[0].get_texts()]
+        assert "guessing: 50.0 %" in [text.get_text() for text in figure.legends[0].get_texts()]
+        low, high = next(axes for axes in figure.axes if "accuracy" in axes.get_ylabel()).get_ylim()
+        assert low < 50 < high
+    # Far below all networks that ship, it would press them together: the legend says it.
+    comparison._draw(
+        "c.png", [row("trial 1", "ships", 0.98, 5.0), row("trial 2", "candidate", 0.94, 5.0)], "host", facts
+    )
+    assert "guessing: 50.0 %, below the axis" in [text.get_text() for text in figures[-1].legends[0].get_texts()]
+    assert figures[-1].axes[0].get_ylim()[0] > 80
 
 
 def test_an_axis_of_equal_values_has_a_sane_span(figures):
