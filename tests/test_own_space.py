@@ -59,5 +59,6 @@ def test_the_python_example(tmp_path):
     process = subprocess.run([sys.executable, "search_digits.py"], cwd=tmp_path, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr[-3000:]
     assert (tmp_path / "runs").is_dir()
+    assert "oneDNN" not in process.stderr  # nothing of the backend's reaches the terminal
     # What children have otherwise than the network that ships is announced.
     assert "children of 32 px keep 3 of 5 strides, so that their last maps are 4 x 4 pixels" in process.stdout

@@ -13,6 +13,7 @@ import numpy as np
 
 from nas_tf import algorithms
 from nas_tf.algorithms import _policy_gradient
+from nas_tf.quiet import import_keras
 from nas_tf.settings import Settings, knob
 from nas_tf.trial import Suggestion, UserError
 
@@ -150,8 +151,7 @@ class PPO(algorithms.Algorithm):
     """The controller and its training. NumPy's generator samples, so samples do not depend on Keras's backend."""
 
     def __init__(self, config, num_choices, seed):
-        import keras
-
+        keras = import_keras()
         self._config = config
         self._num_choices = num_choices
         self._rng = np.random.default_rng(seed)

@@ -124,12 +124,12 @@ def train(family, settings, machine=None, parts=None, say=print):
         model = build(scale)
         start(model, head="same")
         return _evaluate(model, dataset, settings.initial_weights, say)
-    say(dataset.summary())
     parts = {
         name: {key: each for key, each in chosen.items() if key not in _PARTS_MAY} for name, chosen in parts.items()
     }
     asked = _asked(settings, machine, architecture, parts, dataset)
     log = _make_log(settings, asked, machine.is_chief)
+    say(dataset.summary())
     model, training = train_network(
         build,
         scale,
