@@ -96,7 +96,7 @@ def run_search(knobs, data):
 
 def choose(knobs, result, settings, proxy, data):
     """Returns a list of the cells to compare, dicts of name, tokens, proxy_accuracy, filters and mult_adds."""
-    best = ranked(result.trials)
+    best = ranked(result.trials, result.goal)
     target = network_mult_adds(knobs, best[0].tokens, knobs.filters)
     chosen = [row("best of the search", best[0].tokens, best[0].measurement.accuracy, knobs.filters, target)]
     wanted = np.linspace(len(best) // 6, len(best) - 1, knobs.num_others).astype(int)

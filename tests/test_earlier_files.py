@@ -58,6 +58,10 @@ def test_a_run_is_refused_in_one_line(earlier):
     records = Records("run/trials.sqlite", read_only=True)
     assert [trial.state for trial in records.trials()] == ["done"] * 3
     records.close()
+    (earlier / "run" / "config.json").rename(earlier / "config.json")
+    with pytest.raises(UserError, match=r"^run was begun with version unknown of mobile-nas-tf"):
+        run()
+    (earlier / "config.json").rename(earlier / "run" / "config.json")
     for begin in ({}, {"run_dir": "new", "warm_start": "run"}):
         with pytest.raises(UserError, match=r"^run was begun with version 0\.1\.0 .* Choose another folder; nas-ship"):
             run(**begin)

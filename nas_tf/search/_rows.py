@@ -45,7 +45,6 @@ CREATE TABLE measurements (
 CREATE INDEX measurements_trial ON measurements (trial_id, kind);
 CREATE TABLE devices (id TEXT PRIMARY KEY, description TEXT NOT NULL);
 CREATE TABLE sessions (started_at TEXT NOT NULL, last_seen_at TEXT NOT NULL);
-CREATE TABLE identity (value TEXT NOT NULL);
 PRAGMA user_version = 1;
 """
 FULL_TRAINING = "full training"  # the judge of a trial's network that was trained to ship

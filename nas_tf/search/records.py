@@ -226,11 +226,14 @@ class Records:
     def set_identity(self, identity):
         """Records a JSON-ready dict of everything that decides a measurement of the run, in place of an earlier one."""
         with self.transaction() as db:
+            db.execute("CREATE TABLE IF NOT EXISTS identity (value TEXT NOT NULL)")  # version 0.1 made none
             db.execute("DELETE FROM identity")
             db.execute("INSERT INTO identity VALUES (?)", (_rows.to_text(identity),))
 
     def identity(self):
-        """Returns the dict that `set_identity` recorded, or None."""
+        """Returns the dict that `set_identity` recorded, or None, as in the file of an earlier version."""
+        if not self._read("SELECT 1 FROM sqlite_master WHERE name = 'identity'"):
+            return None
         return _rows.read_identity(self._path, self._read("SELECT value FROM identity"))
 
     def add_device(self, device_id, description):

@@ -86,7 +86,9 @@ class RunFolder:
         asked = {"flags": flags, "device": device, "space": space, "judge": judge}
         identity = resume.as_json({**_measured_under(flags, device, space, judge, data, versions), **_own_files(parts)})
         if has_begun and not self.config.exists():
-            self._refuse_other(records.identity() or {}, identity)
+            made = records.identity() or {}
+            self._refuse_earlier_version({"measured_under": made, "versions": {}})
+            self._refuse_other(made, identity)
             say(f"{self.config} is missing: it is made anew from this command")
         elif has_begun:
             made = self.read()
@@ -145,8 +147,7 @@ class RunFolder:
             raise UserError(f"{self.config} is damaged: {first_line(error)}. Choose another --run_dir") from error
 
     def _refuse_other(self, made, identity):
-        if made:
-            resume.refuse_other_settings(self.path, made, identity, instead="choose another --run_dir")
+        resume.refuse_other_settings(self.path, made, identity, instead="choose another --run_dir")
 
     def _refuse_other_command(self, made, space):
         theirs, ours = (_command(each["part"]["folder"]) for each in (made["space"], space))
