@@ -265,8 +265,17 @@ class Dataset(abc.ABC):
         """
         return {}
 
-    def summary(self):
-        """Returns in words which images there are, and how many validation and test images are training images too.
+    def notes(self, deploy_image_size=None):
+        """Returns a list of sentences on what else the user should know of the images, such as what is left out.
+
+        Args:
+            deploy_image_size: the size in pixels of the network that will ship, where it differs from the images'.
+        """
+        return []
+
+    def summary(self, deploy_image_size=None):
+        """Returns in words which images there are, how many validation and test images are training images too, and the
+        `notes`.
 
         Raises:
             UserError: as `copies` does.
@@ -276,7 +285,7 @@ class Dataset(abc.ABC):
         splits = ", ".join(f"{count} {split}" for split, count in counts.items())
         line = f"{self.name}: {splits} images of {self.num_classes} classes, from {facts['source']}"
         found = [f"{n} of {counts[split]} {split} images are training images too" for split, n in copies.items()]
-        return "; ".join([line, *found])
+        return "; ".join([line, *found, *self.notes(deploy_image_size)])
 
 
 def digest(facts):

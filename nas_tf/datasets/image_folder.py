@@ -1,17 +1,18 @@
 """Images of one's own: a folder with a sub-folder of images for each class, or a .zip of such a folder.
 
 The class folders are in `--data_dir` itself; or in its `train/` and, where they exist, its `val/` (or `valid/`,
-`validation/`) and `test/`. All of this may be inside one more folder. A split that has no folder is drawn from the
-training images. Images in `test/` that are training images too, byte for byte, are refused when a run begins, unless
+`validation/`) and `test/`. Names such as `training_set/` and `test_set/`, alike but for that word, will do. All of
+this, and each split, may be inside any number of other folders. A split that has no folder is drawn from the training
+images. Images in `test/` that are training images too, byte for byte, are refused when a run begins, unless
 `--allow_test_in_train` is given. Copies among images that are drawn into two splits are counted and said.
 
-Images are .jpg, .jpeg, .png, .bmp, .gif (its first frame) or .webp files directly in their class folder, of any size
-and colour mode. Other files are counted and ignored. A zip is read in place.
+Images are .jpg, .jpeg, .jfif, .png, .bmp, .gif (its first frame), .webp, .tif or .tiff files, and .avif, .heic or .heif
+files where Pillow can read them, in their class folder or its sub-folders, of any size and colour mode. Those that
+Pillow cannot read are counted and said, other files are ignored. A zip is read in place.
 """
 
 import dataclasses
 import functools
-import posixpath
 
 import numpy as np
 
@@ -20,20 +21,19 @@ from nas_tf.datasets import (
     Images,
     Steps,
     Stream,
+    _class_folders,
+    _decoding,
     _image_files,
     check_request,
     digest,
     indexed_batches,
 )
+from nas_tf.datasets._image_reader import ImageReader
 from nas_tf.datasets._partition import check_fractions, drawn_fractions, partition
 from nas_tf.settings import Settings, knob
 from nas_tf.trial import UserError
 
-_SPLIT_FOLDERS = {
-    "train": ("train", "training"),
-    "validation": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
+_SAMPLED_SIZES = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +63,15 @@ class Config(Settings):
     max_memory_mb: int = knob(
         4096, "Images that need more than this, decoded, are decoded again for each batch.", least=0
     )
+    max_megapixels: float = knob(
+        30.0, "An image of more pixels, as its header says, counts as one that cannot be read.", above=0, most=178
+    )
 
     allow_test_in_train: bool = knob(
         False, "Go on although test images are among the training images too.", flag="allow_test_in_train"
+    )
+    skip_bad_images: bool = knob(
+        False, "Go on without images that cannot be read. They are counted and listed.", flag="skip_bad_images"
     )
 
     def __post_init__(self):
@@ -98,25 +104,29 @@ class ImageFolder(Dataset):
     def __init__(self, config, files, image_size, num_samples, seed):
         self._config, self._files, self._image_size, self._seed = config, files, image_size, seed
         self.augmentation = config.augmentation
-        folders = _split_folders(files)
-        self.class_names = _class_names(files, folders["train"])
-        self._root = posixpath.commonpath(folders.values())
-        self._found = {
-            split: _examples(files, folder, self.class_names, folders["train"]) for split, folder in folders.items()
-        }
+        found = _class_folders.find(files)
+        self.class_names, self._root, self._found, self._notes = found.names, found.root, found.splits, found.notes
+        skip = config.skip_bad_images
+        names = [name for names, _ in self._found.values() for name in names]
+        self._reader = ImageReader(files, names, config.max_megapixels, skip)
+        self._skipped = self._reader.unreadable() if skip else {}
+        if self._skipped:
+            self._found = {split: self._without_skipped(split) for split in self._found}
         fractions = {"test": config.test_fraction, "validation": config.validation_fraction}
         drawn = {split: share for split, share in fractions.items() if split not in self._found}
         self._fractions = drawn_fractions(drawn, len(self._found["train"][0]))
         self._examples = self._draw(num_samples)
         self._in_memory = sum(map(self._num_bytes, self._examples)) <= config.max_memory_mb * 2**20
-        _image_files.check_all(files, self._examples["test"][0])
+        if not skip:
+            self._reader.check(self._examples["test"][0])
 
     def describe(self):
         drawn = ", ".join(f"{split} ({fraction:g})" for split, fraction in self._fractions.items())
-        num_images = sum(len(_image_files.images_among(names)) for names in self._files.tree.values())
+        num_images = sum(len(_decoding.readable_among(names)) for names in self._files.tree.values())
+        skipped = {"bad_images_skipped": len(self._skipped)} if self._config.skip_bad_images else {}
         return {
             "name": self.name,
-            "source": str(self._files.root),
+            "source": _image_files.printable(self._files.root),
             "classes": list(self.class_names),
             "image_size": self._image_size,
             "fit": self._config.fit,
@@ -124,6 +134,7 @@ class ImageFolder(Dataset):
             "splits": f"drawn from the training images, stratified, with seed {self._seed}: {drawn or 'none'}",
             "files_ignored": sum(map(len, self._files.tree.values())) - num_images,
             "digest": self._digest,
+            **skipped,
         }
 
     def labels(self, split):
@@ -143,17 +154,47 @@ class ImageFolder(Dataset):
             )
         return {split: len(names) for split, names in found.items() if names}
 
+    def notes(self, deploy_image_size=None):
+        notes = list(self._notes)
+        if self._skipped:
+            notes.append(f"images are left out: {self._reader.report(self._skipped)}")
+        size = max(self._image_size, deploy_image_size or 0)
+        if self._median_side < size:
+            what = f"--deploy_image_size={size} enlarges" if size == deploy_image_size else f"{size} px enlarge"
+            notes.append(f"images of median {self._median_side} px; {what} them")
+        return notes
+
+    @functools.cached_property
+    def _median_side(self):
+        """int: the median of the shorter sides of some training images, of which no more than the headers are read."""
+        names = self._examples["train"][0]
+        sides = [_decoding.shorter_side(self._files, name) for name in names[:: -(-len(names) // _SAMPLED_SIZES)]]
+        known = [side for side in sides if side is not None]
+        return int(np.median(known)) if known else self._image_size
+
     @functools.cached_property
     def _copies(self):
         """dict from each validation or test image that is a training image too to the first such training image."""
         others = [name for split in ("validation", "test") for name in self._examples[split][0]]
-        return _image_files.copies_among(self._files, others, self._draw(num_samples=0)["train"][0])
+        return self._reader.copies_among(others, self._draw(num_samples=0)["train"][0])
 
     @functools.cached_property
     def _digest(self):
         """Stands for the names and sizes of all images, below the innermost folder that holds them all."""
-        sizes = _image_files.sizes(self._files, [name for names, _ in self._found.values() for name in names])
+        sizes = self._reader.sizes([name for names, _ in self._found.values() for name in names])
         return digest(sorted((name.removeprefix(self._root).lstrip("/"), size) for name, size in sizes.items()))
+
+    def _without_skipped(self, split):
+        """Returns the paths and labels of a split without images that cannot be read."""
+        names, labels = self._found[split]
+        kept = [i for i, name in enumerate(names) if name not in self._skipped]
+        lost = set(labels.tolist()) - set(labels[kept].tolist())
+        if lost:
+            raise UserError(
+                f"Expected images of every class that can be read. Received: none of {self.class_names[min(lost)]!r} "
+                f"for {split}, {self._reader.report(self._skipped)}. Add images, or delete the class folder"
+            )
+        return [names[i] for i in kept], labels[kept]
 
     def _draw(self, num_samples):
         """Returns a dict from each split to its `(list[str] of paths, int32 [n] labels)`."""
@@ -167,81 +208,14 @@ class ImageFolder(Dataset):
 
     def read(self, split):
         names, labels = self._examples[split]
-        threads, image_size, fit = _image_files.num_threads(self._files, names), self._image_size, self._config.fit
+        image_size, fit, threads = self._image_size, self._config.fit, self._reader.num_threads(names)
         if self._in_memory:
-            return Images(_image_files.decode_all(self._files, names, image_size, fit, threads), labels)
+            return Images(self._reader.decode(names, image_size, fit, threads), labels)
 
         def read(indices):
-            chosen = [names[i] for i in indices]
-            return _image_files.decode_all(self._files, chosen, image_size, fit, threads=1), labels[indices]
+            return self._reader.decode([names[i] for i in indices], image_size, fit, threads=1), labels[indices]
 
         def batches(batch_size, *, seed=None, epochs=1, first_step=0):
             return indexed_batches(read, Steps(len(names), batch_size, seed, epochs, first_step), threads)
 
         return Stream(batches, len(names))
-
-
-def _split_folders(files):
-    """dict from each split that has a folder to that folder; `"train"` is always one of them."""
-    root = ""
-    outer = _sub_folders(files, root)
-    if len(outer) == 1 and outer[0].lower() not in _SPLIT_FOLDERS["train"] and _sub_folders(files, outer[0]):
-        root = outer[0]
-    found = {}
-    for folder in _sub_folders(files, root):
-        for split, known_as in _SPLIT_FOLDERS.items():
-            if folder.rpartition("/")[2].lower() in known_as:
-                found.setdefault(split, folder)
-    # A class may be called "train" too: then its folder holds images, and no class folders.
-    is_split = "train" in found and _sub_folders(files, found["train"])
-    return found if is_split else {"train": root}
-
-
-def _class_names(files, folder):
-    class_names = tuple(each.rpartition("/")[2] for each in _sub_folders(files, folder))
-    if not class_names:
-        num_images = len(_image_files.images_among(files.tree[folder]))
-        raise UserError(
-            f"Expected a sub-folder of images for each class in {files.path(folder)!r}. "
-            f"Received: no sub-folder, {num_images} images. Sort the images into one folder for each class"
-        )
-    return class_names
-
-
-def _examples(files, folder, class_names, train_folder):
-    """Returns `(list[str] of paths, int32 [n] labels)` of the images in the class folders of a split's folder.
-
-    Raises:
-        UserError: the classes are not `class_names`, or one has no image.
-    """
-    found = tuple(each.rpartition("/")[2] for each in _sub_folders(files, folder))
-    if found != class_names:
-        missing, extra = sorted(set(class_names) - set(found)), sorted(set(found) - set(class_names))
-        differences = [f"{word} {_some(names)}" for word, names in (("missing", missing), ("extra", extra)) if names]
-        raise UserError(
-            f"Expected the class folders of {files.path(folder)!r} to be those of {files.path(train_folder)!r}. "
-            f"Received: {', '.join(differences)}. Rename, add or delete folders"
-        )
-    names, labels = [], []
-    for label, class_name in enumerate(class_names):
-        directory = f"{folder}/{class_name}".lstrip("/")
-        images = _image_files.images_among(files.tree[directory])
-        if not images:
-            raise UserError(
-                f"Expected images ({', '.join(_image_files.SUFFIXES)}) in every class folder. Received: none in "
-                f"{files.path(directory)!r}, {len(files.tree[directory])} other files. Add images or delete the folder"
-            )
-        names += [f"{directory}/{image}" for image in images]
-        labels += [label] * len(images)
-    return names, np.array(labels, np.int32)
-
-
-def _sub_folders(files, folder):
-    prefix = f"{folder}/" if folder else ""
-    return sorted(
-        each for each in files.tree if each.startswith(prefix) and each != folder and "/" not in each[len(prefix) :]
-    )
-
-
-def _some(names):
-    return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
