@@ -47,7 +47,7 @@ def run(request, say=print):
     dataset = setup.task.images.make(setup.task.proxy_scale.image_size, settings.proxy_samples)
     facts, device, judge = dataset.facts(), setup.make_device(), setup.make_judge()
     _check(request, device, judge)
-    say(dataset.summary())
+    say(dataset.summary(settings.deploy_image_size))
     description, judge_description = device.describe() if device else {}, judge.describe()
     device_id = f"{description['device']}-{fingerprint(description)[:8]}" if device else None
     judge_name = judge_description["judge"]

@@ -26,6 +26,8 @@ _MAY_CHANGE = (
     "final_samples",
     "data_dir",
     "allow_test_in_train",
+    "skip_bad_images",  # which images there are is part of the data
+    "image_folder_max_megapixels",
     "image_folder_max_memory_mb",
     "tfds_max_memory_mb",  # where it changes the splits, the data differ
     "table",  # its content is part of the device
@@ -35,7 +37,7 @@ _MAY_CHANGE = (
 )
 _PATHS = ("warm_start", "host_python", "android_benchmark_binary")
 # What a description of the data says of where they lie and how they are read, not of what they are.
-_OF_THE_PLACE = ("source", "image_size", "files_ignored", "largest_class")
+_OF_THE_PLACE = ("source", "image_size", "files_ignored", "bad_images_skipped", "largest_class")
 # What the run folders of earlier versions lack, with the values of that time.
 _EARLIER_FLAGS = {"deploy_number_type": "float32", "judge": "proxy"}
 _EARLIER = {"judge": {"judge": "proxy"}, "judge_files": {}, "measured_under": {}, "versions": {}}
