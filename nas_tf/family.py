@@ -101,6 +101,29 @@ def family_of(space_name):
     raise UserError(f"Expected a search space, one of {', '.join(space_names())}. Received: {space_name!r}")
 
 
+def space_from_file(value, where, own=""):
+    """Returns the `Part` of a search space that a file describes, as `Part.to_json` does, and loads nothing.
+
+    Args:
+        value: what the file holds.
+        where: the file, for messages.
+        own: the user's own space, if a flag of this command names one; only that one may the file name.
+
+    Raises:
+        UserError: it is no such part, or a file that this command does not name.
+    """
+    try:
+        part = Part(**value)
+    except TypeError as error:
+        raise UserError(f"{where} is damaged: it describes no search space") from error
+    known = tuple(family.space_folder for family in families())
+    if part.folder not in known or not isinstance(part.name, str) or not isinstance(part.settings, dict):
+        raise UserError(f"{where} names no search space of {', '.join(known)}. Received: {str(value)[:200]}")
+    plugins.refuse_from_file(part.folder, part.name, where, "search_space", own)
+    settings = {name: tuple(each) if isinstance(each, list) else each for name, each in part.settings.items()}
+    return dataclasses.replace(part, settings=settings)
+
+
 def family_of_published(name):
     """Returns the family that has a published network called `name`.
 

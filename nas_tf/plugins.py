@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import importlib.util
+import os
 import pathlib
 import pkgutil
 import sys
@@ -58,6 +59,36 @@ def _load_file(path):
 def prefix_of(name):
     """Returns what the flags of a part begin with: the name of its file, wherever a file of the user's own lies."""
     return f"{pathlib.Path(name).stem}_"
+
+
+def refuse_from_file(folder, name, where, flag, own=""):
+    """Raises `UserError` unless a part that a file names may run: whatever a file names goes through here first.
+
+    Files come from other people too. A part of the plug-in folder may run. A file of the user's own may run if a flag
+    of this very command names the same.
+
+    Args:
+        folder: plug-in folder of the part.
+        name: the part's name, as the file has it.
+        where: the file, for the message.
+        flag: name of the setting that names such a part, as in `"search_space"`.
+        own: what that flag names on this command's line.
+    """
+    if isinstance(name, str) and name.endswith(".py"):
+        refuse_to_run(name, where, flag, own)
+    elif name not in names(folder):
+        raise UserError(f"{where} names no {flag.replace('_', ' ')} of {', '.join(names(folder))}. It names {name!r}")
+
+
+def refuse_to_run(path, where, flag, own=""):
+    """Raises `UserError` unless `own`, what --`flag` names, is the file at `path`, which the file `where` names."""
+    real = os.path.realpath(os.path.expanduser(path))
+    if not own or os.path.realpath(os.path.expanduser(own)) != real:
+        what = flag.replace("_", " ")
+        raise UserError(
+            f"{where} names the file {path} as its {what}. A file from someone else is not run: give --{flag}={real} "
+            "if you trust it"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

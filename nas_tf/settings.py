@@ -31,6 +31,7 @@ def knob(
     required=None,
     folder=None,
     flag=None,
+    program=None,
 ):
     """Returns a dataclass field that is a setting. Numbers must be finite in any case.
 
@@ -44,6 +45,7 @@ def knob(
         required: refuses an empty value, and says in words what is expected, as in `"the folder of the run"`.
         folder: plug-in folder, such as `"nas_tf.devices"`, whose parts the setting chooses from.
         flag: the whole name of its flag, if that is not the prefix and the field's name.
+        program: whether it is the path of a program that is run, which is never taken from a file.
     """
     given = {
         "help": help,
@@ -55,6 +57,7 @@ def knob(
         "required": required,
         "folder": folder,
         "flag": flag,
+        "program": program,
     }
     return dataclasses.field(
         default=default, metadata={name: value for name, value in given.items() if value is not None}

@@ -93,6 +93,7 @@ def test_a_run_ships(earlier):
         number_types=("float32",),
         baselines=(),
         device="toy_device.py",
+        search_space="plain_space.py",
     )
     with pytest.raises(UserError, match=r"version=0\.2 \(was null\).*choose another --out_dir"):
         ship("run", chosen, device_settings={"log": "log"}, say=lambda line: None)

@@ -8,7 +8,8 @@ from nas_tf import flags
 from nas_tf.datasets import NUM_CALIBRATION_IMAGES, Source
 from nas_tf.devices import Meter
 from nas_tf.export import NUMBER_TYPES
-from nas_tf.networks.folder import read_network
+from nas_tf.family import space_from_file
+from nas_tf.networks.folder import DESCRIPTION, read_network
 from nas_tf.plugins import Part
 from nas_tf.quiet import count
 from nas_tf.reports import files as report
@@ -38,6 +39,9 @@ class ExportSettings(Settings):
     data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.")
     batch_size: int = knob(1, "Batch size that the TFLite files are fixed to.", least=1)
     device: str = knob("host", "Where the files are timed; none: nowhere.", folder="nas_tf.devices")
+    search_space: str = knob(
+        "", "Search space of the network, if that is a file of your own: only a file named here is run."
+    )
     licence: str = knob(LICENCE, "Licence, in the model card and the files' metadata.")
 
     def __post_init__(self):
@@ -81,11 +85,12 @@ def export(settings, parts=None, say=print):
         batch_size=settings.batch_size,
         number_types=settings.number_types or tuple(name for name in NUMBER_TYPES if dataset or name != "int8"),
         licence=settings.licence,
+        own_space=settings.search_space,
         say=say,
     )
     say(f"\n{report.files_table(records)}\n\n{folder / 'README.md'}: the model card")
     if device_part:
-        say(_latency_line(settings.device, device_part, description, records))
+        say(_latency_line(settings, device_part, description, records))
     failed = report.failures(records)
     if failed:
         raise EvaluationError(f"{count(len(failed), 'file')} failed, the others are in {folder}: {'; '.join(failed)}")
@@ -116,14 +121,15 @@ def _make_dataset(images, description, say):
     return dataset
 
 
-def _latency_line(name, device_part, description, records):
+def _latency_line(settings, device_part, description, records):
+    name, own_space = settings.device, settings.search_space
     timed = [record for record in records if record.latency]
     if timed:
         return f"latency on {name}: {milliseconds(timed[0].latency_ms)}, of {timed[0].file}"
-    device = make_device(device_part, description)
+    device = make_device(device_part, description, own_space)
     if isinstance(device, Meter):
         return f"latency on {name}: not measured, no file runs there"
-    space = Part(**description.space).space
+    space = space_from_file(description.space, DESCRIPTION, own_space).space
     estimate = device.estimate([space.architecture(description.architecture)])[0]
     return f"latency on {name}: {milliseconds(estimate)}, estimated for the architecture; no file was timed"
 

@@ -21,7 +21,9 @@ class Config(Settings):
     """Which phones are used, how a file is timed there, and when a latency counts."""
 
     serials: tuple[str, ...] = knob((), "Serials of the phones, as adb devices lists them; all: all that it lists.")
-    benchmark_binary: str = knob("", "TFLite's benchmark_model for the phone; empty: the one nas-phone setup fetched.")
+    benchmark_binary: str = knob(
+        "", "TFLite's benchmark_model for the phone; empty: the one nas-phone setup fetched.", program=True
+    )
     num_threads: int = knob(1, "Threads that run the network.", least=1)
     mask: str = knob("", "Cores to pin the tool to, as a hexadecimal mask; empty: the phone's fastest.")
     delegate: str = knob(

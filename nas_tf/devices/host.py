@@ -25,7 +25,7 @@ class Config(Settings):
 
     num_threads: int = knob(1, "Threads that run the network; each gets a core.", least=1)
     runtime: str = knob("litert", "TFLite runtime.", choices=("litert", "tflite_runtime"))
-    python: str = knob("", "Python of the virtual environment that holds the runtime; empty: this one.")
+    python: str = knob("", "Python of the virtual environment that holds the runtime; empty: this one.", program=True)
     warmup_seconds: float = knob(0.2, "Seconds of runs before any run counts; one run at least.", least=0)
     min_seconds: float = knob(0.5, "Seconds of counted runs at least.", above=0)
     max_seconds: float = knob(3.0, "Seconds of counted runs at most, if the median is not stable before.", above=0)

@@ -10,7 +10,7 @@ from nas_tf.networks.description import FileRecord, NetworkDescription
 from nas_tf.quiet import import_keras, quiet
 from nas_tf.trial import UserError, first_line
 
-_DESCRIPTION = "architecture.json"
+DESCRIPTION = "architecture.json"
 _RECORDS = "files.json"
 
 
@@ -48,7 +48,7 @@ def write_network(folder, model, description, space, number_type="float32", cali
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _DESCRIPTION).unlink(missing_ok=True)
+    (folder / DESCRIPTION).unlink(missing_ok=True)
     to_keras(model, folder / "model.keras")
     to_tflite(model, folder / "model.tflite", 1, number_type, calibration)
     to_saved_model(model, folder / "saved_model", description.class_names)
@@ -60,7 +60,7 @@ def write_network(folder, model, description, space, number_type="float32", cali
 
 def write_description(folder, description):
     """Writes `architecture.json` alone."""
-    write_json(pathlib.Path(folder) / _DESCRIPTION, description.to_json())
+    write_json(pathlib.Path(folder) / DESCRIPTION, description.to_json())
 
 
 def read_network(folder):
@@ -79,7 +79,7 @@ def read_description(folder):
     Raises:
         UserError: there is no such folder, or its `architecture.json` is damaged.
     """
-    path = pathlib.Path(folder) / _DESCRIPTION
+    path = pathlib.Path(folder) / DESCRIPTION
     if not path.is_file():
         raise UserError(f"Expected the folder of a trained network. There is no file {str(path)!r}")
     return NetworkDescription.from_json(_read_json(path, f"{path} is damaged: expected a JSON file"), str(path))
@@ -87,7 +87,7 @@ def read_description(folder):
 
 def has_description(folder):
     """Returns whether the folder has an `architecture.json`."""
-    return (pathlib.Path(folder) / _DESCRIPTION).is_file()
+    return (pathlib.Path(folder) / DESCRIPTION).is_file()
 
 
 def write_records(folder, network, records):

@@ -12,6 +12,7 @@ from nas_tf.search.evaluation import Setup
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.settings import Settings, flag_name, knob
 from nas_tf.training.recipe import ProxyRecipe
+from nas_tf.trial import UserError
 
 DEVICES, DATASETS, ALGORITHMS = "nas_tf.devices", "nas_tf.datasets", "nas_tf.algorithms"
 JUDGES, WORKERS = "nas_tf.judges", "nas_tf.search.workers"
@@ -141,17 +142,44 @@ def make_request(family, settings, objective=None, limits=None, proxy=None, part
     )
 
 
-def remade_request(family, values, **changes):
-    """Returns the `Request` of a run whose `Request.flags()` returned `values`, with `changes` to its settings.
+def remade_request(family, values, where, own, **changes):
+    """Returns the `Request` of a run whose `Request.flags()` are in a file.
+
+    Args:
+        family: the `nas_tf.family.Family`.
+        values: the dict of flags.
+        where: the file that holds them, for messages.
+        own: dict from setting to the user's own file of a part that this command names; no other is run.
+        changes: settings in place of those in `values`.
 
     Raises:
-        UserError: a part or a setting no longer exists.
+        UserError: a part or a setting no longer exists, or may not run.
     """
     settings = _instance(family.search_settings, {**values, **changes})
+    for field in dataclasses.fields(settings):
+        folder, name = field.metadata.get("folder"), getattr(settings, field.name)
+        if folder and name != "none":
+            plugins.refuse_from_file(folder, name, where, field.name, own.get(field.name, ""))
     parts = {name: _part_settings(folder, name, values) for folder, name in folders(family, settings).items()}
+    _refuse_programs(settings.device, values, where)
     return make_request(
         family, settings, _instance(Objective, values), _instance(Limits, values), _instance(ProxyRecipe, values), parts
     )
+
+
+def _refuse_programs(device, values, where):
+    """Raises `UserError` if the flags of a device, which a file holds, name a program that would be run."""
+    for field in _fields_of(plugins.load(DEVICES, device)) if device != "none" else ():
+        flag = flag_name(field, plugins.prefix_of(device))
+        if field.metadata.get("program") and values.get(flag):
+            raise UserError(
+                f"{where} names the program {values[flag]} as --{flag}. A program that a file names is not run: give "
+                f"--device={device} --{flag}={values[flag]} if you trust it"
+            )
+
+
+def _fields_of(module):
+    return dataclasses.fields(getattr(module, "SPACE", None) or module.Config)
 
 
 def _instance(config_type, values):
@@ -161,8 +189,7 @@ def _instance(config_type, values):
 
 def _part_settings(folder, name, values):
     """Returns a dict of a part's settings, as `Part.flags` wrote them into a run's flags."""
-    module = plugins.load(folder, name)
-    fields = dataclasses.fields(getattr(module, "SPACE", None) or module.Config)
+    fields = _fields_of(plugins.load(folder, name))
     flag_of = {field.name: flag_name(field, plugins.prefix_of(name)) for field in fields}
     listed = {setting: values[flag] for setting, flag in flag_of.items() if flag in values}
     return {setting: tuple(value) if isinstance(value, list) else value for setting, value in listed.items()}

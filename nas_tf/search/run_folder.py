@@ -141,6 +141,8 @@ class RunFolder:
             config = json.loads(self.config.read_text())
             if not {"flags", "device", "space"} <= config.keys():
                 raise ValueError("flags, device or space is missing")
+            if not all(isinstance(config[name], dict) for name in ("flags", "device", "space")):
+                raise ValueError("flags, device or space is no object")
             config["flags"] = {**_EARLIER_FLAGS, **config["flags"]}
             return {**_EARLIER, **config}
         except FileNotFoundError as error:

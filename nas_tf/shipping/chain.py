@@ -14,7 +14,7 @@ from nas_tf import accuracy, resume
 from nas_tf.accuracy import chance_of
 from nas_tf.devices import Meter
 from nas_tf.export import NUMBER_TYPES
-from nas_tf.family import family_of
+from nas_tf.family import family_of, space_from_file
 from nas_tf.files import alone, check_writable, read_json, write_json
 from nas_tf.networks.folder import read_keras, write_description
 from nas_tf.plugins import Part
@@ -27,7 +27,7 @@ from nas_tf.reports.device import device_name
 from nas_tf.reports.model_card import LICENCE
 from nas_tf.reports.numbers import cost_text, milliseconds
 from nas_tf.search.records import Records
-from nas_tf.search.request import remade_request
+from nas_tf.search.request import SearchSettings, remade_request
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.settings import Settings, knob
 from nas_tf.shipping.baselines import builder, train_baseline
@@ -46,7 +46,11 @@ _MAY_CHANGE = (
     "number_types",
     "licence",
     "device",
+    "search_space",
+    "dataset",
 )
+_OWN = ("search_space", "dataset")  # settings that say which files of the user's own may run
+_UNUSED = ("algorithm", "judge", "workers", "warm_start")  # settings of a run that its chain has no need of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +63,10 @@ class ShipSettings(Settings):
     batch_size: int | None = knob(None, "Images in a step; default: the recipe's.", least=1)
     learning_rate: float | None = knob(None, "Peak of the schedule; default: the recipe's.", above=0)
     num_samples: int = knob(0, "Training images, drawn by class; 0: all.", least=0)
+    search_space: str = knob(
+        "", "The run's search space, if that is a file of your own: only a file named here is run."
+    )
+    dataset: str = knob("", "The run's data set, if that is a file of your own: only a file named here is run.")
     data_dir: str = knob("", "Where the run's images are now; empty: where they were.")
     allow_test_in_train: bool = knob(False, "Go on although test images are among the training images too.")
     device: str = knob(
@@ -104,15 +112,17 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
     machine.start()
     run = RunFolder(run_dir)
     config = run.read()
-    family = family_of(config["space"]["part"]["name"])
+    space = space_from_file(config["space"].get("part"), run.config, settings.search_space)
+    family = family_of(space.name)
     if settings.recipe not in family.plans:
         raise UserError(f"Expected --recipe, one of {', '.join(family.plans)}. Received: {settings.recipe!r}")
-    changes = {"data_dir": settings.data_dir} if settings.data_dir else {}
-    allowed = {"allow_test_in_train": True} if settings.allow_test_in_train else {}
-    request = remade_request(family, {**config["flags"], **allowed}, run_dir=str(run_dir), **changes)
+    device_part = None
+    if settings.device:
+        device_part = Part("nas_tf.devices", settings.device, device_settings or {})
+    request = _remade(run, config, family, settings, device_part)
     folder = pathlib.Path(settings.out_dir or run.path / "ship")
     with contextlib.ExitStack() as stack:
-        device_part, device = _choose_device(request.setup, settings, device_settings or {})
+        device_part, device = _choose_device(request.setup, device_part)
         stack.callback(device.close)
         records = Records(run.records, read_only=not run.records.exists())
         stack.callback(records.close)
@@ -183,16 +193,32 @@ def _open_workshop(request, settings, machine, device, say):
     return workshop
 
 
-def _choose_device(setup, settings, device_settings):
-    """Returns `(Part, Meter)` of the device that times files here."""
-    own = setup.device
-    parts = [Part("nas_tf.devices", settings.device, device_settings)] if settings.device else [own] if own else []
-    for part in (*parts, *(() if settings.device else (Part("nas_tf.devices", "host"),))):
+def _remade(run, config, family, settings, device_part):
+    """Returns the `Request` of a run for its chain. No part of the user's own is in it that `settings` do not name.
+
+    What the chain does not need, such as the algorithm, is left at its default.
+    """
+    changes = {field.name: field.default for field in dataclasses.fields(SearchSettings) if field.name in _UNUSED}
+    changes |= {"run_dir": str(run.path)} | ({"data_dir": settings.data_dir} if settings.data_dir else {})
+    allowed = {"allow_test_in_train": True} if settings.allow_test_in_train else {}
+    own, has_device = {name: getattr(settings, name) for name in _OWN}, config["flags"].get("device") != "none"
+    if device_part is not None:  # the run's own is not run
+        changes["device"] = "none"
+    request = remade_request(family, {**config["flags"], **allowed}, run.config, own, **changes)
+    if device_part is not None and has_device:
+        request = dataclasses.replace(request, setup=dataclasses.replace(request.setup, device=device_part))
+    return request
+
+
+def _choose_device(setup, asked):
+    """Returns `(Part, Meter)` of the device that times files here: the one that is asked for, or the run's, or this
+    machine."""
+    for part in [asked] if asked else [*([setup.device] if setup.device else []), Part("nas_tf.devices", "host")]:
         device = part.make(setup.task.space.space, setup.task.deploy_scale)
         if isinstance(device, Meter):
             return part, device
         device.close()
-    raise UserError(f"Expected a --device that times files, such as host, android. Received: {settings.device}")
+    raise UserError(f"Expected a --device that times files, such as host, android. Received: {part.name}")
 
 
 def _goal_then(request, records):
@@ -306,6 +332,7 @@ def _finish(workshop, device_part, settings, records, run_dir, candidate, folder
         device=device_part,
         number_types=settings.number_types,
         licence=settings.licence,
+        own_space=task.space.name,
         say=workshop.say,
     )
     if network.architecture is not None:

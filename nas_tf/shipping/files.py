@@ -10,9 +10,9 @@ from nas_tf.accuracy import chance_of
 from nas_tf.datasets import calibration_images
 from nas_tf.devices import Meter
 from nas_tf.export import NUMBER_TYPES
+from nas_tf.family import space_from_file
 from nas_tf.files import check_writable, write_file
-from nas_tf.networks.folder import has_description, holds_records, read_description, read_records
-from nas_tf.plugins import Part
+from nas_tf.networks.folder import DESCRIPTION, has_description, holds_records, read_description, read_records
 from nas_tf.reports import files as report
 from nas_tf.reports import model_card
 from nas_tf.shipping._file_writer import MOST_LOST, TFLITE_FILES, FileWriter, network_id
@@ -32,6 +32,7 @@ def write_files(
     number_types=NUMBER_TYPES,
     batch_size=1,
     licence=model_card.LICENCE,
+    own_space="",
     say=print,
 ):
     """Writes the files of a network that ships, as far as they are missing.
@@ -56,6 +57,7 @@ def write_files(
         number_types: types of the TFLite files to write, of `NUMBER_TYPES`.
         batch_size: images that the TFLite files take at once.
         licence: text for the metadata and the card.
+        own_space: the user's own file of a search space, which the description may name; no other is run.
         say: takes a line of text for each file made.
 
     Returns:
@@ -70,7 +72,7 @@ def write_files(
     check_writable(folder)
     description = _with_figures(description, model)
     calibration = calibration or functools.partial(calibration_images, dataset)
-    timer = device and make_device(device, description)
+    timer = device and make_device(device, description, own_space)
     meter = timer if isinstance(timer, Meter) else None
     try:
         writer = FileWriter(model, description, folder, dataset, calibration, meter, batch_size, licence, say)
@@ -113,12 +115,25 @@ def _check_number_types(number_types, images):
         )
 
 
-def make_device(device_part, description):
-    """Makes, checks and returns the `nas_tf.devices.Device` of a part for the network of a `NetworkDescription`."""
+def make_device(device_part, description, own_space=""):
+    """Makes, checks and returns the `nas_tf.devices.Device` of a part for the network of a `NetworkDescription`.
+
+    Args:
+        device_part: the device's `nas_tf.plugins.Part`.
+        description: the `NetworkDescription`.
+        own_space: the user's own file of a search space, which the description may name.
+
+    Raises:
+        UserError: the description names another file, or the device does not fit.
+    """
     space = scale = None
     if description.space is not None:
-        space_part = Part(**description.space)
-        space, scale = space_part.space, space_part.module.Scale(**description.scale)
+        space_part = space_from_file(description.space, DESCRIPTION, own_space)
+        space = space_part.space
+        try:
+            scale = space_part.module.Scale(**description.scale)
+        except TypeError as error:
+            raise UserError(f"{DESCRIPTION} is damaged: its scale is no scale of {space_part.name}: {error}") from error
     device = device_part.make(space, scale)
     device.check()
     return device

@@ -41,6 +41,7 @@ def run(plain_space, tmp_path_factory):
         for i in range(30):
             pixels = rng.integers(0, 128, (32, 32, 3)) + 100 * number
             Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / name / f"{i}.png")
+    OWN["search_space"] = str(plain_space)
     settings = SearchSettings(
         run_dir=str(folder / "run"),
         search_space=str(plain_space),
@@ -64,8 +65,12 @@ def run(plain_space, tmp_path_factory):
     return folder / "run"
 
 
+OWN = {}  # the search space of the run, which its chain has to name
+
+
 def settings(**changes):
     chosen = {
+        **OWN,
         "top_k": 2,
         "recipe": "quick",
         "epochs": 2,
@@ -245,9 +250,12 @@ def test_the_targets_network_is_timed_in_the_session_that_chooses(plain_space, t
 
 
 def test_mistakes(run, tmp_path):
+    space = f"--search_space={OWN['search_space']}"
     assert_one_line(script("nas-ship"), 2, "Expected one run folder", "Received: none")
     assert_one_line(script("nas-ship", tmp_path), 2, "Expected the folder of a run", "config.json")
-    assert_one_line(script("nas-ship", run, "--recipe=cifar"), 2, "Expected --recipe, one of", "Received: 'cifar'")
+    assert_one_line(
+        script("nas-ship", run, space, "--recipe=cifar"), 2, "Expected --recipe, one of", "Received: 'cifar'"
+    )
     assert_one_line(script("nas-ship", run, "--number_types=int4"), 2, "Received: int4")
     assert_one_line(script("nas-ship", run, "--top_k=0"), 2, "Expected --top_k to be at least 1")
     with pytest.raises(UserError, match=r"Expected a published network.*'resnet'"):

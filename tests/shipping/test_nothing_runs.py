@@ -1,0 +1,104 @@
+"""Nothing from a file runs: no part and no program that only a file of someone else names."""
+
+import json
+import pathlib
+
+import pytest
+import toy_networks
+from support import assert_one_line, script
+
+from nas_tf.apps.export import ExportSettings, export
+from nas_tf.networks.description import NetworkDescription
+from nas_tf.plugins import Part
+from nas_tf.shipping.chain import ShipSettings, ship
+from nas_tf.shipping.files import make_device
+from nas_tf.trial import UserError
+
+EVIL = 'import pathlib\n\npathlib.Path(__file__).with_name("RAN").touch()\nraise SystemExit("executed")\n'
+
+
+def evil_run(folder, **flags):
+    """A run folder from someone else, whose config.json names `flags` beside built-in parts."""
+    (folder / "run").mkdir()
+    (folder / "evil.py").write_text(EVIL)
+    built_in = {"search_space": "mnasnet", "dataset": "digits", "device": "simulated", "algorithm": "random_search"}
+    chosen = {**built_in, **flags}
+    part = {"folder": "mnas_tf.spaces", "name": chosen["search_space"], "settings": {}}
+    config = {"flags": chosen, "device": {}, "space": {"part": part}}
+    (folder / "run" / "config.json").write_text(json.dumps(config))
+    return folder / "run"
+
+
+def test_a_config_json_that_names_a_search_space_runs_nothing(tmp_path):
+    evil_run(tmp_path, search_space="evil.py")
+    for flags in ((), (f"--search_space={tmp_path / 'other.py'}",)):
+        process = script("nas-ship", "run", *flags, cwd=tmp_path)
+        real = tmp_path.resolve() / "evil.py"
+        assert_one_line(process, 2, "names the file evil.py as its search space", f"give --search_space={real} if you")
+    assert not (tmp_path / "RAN").exists()
+    # Named by a flag of the command, it runs.
+    script("nas-ship", "run", f"--search_space={tmp_path / 'evil.py'}", cwd=tmp_path)
+    assert (tmp_path / "RAN").exists()
+
+
+@pytest.mark.parametrize("setting", ["dataset", "device", "algorithm", "judge", "workers"])
+def test_a_config_json_that_names_another_part_runs_nothing(tmp_path, setting):
+    folder = evil_run(tmp_path, **{setting: str(tmp_path / "evil.py")})
+    with pytest.raises(UserError) as error:
+        ship(folder, ShipSettings(), say=lambda line: None)
+    assert not (tmp_path / "RAN").exists()
+    if setting in ("dataset", "device"):
+        assert f"give --{setting}={tmp_path.resolve() / 'evil.py'} if you trust it" in str(error.value)
+
+
+def test_a_config_json_that_names_a_program_runs_nothing(tmp_path):
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path / 'RAN'}\n")
+    program.chmod(0o755)
+    folder = evil_run(tmp_path, device="host", host_python=str(program))
+    with pytest.raises(UserError, match=f"names the program {program} as --host_python.*--device=host --host_python="):
+        ship(folder, ShipSettings(), say=lambda line: None)
+    assert not (tmp_path / "RAN").exists()
+
+
+def test_a_part_of_a_file_is_of_a_space_folder(tmp_path):
+    """Naming any installed module as the folder would import it."""
+    folder = evil_run(tmp_path)
+    for part in ({"folder": "antigravity", "name": "mnasnet"}, {"folder": "mnas_tf.spaces", "name": 3}, {"x": 1}, None):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "space": {"part": part}}))
+        with pytest.raises(UserError, match=r"names no search space of|describes no search space"):
+            ship(folder, ShipSettings(), say=lambda line: None)
+
+
+def test_an_architecture_json_that_names_a_search_space_runs_nothing(tmp_path):
+    (tmp_path / "evil.py").write_text(EVIL)
+    toy_networks.quantises_badly().save(tmp_path / "model.keras")
+    description = {
+        "text": "toy",
+        "scale": {"image_size": 12, "num_classes": 3},
+        "class_names": ["red", "green", "blue"],
+        "dataset": {"name": "toy", "source": "made here", "splits": "drawn at random"},
+        "space": {"folder": "mnas_tf.spaces", "name": str(tmp_path / "evil.py"), "settings": {}},
+    }
+    (tmp_path / "architecture.json").write_text(json.dumps(description))
+    chosen = {"network_dir": str(tmp_path), "number_types": ("float32",)}
+    with pytest.raises(UserError, match=r"architecture\.json names the file .*evil\.py as its search space"):
+        export(ExportSettings(**chosen, device="host"), say=lambda line: None)
+    process = script(
+        "mnas-train", "--architecture=mnasnet_small", f"--initial_weights={tmp_path}", f"--out_dir={tmp_path / 'out'}"
+    )
+    assert_one_line(process, 2, "Expected")
+    assert not (tmp_path / "RAN").exists()
+    # Without a device it is not needed.
+    export(ExportSettings(**chosen, device="none"), say=lambda line: None)
+
+
+def test_the_user_names_the_own_space_of_a_network(plain_space):
+    scale = {"image_size": 32, "num_classes": 10}
+    description = NetworkDescription("", scale, (), {}, space=Part("mnas_tf.spaces", str(plain_space)).to_json())
+    device = Part("nas_tf.devices", "simulated")
+    with pytest.raises(UserError, match="names the file"):
+        make_device(device, description)
+    unusual = str(pathlib.Path(plain_space).parent / "." / plain_space.name)  # the same real path
+    make_device(device, description, unusual).close()
