@@ -1,6 +1,7 @@
 """Writes networks as files: TFLite, a SavedModel for TF Hub, `.keras`. TensorFlow is imported where it is needed."""
 
 import contextlib
+import math
 import os
 import pathlib
 import shutil
@@ -14,9 +15,10 @@ NUMBER_TYPES = ("float32", "float16", "dynamic", "int8")
 
 
 def to_tflite(model, path, batch_size=1, number_type="float32", calibration=None):
-    """Writes a TFLite file with a fixed batch size.
+    """Writes a TFLite file with the signature `serving_default`, from `image` to `probabilities`.
 
-    Variables are frozen to constants first, because that converts several times faster than a SavedModel.
+    The file is made for one batch size, and takes others after `resize_tensor_input`. Variables are frozen to constants
+    first, because that converts several times faster than a SavedModel with variables.
 
     Args:
         model: the `keras.Model`.
@@ -43,19 +45,102 @@ def to_tflite(model, path, batch_size=1, number_type="float32", calibration=None
     if number_type == "int8" and (calibration is None or len(calibration) == 0):
         raise ValueError("Expected images to calibrate an int8 file on. Received: none")
     with quiet():
-        signature = [tf.TensorSpec((batch_size, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
+        batch = None if batch_size == 1 and _adds_vectors(model) else batch_size
+        signature = [tf.TensorSpec((batch, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
         function = tf.function(
             lambda *inputs: model(inputs[0] if len(inputs) == 1 else inputs, training=False), jit_compile=False
         )
         try:
             frozen = convert_variables_to_constants_v2(function.get_concrete_function(*signature))
-            converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([_named(frozen, signature)], tf.Module())
             _choose_type(converter, number_type, batch_size, calibration)
-            content = converter.convert()
+            content = _for_any_batch(converter.convert(), batch_size)
         except Exception as error:  # the converter raises its own kinds of error, and plain ones
             raise InfeasibleArchitecture(f"The TFLite converter refused the network: {first_line(error)}") from error
     write_file(path, content)
     return len(content)
+
+
+def _named(frozen, signature):
+    """Returns a concrete function that does what `frozen` does, with names for its inputs and outputs.
+
+    A network of one image and one output has `image` and `probabilities`, others have these with numbers.
+    """
+    import tensorflow as tf
+
+    def names(word, count):
+        return [word] if count == 1 else [f"{word}_{number}" for number in range(count)]
+
+    specs = [
+        tf.TensorSpec(spec.shape, spec.dtype, name) for spec, name in zip(signature, names("image", len(signature)))
+    ]
+
+    def call(*inputs):
+        outputs = frozen(*inputs)
+        return dict(zip(names("probabilities", len(outputs)), outputs))
+
+    return tf.function(call, jit_compile=False).get_concrete_function(*specs)
+
+
+def _adds_vectors(model):
+    """Returns whether the network adds maps of one pixel.
+
+    With batch 1 the converter takes such a sum for a bias, and the file then takes no other batch. With a batch that is
+    open it does not, and the file is for batch 1 all the same.
+    """
+    return any(
+        None not in tensor.shape[1:-1] and math.prod(tensor.shape[1:-1]) == 1
+        for operation in getattr(model, "operations", ())
+        if type(operation).__name__ == "Add"
+        for node in operation._inbound_nodes
+        for tensor in node.output_tensors
+    )
+
+
+def _for_any_batch(content, batch_size):
+    """Returns a TFLite file in which no reshape insists on the batch size: it works the size out instead.
+
+    The converter writes the batch size into the shapes of reshapes. Nothing else in the file changes, nor its length.
+    """
+    import numpy as np
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    content = bytearray(content)
+    model = schema.Model.GetRootAsModel(content, 0)
+
+    def is_reshape(operator):
+        code = model.OperatorCodes(operator.OpcodeIndex())
+        return max(code.BuiltinCode(), code.DeprecatedBuiltinCode()) == schema.BuiltinOperator.RESHAPE
+
+    def keeps_batch(graph, operator):
+        tensors = [graph.Tensors(i) for i in (operator.Inputs(0), operator.Outputs(0))]
+        return all(tensor.ShapeLength() and tensor.Shape(0) == batch_size for tensor in tensors)
+
+    graphs = [model.Subgraphs(number) for number in range(model.SubgraphsLength())]
+    operators = [(graph, graph.Operators(number)) for graph in graphs for number in range(graph.OperatorsLength())]
+    wanted, others = {}, set()
+    for graph, operator in operators:
+        for place in range(operator.InputsLength()):
+            if operator.Inputs(place) < 0:
+                continue  # an input that is left out
+            buffer = graph.Tensors(operator.Inputs(place)).Buffer()
+            if place == 1 and is_reshape(operator) and keeps_batch(graph, operator):
+                wanted.setdefault(buffer, []).append(operator)
+            else:
+                others.add(buffer)
+    for buffer in wanted.keys() - others - {0}:
+        data = model.Buffers(buffer).DataAsNumpy()
+        shape = np.frombuffer(data, np.int32) if not isinstance(data, int) else np.zeros(0, np.int32)
+        if not len(shape) or shape[0] != batch_size or -1 in shape:
+            continue
+        data.view(np.int32)[0] = -1
+        for operator in wanted[buffer]:
+            if operator.BuiltinOptionsType() == schema.BuiltinOptions.ReshapeOptions:
+                options = schema.ReshapeOptions()
+                options.Init(operator.BuiltinOptions().Bytes, operator.BuiltinOptions().Pos)
+                if options.NewShapeLength():
+                    options.NewShapeAsNumpy()[0] = -1
+    return bytes(content)
 
 
 def _choose_type(converter, number_type, batch_size, calibration):
