@@ -10,6 +10,17 @@ from nas_tf.trial import UserError
 CONV_OPS = ("conv", "sepconv", "mbconv")
 SKIP_OPS = ("none", "identity", "pool")
 HEAD_FILTERS = 1280
+# Beyond these no network is meant, and a few digits of a file would take gigabytes.
+_MOST = {
+    "repeats": 64,
+    "kernel_size": 31,
+    "strides": 9,
+    "expansion_ratio": 64,
+    "input_filters": 65_536,
+    "filters": 65_536,
+}
+_MOST_BLOCKS = 128
+_MOST_DIGITS = 9  # of a number in a block string
 _FORM = "r1_k3_s11_e1_i32_o16, with _se0.25, _conv, _pool or _noskip at its end where they apply"
 
 
@@ -47,7 +58,7 @@ class Block:
             if getattr(self, name) not in allowed:
                 raise UserError(f"Expected {name} to be one of {allowed}. Received: {name}={getattr(self, name)!r}")
         for name in ("repeats", "kernel_size", "strides", "expansion_ratio", "input_filters", "filters"):
-            check_whole(name, getattr(self, name))
+            check_whole(name, getattr(self, name), _MOST[name])
         if self.strides > 9:
             raise UserError(f"Expected strides from 1 to 9. Received: strides={self.strides}")
         if not (isinstance(self.se_ratio, (int, float)) and 0 <= self.se_ratio <= 1):
@@ -110,6 +121,8 @@ class Block:
         if missing or ("pool" in values and "noskip" in values):
             what = f"no {missing[0]!r}" if missing else "both pool and noskip"
             raise UserError(f"Expected a block as {_FORM}. Received: {what} in {text!r}")
+        if any(len(value) > _MOST_DIGITS and key != "se" for key, value in values.items()):
+            raise UserError(f"Expected numbers of at most {_MOST_DIGITS} digits in a block. Received: {text[:80]!r}")
         if not re.fullmatch(r"([1-9])\1", values["s"]):
             raise UserError(f"Expected a stride from 1 to 9, twice, as s22. Received: s{values['s']} in {text!r}")
         try:
@@ -149,9 +162,11 @@ class MnasNet:
     head_filters: int = HEAD_FILTERS
 
     def __post_init__(self):
-        check_whole("head_filters", self.head_filters)
+        check_whole("head_filters", self.head_filters, _MOST["filters"])
         if not self.blocks:
             raise UserError("Expected at least one block. Received: blocks=()")
+        if len(self.blocks) > _MOST_BLOCKS:
+            raise UserError(f"Expected at most {_MOST_BLOCKS} blocks. Received: {len(self.blocks)}")
         for number, (before, block) in enumerate(zip(self.blocks, self.blocks[1:]), 2):
             if block.input_filters != before.filters:
                 raise UserError(
@@ -181,7 +196,7 @@ class MnasNet:
         """
         words = re.split(r"[\s,]+", text.strip(" \n\t,"))
         head = HEAD_FILTERS
-        if re.fullmatch(r"head\d+", words[-1]):
+        if re.fullmatch(rf"head\d{{1,{_MOST_DIGITS}}}", words[-1]):
             head = int(words.pop()[len("head") :])
         return cls(tuple(Block.parse(word) for word in words), head)
 
@@ -203,10 +218,12 @@ class MnasNet:
         return cls(blocks, value["head_filters"])
 
 
-def check_whole(name, value):
-    """Raises `UserError` unless `value` is an int above 0; `name` is what messages call it."""
+def check_whole(name, value, most=None):
+    """Raises `UserError` unless `value` is an int above 0, of at most `most`; `name` is what messages call it."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(f"Expected {name} to be a whole number above 0. Received: {name}={value!r}")
+        raise UserError(f"Expected {name} to be a whole number above 0. Received: {name}={repr(value)[:80]}")
+    if most is not None and value > most:
+        raise UserError(f"Expected {name} to be at most {most:,}. Received: {name}={value}")
 
 
 def _check_keys(what, cls, value):
