@@ -1,6 +1,7 @@
 """Writes files whole or not at all, reads JSON from them, and keeps a folder to one program at a time."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -45,6 +46,19 @@ def read_json(path):
         return json.loads(pathlib.Path(path).read_text())
     except (OSError, ValueError):
         return None
+
+
+def digest(path):
+    """Returns the SHA-256 of a file, or of the names and contents of all files in a folder but its card, README.md."""
+    path, found = pathlib.Path(path), hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file() and (file == path or file.name != "README.md"):
+            with open(file, "rb") as opened:
+                content = hashlib.file_digest(opened, "sha256").hexdigest()
+            if file == path:
+                return content
+            found.update(f"{file.relative_to(path)} {content}\n".encode())
+    return found.hexdigest()
 
 
 def check_writable(folder):

@@ -52,6 +52,7 @@ class NetworkDescription:
         width: width multiplier of a published network of equal latency.
         failure: why its training failed; None if it did not.
         asked: what the maker of its folder was asked for, if other requests make the folder again.
+        files: dict from the name of each file of its folder to its SHA-256, which shows damage; None: not known.
     """
 
     text: str
@@ -78,6 +79,7 @@ class NetworkDescription:
     width: float | None = None
     failure: str | None = None
     asked: dict | None = None
+    files: dict[str, str] | None = None
 
     def to_json(self):
         """Returns a JSON-ready dict without what is None, with standard errors for other programs that read it."""
@@ -120,6 +122,7 @@ class FileRecord:
         bytes: its size; None if the converter refused to write it.
         validation_accuracy: in [0, 1].
         num_validation: on how many images that was measured.
+        sha256: digest of the file (`nas_tf.files.digest`); None if it was not recorded.
         latency: on `device`, the dict of `nas_tf.devices.Device.describe()`.
         device_name: that device in one line.
         failure: why nobody should ship the file; None if it has not failed.
@@ -138,6 +141,7 @@ class FileRecord:
     failure: str | None = None
     asked: str = ""
     num_validation: int | None = None
+    sha256: str | None = None
 
     @property
     def latency_ms(self):

@@ -5,7 +5,7 @@ import json
 import pathlib
 
 from nas_tf.export import to_keras, to_saved_model, to_tflite
-from nas_tf.files import read_json, write_json
+from nas_tf.files import digest, read_json, write_json
 from nas_tf.networks.description import FileRecord, NetworkDescription
 from nas_tf.quiet import import_keras, quiet
 from nas_tf.trial import UserError, first_line
@@ -53,7 +53,8 @@ def write_network(folder, model, description, space, number_type="float32", cali
     to_tflite(model, folder / "model.tflite", 1, number_type, calibration)
     to_saved_model(model, folder / "saved_model", description.class_names)
     space.draw(space.architecture(description.architecture), folder)
-    description = dataclasses.replace(description, tflite_number_type=number_type)
+    files = {name: digest(folder / name) for name in ("model.keras", "model.tflite", "saved_model")}
+    description = dataclasses.replace(description, tflite_number_type=number_type, files=files)
     write_description(folder, description)
     return description
 
@@ -63,6 +64,15 @@ def write_description(folder, description):
     write_json(pathlib.Path(folder) / DESCRIPTION, description.to_json())
 
 
+def is_whole(folder, description):
+    """Returns whether the files of a folder are those whose digests its `NetworkDescription` has."""
+    folder = pathlib.Path(folder)
+    return all(
+        (folder / name).exists() and digest(folder / name) == sha256
+        for name, sha256 in (description.files or {}).items()
+    )
+
+
 def read_network(folder):
     """Returns `(keras.Model, NetworkDescription)` of a trained network's folder.
 
@@ -70,6 +80,12 @@ def read_network(folder):
         UserError: a file is missing or damaged.
     """
     description = read_description(folder)
+    path = pathlib.Path(folder) / "model.keras"
+    if path.is_file() and (description.files or {}).get(path.name, digest(path)) != digest(path):
+        raise UserError(
+            f"{path} is damaged: its SHA-256 is not the one in {DESCRIPTION}. Give the command that made the folder "
+            "again, or restore the file"
+        )
     return read_keras(pathlib.Path(folder) / "model.keras"), description
 
 
@@ -91,7 +107,7 @@ def has_description(folder):
 
 
 def write_records(folder, network, records):
-    """Writes `files.json`.
+    """Writes `files.json`, and the digests of the files into `architecture.json`, if that is there.
 
     Args:
         folder: the folder of the files.
@@ -100,6 +116,14 @@ def write_records(folder, network, records):
     """
     files = {name: record.to_json() for name, record in records.items()}
     write_json(pathlib.Path(folder) / _RECORDS, {"network": network, "files": files})
+    if has_description(folder):
+        write_description(folder, with_digests(read_description(folder), records.values()))
+
+
+def with_digests(description, records):
+    """Returns the `NetworkDescription` with the digests of the files of some `FileRecord`s."""
+    found = {record.file: record.sha256 for record in records if record.sha256}
+    return dataclasses.replace(description, files={**(description.files or {}), **found})
 
 
 def read_records(folder, network):

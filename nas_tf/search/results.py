@@ -5,7 +5,7 @@ import pathlib
 
 from nas_tf import accuracy
 from nas_tf.accuracy import chance_of
-from nas_tf.networks.folder import describe, has_description, read_description, write_network
+from nas_tf.networks.folder import describe, has_description, is_whole, read_description, write_network
 from nas_tf.ranking import finished, ranked
 from nas_tf.reports import search as report
 from nas_tf.rewards import Goal
@@ -116,6 +116,7 @@ def best_network(request, space, best, folder):
 def _description_there(folder):
     """Returns the description in a folder, or None if none can be read there: the folder is then made again."""
     try:
-        return read_description(folder) if has_description(folder) else None
+        made = read_description(folder) if has_description(folder) else None
+        return made if made is not None and is_whole(folder, made) else None
     except UserError:
         return None

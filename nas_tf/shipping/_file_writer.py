@@ -9,7 +9,7 @@ import numpy as np
 from nas_tf.accuracy import standard_error
 from nas_tf.datasets import scaled_images
 from nas_tf.export import NUMBER_TYPES, to_keras, to_saved_model, to_tflite
-from nas_tf.files import write_file
+from nas_tf.files import digest, write_file
 from nas_tf.networks.description import FileRecord
 from nas_tf.networks.folder import read_records, write_records
 from nas_tf.reports import model_card
@@ -80,11 +80,16 @@ class FileWriter:
             return False
         path = self._folder / record.file
         # None bytes: the converter refused the file, and would refuse it again.
-        return record.bytes is None or (path.exists() and _size(path) == record.bytes)
+        if record.bytes is None:
+            return True
+        is_whole = path.exists() and _size(path) == record.bytes
+        return is_whole and record.sha256 in (None, digest(path))  # files of earlier versions have no digest
 
     def _keras(self):
         path = self._folder / "model.keras"
-        to_keras(self._model, path)
+        # The file from which the network was read stays as it is, and so does its digest in that folder.
+        if not path.exists() or digest(path) != (self._description.files or {}).get(path.name):
+            to_keras(self._model, path)
         reached = evaluate(self._model, self._validation) if self._dataset else None
         return self._record(path.name, path, "float32", validation_accuracy=reached)
 
@@ -99,6 +104,7 @@ class FileWriter:
             number_type=number_type,
             num_validation=self._validation.num_examples if figures.get("validation_accuracy") is not None else None,
             bytes=_size(path) if path.exists() else None,
+            sha256=digest(path) if path.exists() else None,
             measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             asked=self._key(name),
             **figures,

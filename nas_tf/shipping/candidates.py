@@ -10,9 +10,9 @@ from nas_tf import accuracy, complexity
 from nas_tf.datasets import Dataset
 from nas_tf.devices import Meter
 from nas_tf.export import to_keras, to_tflite
-from nas_tf.files import read_json, write_json
+from nas_tf.files import digest, read_json, write_json
 from nas_tf.networks.description import NetworkDescription
-from nas_tf.networks.folder import describe
+from nas_tf.networks.folder import describe, is_whole
 from nas_tf.ranking import rank
 from nas_tf.reports import training as report
 from nas_tf.reports.numbers import milliseconds
@@ -111,7 +111,10 @@ def train_and_time(workshop, folder, build, scales, description):
     """
     found = read_json(folder / "network.json")
     if found is not None:
-        return NetworkDescription.from_json(found, str(folder / "network.json"))
+        known = NetworkDescription.from_json(found, str(folder / "network.json"))
+        if is_whole(folder, known):
+            return known
+        workshop.say(f"{folder / 'model.keras'} is damaged: {folder.name} is trained anew")
     setup, (scale, train_scale) = workshop.setup, scales
     asked = {name: workshop.dataset.describe().get(name) for name in ("num_examples", "digest")}
     log = Log(folder / "checkpoint.npz", workshop.checkpoint_minutes, asked)
@@ -146,6 +149,7 @@ def train_and_time(workshop, folder, build, scales, description):
     report.write_csv(folder / "training.csv", training.history, description.dataset)
     report.draw(folder / "training.png", training.history, description.text, description.dataset)
     to_keras(model, folder / "model.keras")
+    description = dataclasses.replace(description, files={"model.keras": digest(folder / "model.keras")})
     _save(folder, description)
     log.path.unlink(missing_ok=True)
     reached = accuracy.text(description.accuracy.validation, workshop.num_validation)

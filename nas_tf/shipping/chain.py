@@ -16,7 +16,7 @@ from nas_tf.devices import Meter
 from nas_tf.export import NUMBER_TYPES
 from nas_tf.family import family_of, space_from_file
 from nas_tf.files import alone, check_writable, read_json, write_json
-from nas_tf.networks.folder import read_keras, write_description
+from nas_tf.networks.folder import read_keras, with_digests, write_description
 from nas_tf.plugins import Part
 from nas_tf.quiet import count, import_keras
 from nas_tf.ranking import ranked
@@ -338,7 +338,7 @@ def _finish(workshop, device_part, settings, records, run_dir, candidate, folder
     if network.architecture is not None:
         space = task.space.space
         space.draw(space.architecture(network.architecture), folder)
-    write_description(folder, network)
+    write_description(folder, with_digests(network, files))
     return Row(candidate.name, role, network, tuple(files))
 
 

@@ -93,7 +93,7 @@ def check_other_networks(folder, model, description):
     folder = pathlib.Path(folder)
     if has_description(folder):
         with contextlib.suppress(UserError):  # one that cannot be read is another network's
-            if read_description(folder) == description:
+            if dataclasses.replace(read_description(folder), files=description.files) == description:
                 return
     else:
         names = ("model.keras", "saved_model", *TFLITE_FILES.values())
