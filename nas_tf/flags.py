@@ -5,13 +5,14 @@ No other module uses absl.
 
 import dataclasses
 import errno
+import os
 import sys
 import types
 import typing
 
 from absl import flags as absl_flags
 
-from nas_tf import plugins
+from nas_tf import plugins, stopping
 from nas_tf.settings import flag_name
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
@@ -80,8 +81,8 @@ def read_part(folder, name):
 def run(main, usage, takes_words=False):
     """Parses the command line, runs `main` and exits.
 
-    The exit status is what `main` returns (None: 0), 1 for a failure in mid-run, 2 for a user's mistake, or 130 if the
-    user stopped it. `--help` prints every flag of the project and exits 0.
+    The exit status is what `main` returns (None: 0), 1 for a failure in mid-run, 2 for a user's mistake, 130 after
+    Ctrl-C or 143 after SIGTERM. `--help` prints every flag of the project and exits 0.
 
     Args:
         main: the command.
@@ -90,8 +91,7 @@ def run(main, usage, takes_words=False):
     """
     argv = sys.argv
     if any(argument in ("--help", "-help", "-h", "--helpfull", "--helpshort") for argument in argv[1:]):
-        print(usage.strip() + "\n\nFlags:\n")
-        print(_help_text())
+        _print_quietly(f"{usage.strip()}\n\nFlags:\n\n{_help_text()}")
         sys.exit(0)
     try:
         rest = absl_flags.FLAGS(argv)
@@ -99,8 +99,11 @@ def run(main, usage, takes_words=False):
             raise UserError(f"Expected only flags, as --name=value. Received: {rest[1]!r}")
     except (absl_flags.Error, UserError) as error:
         _fail(f"{error} (--help lists every flag)", 2)
+    command = _command()
     try:
-        sys.exit(main(rest[1:]) if takes_words else main())
+        with stopping.stoppable(command):
+            status = main(rest[1:]) if takes_words else main()
+        sys.exit(status)
     except UserError as error:
         _fail(error, 2)
     except (EvaluationError, InfeasibleArchitecture) as error:
@@ -113,13 +116,25 @@ def run(main, usage, takes_words=False):
             "some space and give the same command again",
             1,
         )
-    except KeyboardInterrupt:
-        _fail("stopped. Nothing finished is lost: the same command goes on from here", 130)
+    except KeyboardInterrupt as stop:
+        stopping.leave(stop, command)
 
 
 def _fail(error, status):
-    print(f"{sys.argv[0].rsplit('/', 1)[-1]}: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"{_command()}: {' '.join(str(error).split())}", file=sys.stderr)
     sys.exit(status)
+
+
+def _command():
+    return sys.argv[0].rsplit("/", 1)[-1]
+
+
+def _print_quietly(text):
+    """Prints a text. A reader who has seen enough of it, as `head`, is no failure."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end of the process
 
 
 def _help_text():

@@ -18,6 +18,10 @@ class DivergedTraining(InfeasibleArchitecture):
     """The loss of the architecture is no longer finite."""
 
 
+class KilledWorker(InfeasibleArchitecture):
+    """The architecture has twice killed the process that evaluated it, or taken too long in it."""
+
+
 class EvaluationError(Exception):
     """The world's fault (worker lost, device gone): tried again, then recorded, never shown to the algorithm."""
 

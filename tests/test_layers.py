@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # Row by row from the bottom; a module may import modules of lower rows only. A name with a star is a folder: its files
 # may import one another, but for plug-ins.
 ROWS = [
-    ("trial", "accuracy", "quiet", "complexity"),
+    ("trial", "accuracy", "quiet", "stopping", "complexity"),
     ("space", "settings", "files"),
     ("plugins", "rewards", "resume", "export"),
     ("flags", "ranking", "networks.*", "algorithms.*", "datasets.*", "devices.*"),

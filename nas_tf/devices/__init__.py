@@ -9,7 +9,13 @@ import abc
 
 
 class Device(abc.ABC):
-    """What meters and estimators have in common."""
+    """What meters and estimators have in common.
+
+    Attributes:
+        patience_seconds: for how long a latency may take beside its own work: waiting for the device, and trying again.
+    """
+
+    patience_seconds = 0.0
 
     @abc.abstractmethod
     def check(self):

@@ -161,6 +161,11 @@ class AndroidMeter(Meter):
         raise EvaluationError(f"{tflite_path} could not be timed on {', '.join(self.fleet.serials)}: {failure}")
 
     @property
+    def patience_seconds(self):
+        # Each try may wait for a phone to be free, and then for it to be fit.
+        return 2 * self._patience_seconds * _TRIES * len(self.fleet.serials)
+
+    @property
     def _patience_seconds(self):
         return 60 * self.config.patience_minutes
 

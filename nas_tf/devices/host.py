@@ -74,6 +74,12 @@ class HostMeter(Meter):
     def __init__(self, config):
         self._config = config
 
+    @property
+    def patience_seconds(self):
+        config = self._config
+        pauses = config.pause_seconds * (2 ** (config.attempts - 1) - 1)
+        return pauses + config.attempts * (config.warmup_seconds + config.max_seconds)
+
     def check(self):
         self._runtime  # noqa: B018  runs the timer, which prints the runtime's version
 

@@ -1,6 +1,6 @@
 """Accuracy and cost of an architecture: two functions that know nothing of each other, and meet in `Measurement`.
 
-A worker is asked for them by a job: `AccuracyJob`, `CostJob` or `PublishedCostJob`.
+A worker is asked for them by a job: `AccuracyJob`, `RehearsalJob`, `CostJob` or `PublishedCostJob`.
 """
 
 import contextlib
@@ -16,6 +16,8 @@ from nas_tf.judges import Task
 from nas_tf.plugins import Part
 from nas_tf.quiet import fresh_keras
 from nas_tf.trial import Cost, InfeasibleArchitecture, Latency, UserError
+
+_TOLERANCE = 1e-3  # of probabilities and their sum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +66,18 @@ class AccuracyJob:
 
 
 @dataclasses.dataclass(frozen=True)
+class RehearsalJob:
+    """Asks for the `nas_tf.training.train.Trained` of a few steps, of a child whose outputs are looked at first."""
+
+    tokens: tuple[int, ...]
+    max_steps: int
+
+    def run(self, evaluator):
+        evaluator.check_outputs(self.tokens)
+        return evaluator.judge.accuracy(self.tokens, self.max_steps)
+
+
+@dataclasses.dataclass(frozen=True)
 class CostJob:
     """Asks for the `nas_tf.trial.Cost` of an architecture's deployment network."""
 
@@ -109,6 +123,36 @@ class Evaluator:
     @functools.cached_property
     def _device(self):
         return self._setup.make_device()
+
+    def check_outputs(self, tokens):
+        """Raises `UserError` if the child of some tokens does not return probabilities.
+
+        Raises:
+            InfeasibleArchitecture: the child cannot be built.
+            UserError: the outputs have another shape, are no probabilities or are not finite.
+        """
+        import numpy as np
+
+        task, scale = self._setup.task, self._setup.task.proxy_scale
+        architecture = self._space.decode(tokens)
+        keras = fresh_keras(task.seed)
+        try:
+            child = self._space.build(architecture, scale)
+        except ValueError as error:
+            raise InfeasibleArchitecture(f"The child cannot be built at {scale}: {error}") from error
+        size, classes = scale.image_size, scale.num_classes
+        images = np.random.default_rng(0).uniform(-1, 1, (2, size, size, 3)).astype("float32")
+        outputs = child(images, training=False)
+        for each in outputs if isinstance(outputs, (list, tuple)) else [outputs]:
+            wrong = _not_probabilities(keras.ops.convert_to_numpy(each), (2, classes))
+            if wrong:
+                raise UserError(
+                    f"Expected the networks of {task.space.name} to return probabilities [batch, {classes}], finite "
+                    f"and of sum 1 in each row. Received: {wrong}. End them in Dense(scale.num_classes, "
+                    "activation='softmax')"
+                )
+        del child
+        keras.backend.clear_session()
 
     def cost(self, tokens):
         """Returns the `nas_tf.trial.Cost` of the deployment network, with its latency if there is a device.
@@ -171,3 +215,20 @@ class Evaluator:
             tflite_bytes = to_tflite(model, path, 1, self._setup.number_type, self._calibration)
             with self._hold_still() if self._device.shares_host else contextlib.nullcontext():
                 return {"tflite_bytes": tflite_bytes, "latency": self._device.measure(os.fspath(path))}
+
+
+def _not_probabilities(values, shape):
+    """Returns what is wrong with outputs that should be probabilities of that shape, in words, or None."""
+    import numpy as np
+
+    if values.shape != shape:
+        return f"shape {list(values.shape)} for a batch of {shape[0]}"
+    values = values.astype("float64")
+    if not np.isfinite(values).all():
+        return "values that are not finite"
+    if values.min() < -_TOLERANCE or values.max() > 1 + _TOLERANCE:
+        return f"values from {values.min():.3g} to {values.max():.3g}"
+    sums = values.sum(axis=1)
+    if np.abs(sums - 1).max() > _TOLERANCE:
+        return f"rows of sum {sums[np.abs(sums - 1).argmax()]:.3g}"
+    return None

@@ -4,11 +4,13 @@ import dataclasses
 import math
 import time
 
+from nas_tf.search.deadlines import Deadlines
 from nas_tf.search.evaluation import AccuracyJob, CostJob
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, Measurement, Trial, UserError
 
 WARM_START = "warm start"
 _MAX_FAILURES_IN_A_ROW = 3
+_LOOK_SECONDS = 1.0  # between two looks at whether time is over
 
 
 @dataclasses.dataclass
@@ -30,6 +32,10 @@ class Search:
         on_trial: called with each `nas_tf.trial.Trial` that finishes, also with one that is replayed.
         remeasured_share: the share of trials of a known architecture that are measured anew, so that a run knows its
             own noise; the others copy what is known.
+        deadlines: the `nas_tf.search.deadlines.Deadlines` of the jobs.
+        after_batch: called after each batch, once the next one has been begun.
+        grace_seconds: for how long jobs may go on when time is over. Then they are killed, and done when the run goes
+            on.
         evaluating_seconds: how long it has waited for evaluations.
     """
 
@@ -43,8 +49,12 @@ class Search:
     judge: str
     on_trial: object = lambda trial: None
     remeasured_share: float = 0.0
+    deadlines: object = Deadlines()
+    after_batch: object = lambda: None
+    grace_seconds: float = 60.0
 
     def __post_init__(self):
+        self._is_over = False
         self.evaluating_seconds = 0.0
         self._counts, self._anew = {}, {}
         self._retried, self._failures_in_a_row = set(), 0
@@ -109,13 +119,21 @@ class Search:
             else:
                 self._followers[fingerprint] = []
                 self._advance(trial)
-        begin = time.perf_counter()
+        begin, end = time.perf_counter(), None
+        self.after_batch()
         while self.workers.num_pending:
             if out_of_time():
+                self._is_over = True
                 self.workers.drop_queue()
+                end = end or time.monotonic() + self.grace_seconds
                 if not self.workers.num_pending:
                     break
-            self._take(self.workers.wait())
+                if time.monotonic() >= end:
+                    self.workers.close()
+                    break
+            outcome = self.workers.wait(_LOOK_SECONDS)
+            if outcome is not None:
+                self._take(outcome)
         self.evaluating_seconds += time.perf_counter() - begin
         return list(self._trials.values())
 
@@ -141,7 +159,7 @@ class Search:
         if known.infeasible:
             return self._finish(trial, infeasible=known.infeasible.value)
         if known.cost is None:
-            return self.workers.submit((trial.id, "cost"), CostJob(trial.tokens))
+            return self._submit((trial.id, "cost"), CostJob(trial.tokens), self.deadlines.cost_seconds)
         cost = known.cost.value
         if known.cost.trial_id != trial.id:
             self.records.add_cost(trial.id, cost, self.device_id, {"copied_from_trial": known.cost.trial_id})
@@ -150,12 +168,16 @@ class Search:
             return self._finish(trial, infeasible=violation)
         if known.accuracy is None:
             job = AccuracyJob(trial.tokens, repeat=self._anew.get(trial.id, 0))
-            return self.workers.submit((trial.id, "accuracy"), job, first=True)
+            return self._submit((trial.id, "accuracy"), job, self.deadlines.of_accuracy(cost), first=True)
         accuracy, train_seconds, standard_error = known.accuracy.value
         if known.accuracy.trial_id != trial.id:
             copied = {"copied_from_trial": known.accuracy.trial_id}
             self.records.add_accuracy(trial.id, self.judge, accuracy, train_seconds, standard_error, copied)
         self._finish(trial, measurement=Measurement(accuracy, cost, train_seconds, standard_error))
+
+    def _submit(self, key, job, deadline_seconds, first=False):
+        if not self._is_over:
+            self.workers.submit(key, job, first=first, deadline_seconds=deadline_seconds)
 
     def _take(self, outcome):
         trial_id, kind = outcome.key

@@ -9,13 +9,23 @@ from nas_tf.reports.numbers import milliseconds
 from nas_tf.search.loop import WARM_START
 
 
+class Clock:
+    """The clock of `--max_hours`, over every session of a run; without hours it never runs out."""
+
+    def __init__(self, max_hours, records):
+        self._max_hours, self._hours_before, self._begin = max_hours, records.hours(), time.monotonic()
+
+    def is_over(self):
+        hours = self._hours_before + (time.monotonic() - self._begin) / 3600
+        return self._max_hours is not None and hours >= self._max_hours
+
+
 class Progress:
     """Shows each trial that finishes. One that is replayed from the records is counted, but not written again."""
 
     def __init__(self, settings, records, tensorboard, goal):
-        self._settings, self._records, self._goal = settings, records, goal
+        self._goal = goal
         self._replayed = {trial.id for trial in records.trials() if trial.state != "running"}
-        self._hours_before, self._begin = records.hours(), time.monotonic()
         self._best = self._best_reward = None
 
         with quiet():
@@ -30,10 +40,6 @@ class Progress:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-
-    def out_of_time(self):
-        hours = self._hours_before + (time.monotonic() - self._begin) / 3600
-        return self._settings.max_hours is not None and hours >= self._settings.max_hours
 
     def show(self, trial):
         if trial.state == "done":

@@ -1,49 +1,113 @@
 """What is known before the first trial: the costs of published networks, and what a trial takes."""
 
+import dataclasses
+
 import numpy as np
 
 from nas_tf.complexity import mult_adds
 from nas_tf.quiet import count, import_keras, progress_bar
 from nas_tf.reports.numbers import cost_text
-from nas_tf.search.evaluation import AccuracyJob, CostJob, PublishedCostJob
-from nas_tf.trial import InfeasibleArchitecture
+from nas_tf.search.deadlines import PATIENT_SECONDS, Deadlines
+from nas_tf.search.evaluation import CostJob, PublishedCostJob, RehearsalJob
+from nas_tf.search.workers import Outcome
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, KilledWorker, UserError
 
 _REHEARSED_STEPS = 8
+_MAX_REHEARSED = 3  # architectures, until one can be measured
+_LOOK_SECONDS = 1.0  # between two looks at whether time is over
 
 
-def measure_published(request, workers, records, device_id):
+@dataclasses.dataclass(frozen=True)
+class Rehearsal:
+    """What came of a trial of some tokens that was rehearsed: the outcomes of its few steps and of its cost."""
+
+    tokens: tuple[int, ...]
+    training: Outcome
+    cost: Outcome
+
+    def deadlines(self, factor, patience_seconds):
+        """Returns the `Deadlines` of the trials to come."""
+        return Deadlines.of_rehearsal(factor, self.training, self.cost, patience_seconds)
+
+
+def measure_published(request, workers, records, device_id, clock, patience_seconds=0.0):
     """Measures the published networks that the device can judge, each once for the run.
 
     Returns a dict from name to `nas_tf.trial.Cost`.
+
+    Raises:
+        UserError: the `nas_tf.search.progress.Clock` ran out.
     """
     known = records.published()
     missing = [name for name in request.published if name not in known]
     jobs = {name: PublishedCostJob(name) for name in missing}
-    for name, outcome in _run_all(workers, jobs, "published networks").items():
+    for name, outcome in _run_all(workers, jobs, "published networks", clock, patience_seconds).items():
         if outcome.value is not None:
             known[name] = outcome.value
             records.add_published(name, outcome.value, device_id)
+    if jobs and clock.is_over():
+        raise UserError(
+            "Expected --max_hours to leave time for trials. Received: --max_hours="
+            f"{request.settings.max_hours:g}, over before the published networks were measured. Give more hours"
+        )
     return {name: known[name] for name in request.published if name in known}
 
 
-def announcement(request, workers, goal, chance):
-    """Returns in words what the run is after and how long it will take.
+def rehearse(request, workers, trials, clock, patience_seconds=0.0):
+    """Measures a trial before the first: one child is trained for a few steps, and its cost is measured.
 
-    For that, a trial is rehearsed: one child is trained for a few steps, and its cost is measured. This finds bad
-    images too.
+    This finds bad images, and networks that return no probabilities. If the architecture is infeasible another one is
+    taken.
+
+    Args:
+        request: the `nas_tf.search.request.Request`.
+        workers: the `nas_tf.search.workers.Workers`.
+        trials: the `nas_tf.trial.Trial`s so far. One that is done is taken first.
+        clock: the `nas_tf.search.progress.Clock`.
+        patience_seconds: for how long a latency may take beside its own work.
+
+    Returns:
+        A `Rehearsal`, or None if time ran out.
+
+    Raises:
+        UserError: an image cannot be read, or the networks return no probabilities.
+        EvaluationError: every architecture killed its workers: this machine cannot train.
+    """
+    rng, space = np.random.default_rng(request.settings.seed), request.setup.task.space.space
+    done = next((trial.tokens for trial in trials if trial.state == "done"), None)
+    killed = []
+    for _ in range(_MAX_REHEARSED):
+        tokens, done = done or tuple(int(rng.integers(choices)) for choices in space.num_choices), None
+        jobs = {"training": RehearsalJob(tokens, _REHEARSED_STEPS), "cost": CostJob(tokens)}
+        outcomes = _run_all(workers, jobs, "rehearsing a trial", clock, patience_seconds)
+        if len(outcomes) < len(jobs):
+            return None
+        failures = [outcome.failure for outcome in outcomes.values() if outcome.failure]
+        if not failures:
+            break
+        killed += next(([each] for each in failures if isinstance(each, KilledWorker)), [])
+    if len(killed) == _MAX_REHEARSED:
+        raise EvaluationError(
+            f"{_MAX_REHEARSED} architectures in a row could not be rehearsed, the last because: {killed[-1]}. "
+            "The end of workers.log in the run folder may say why; fix that and give the same command again"
+        )
+    return Rehearsal(tokens, **outcomes)
+
+
+def announcement(request, workers, goal, chance, rehearsal, remaining):
+    """Returns in words what the run is after and how long it will take.
 
     Args:
         request: the `nas_tf.search.request.Request`.
         workers: the `nas_tf.search.workers.Workers`.
         goal: the `nas_tf.rewards.Goal`.
         chance: what guessing reaches on the validation images (`nas_tf.accuracy.Chance`), or None.
+        rehearsal: the `Rehearsal`.
+        remaining: how many trials are to be measured yet.
     """
     settings, setup = request.settings, request.setup
-    space = setup.task.space.space
-    tokens = _some_tokens(space, settings.seed)
-    jobs = {"training": AccuracyJob(tokens, _REHEARSED_STEPS), "cost": CostJob(tokens)}
-    rehearsal = _run_all(workers, jobs, "rehearsing a trial")
-    trained, cost_seconds = rehearsal["training"].value, rehearsal["cost"].seconds
+    space, tokens = setup.task.space.space, rehearsal.tokens
+    trained, cost_seconds = rehearsal.training.value, rehearsal.cost.seconds
     begin = [_goal(request.objective, goal)]
     if chance:
         begin.append(f"a child must beat {100 * chance.bound:.1f} %: {chance}")
@@ -54,10 +118,15 @@ def announcement(request, workers, goal, chance):
         return "\n".join([*begin, "the rehearsed child cannot be trained, so that the time of a trial is not known"])
     steps = trained.planned_steps
     trial_seconds = trained.train_seconds + steps * trained.step_seconds + cost_seconds
-    minutes = settings.num_trials * trial_seconds / workers.num_workers / 60
+    minutes = remaining * trial_seconds / workers.num_workers / 60
+    trials = (
+        count(remaining, "trial")
+        if remaining == settings.num_trials
+        else (f"the {remaining} of {count(settings.num_trials, 'trial')} that remain,")
+    )
     lines = [
         *begin,
-        f"{settings.num_trials} trials of about {trial_seconds:.0f} s ({trained.setup_seconds:.0f} s tracing, {steps} "
+        f"{trials} of about {trial_seconds:.0f} s ({trained.setup_seconds:.0f} s tracing, {steps} "
         f"steps of {1e3 * trained.step_seconds:.0f} ms, {cost_seconds:.0f} s converting and timing) on "
         f"{count(workers.num_workers, 'worker')}: about {minutes:.0f} minutes, as rehearsed just now",
     ]
@@ -84,24 +153,25 @@ def _goal(objective, goal):
     return f"{target}; the {objective.reward} reward steers towards it"
 
 
-def _run_all(workers, jobs, description):
+def _run_all(workers, jobs, description, clock, patience_seconds):
     """Runs `jobs`, a dict from key to job, behind a progress bar, and returns a dict from key to `Outcome`.
 
-    A network that is infeasible has an outcome without a value. Any other failure is raised.
+    A network that is infeasible has an outcome without a value. Any other failure is raised. Once time is over jobs are
+    killed, and have no outcome.
     """
     for key, job in jobs.items():
-        workers.submit(key, job)
+        workers.submit(key, job, deadline_seconds=PATIENT_SECONDS + patience_seconds)
     outcomes = {}
     with progress_bar(total=len(jobs), desc=description, disable=None if jobs else True, leave=False) as bar:
         while len(outcomes) < len(jobs):
-            outcome = workers.wait()
+            if clock.is_over():
+                workers.close()
+                break
+            outcome = workers.wait(_LOOK_SECONDS)
+            if outcome is None:
+                continue
             bar.update()
             if outcome.failure and not isinstance(outcome.failure, InfeasibleArchitecture):
                 raise outcome.failure
             outcomes[outcome.key] = outcome
-    return {key: outcomes[key] for key in jobs}
-
-
-def _some_tokens(space, seed):
-    rng = np.random.default_rng(seed)
-    return tuple(int(rng.integers(choices)) for choices in space.num_choices)
+    return {key: outcomes[key] for key in jobs if key in outcomes}

@@ -38,6 +38,9 @@ class SearchSettings(Settings):
     workers: str = knob("process", "Where evaluations run.", folder=WORKERS)
     num_workers: int = knob(0, "Worker processes; 0: one for each core, at most 8.", least=0)
     worker_memory_mb: int = knob(1400, "A worker that has grown beyond this is replaced after its job.", least=1)
+    deadline_factor: float = knob(
+        10.0, "Times the rehearsal's time for that much work after which a worker process is killed.", least=1
+    )
     proxy_image_size: int = knob(
         32, "Height and width of the images on which children are trained, in pixels.", least=1
     )

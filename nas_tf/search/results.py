@@ -1,7 +1,9 @@
 """What a search leaves behind: the front, its picture, the best network."""
 
 import dataclasses
+import math
 import pathlib
+import time
 
 from nas_tf import accuracy
 from nas_tf.accuracy import chance_of
@@ -12,6 +14,8 @@ from nas_tf.rewards import Goal
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.training.network import train_network
 from nas_tf.trial import Trial, UserError
+
+_FRONT_SECONDS = 30.0  # between two pictures of a running search
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +40,44 @@ class Result:
     accuracy: float | None
 
 
-def write_results(request, records, folder, goal, published, device, facts, say):
+class Front:
+    """The Pareto front's files, pareto.csv and pareto.png, which can be looked at while the search goes on.
+
+    Args:
+        request: the `nas_tf.search.request.Request`.
+        records: the run's `nas_tf.search.records.Records`.
+        folder: its `RunFolder`.
+        goal: the `nas_tf.rewards.Goal`.
+        published: dict from published network to its `nas_tf.trial.Cost`.
+        device: the device in one line.
+        chance: `nas_tf.accuracy.Chance` of the validation images, or None.
+    """
+
+    def __init__(self, request, records, folder, goal, published, device, chance):
+        self._request, self._records, self._folder, self._goal = request, records, folder, goal
+        self._published, self._device, self._chance = published, device, chance
+        self._written_at, self._finished = -math.inf, 0
+
+    def renew(self):
+        """Writes the files if some time has passed since they were written."""
+        if time.monotonic() - self._written_at >= _FRONT_SECONDS:
+            self.write()
+
+    def write(self):
+        """Writes the files, unless they have every trial already."""
+        trials = self._records.trials()
+        if len(finished(trials)) == self._finished:
+            return
+        space, goal, device = self._request.setup.task.space.space, self._goal, self._device
+        report.write_pareto_csv(self._folder.pareto_csv, trials, space, goal.cost, device)
+        title = f"{space.name} on {self._request.settings.dataset}, {len(finished(trials))} networks, {device}"
+        report.draw_pareto(
+            self._folder.pareto_png, trials, goal=goal, published=self._published, title=title, chance=self._chance
+        )
+        self._written_at, self._finished = time.monotonic(), len(finished(trials))
+
+
+def write_results(request, records, folder, goal, published, device, facts, front, say):
     """Writes the front, its picture and the best network, says what was found, and returns the `Result`.
 
     Args:
@@ -47,6 +88,7 @@ def write_results(request, records, folder, goal, published, device, facts, say)
         published: dict from published network to its `nas_tf.trial.Cost`.
         device: the device in one line.
         facts: `nas_tf.datasets.Dataset.facts()` of the children's images.
+        front: the `Front`.
         say: takes each line of text.
     """
     space, trials = request.setup.task.space.space, records.trials()
@@ -57,9 +99,7 @@ def write_results(request, records, folder, goal, published, device, facts, say)
     if best is None:
         say("No trial succeeded: there is no best network. The column `infeasible` of trials.sqlite says why")
         return result
-    report.write_pareto_csv(folder.pareto_csv, trials, space, goal.cost, device)
-    title = f"{space.name} on {request.settings.dataset}, {len(finished(trials))} networks, {device}"
-    report.draw_pareto(folder.pareto_png, trials, goal=goal, published=published, title=title, chance=chance)
+    front.write()
     say(f"\n{folder.pareto_png}\n{folder.pareto_csv}")
     network = best_network(request, space, best, folder.best)
     reached, num_examples = network.accuracy.validation, facts["num_examples"]["validation"]

@@ -4,20 +4,22 @@ import contextlib
 import dataclasses
 import time
 
+from nas_tf import stopping
 from nas_tf.accuracy import chance_of
 from nas_tf.devices import Meter
 from nas_tf.files import check_writable
 from nas_tf.reports.device import device_name
-from nas_tf.search.loop import Search
-from nas_tf.search.progress import Progress
+from nas_tf.search.deadlines import Deadlines
+from nas_tf.search.loop import WARM_START, Search
+from nas_tf.search.progress import Clock, Progress
 from nas_tf.search.records import Records
-from nas_tf.search.rehearsal import announcement, measure_published
+from nas_tf.search.rehearsal import announcement, measure_published, rehearse
 from nas_tf.search.request import make_request
-from nas_tf.search.results import write_results
+from nas_tf.search.results import Front, write_results
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.search.warm_start import warm_start
 from nas_tf.space import fingerprint
-from nas_tf.trial import UserError
+from nas_tf.trial import EvaluationError, UserError
 
 
 def search(family, settings, objective=None, limits=None, proxy=None, parts=None, say=print):
@@ -62,6 +64,8 @@ def run(request, say=print):
         asked = (request.flags(), description, _describe_space(setup.task), judge_description)
         folder.open(*asked, facts, request.parts, has_begun, records, say)
         records.begin_session()
+        clock = Clock(settings.max_hours, records)
+        patience_seconds = device.patience_seconds if device else 0.0
         if device:
             records.add_device(device_id, description)
             stack.callback(device.close)
@@ -74,14 +78,22 @@ def run(request, say=print):
             log_path=folder.workers_log,
         )
         stack.callback(workers.close)
-        published = measure_published(request, workers, records, device_id)
+        published = measure_published(request, workers, records, device_id, clock, patience_seconds)
         reward = request.objective.resolve(published)
         goal = request.objective.goal(reward, device is not None)
-        if sum(trial.state != "running" for trial in trials) < settings.num_trials:
-            say(announcement(request, workers, goal, chance_of(facts)))
+        own = [trial for trial in trials if not trial.note.startswith(WARM_START)]
+        remaining = settings.num_trials - sum(trial.state != "running" for trial in own)
+        deadlines, chance = Deadlines(), chance_of(facts)
+        if remaining > 0 and not clock.is_over():
+            rehearsal = rehearse(request, workers, trials, clock, patience_seconds)
+            if rehearsal:
+                deadlines = rehearsal.deadlines(settings.deadline_factor, patience_seconds)
+                say(announcement(request, workers, goal, chance, rehearsal, remaining))
         if settings.warm_start:
             warm_start(request, folder, records, reward, device_id, judge_name, say)
         algorithm = request.algorithm.make(space.num_choices, settings.seed)
+        front = Front(request, records, folder, goal, published, device_name(description), chance)
+        stopping.say_what_there_is(f"What it has found so far: {folder.pareto_csv} and {folder.pareto_png.name}")
         progress = Progress(settings, records, folder.tensorboard, goal)
         stack.callback(progress.close)
         begin = time.perf_counter()
@@ -96,14 +108,30 @@ def run(request, say=print):
             judge_name,
             progress.show,
             settings.remeasured_share,
+            deadlines,
+            front.renew,
         )
-        loop.run(settings.num_trials, progress.out_of_time)
+        with _written_if_stopped(front, workers, progress):
+            loop.run(settings.num_trials, clock.is_over)
         seconds = time.perf_counter() - begin
         workers.close()
         progress.close()
         outside = 100 * (1 - loop.evaluating_seconds / seconds)
         say(f"searched for {seconds:.0f} s, {outside:.1f} % of it with nothing training, converting or timing\n")
-        return write_results(request, records, folder, goal, published, device_name(description), facts, say)
+        return write_results(request, records, folder, goal, published, device_name(description), facts, front, say)
+
+
+@contextlib.contextmanager
+def _written_if_stopped(front, workers, progress):
+    """Writes the front when the search inside is stopped or ends in a failure: it can be looked at."""
+    try:
+        yield
+    except (KeyboardInterrupt, EvaluationError):
+        workers.close()
+        progress.close()
+        with contextlib.suppress(OSError):  # what ended the search is what counts
+            front.write()
+        raise
 
 
 def _check(request, device, judge):

@@ -22,6 +22,7 @@ _MAY_CHANGE = (
     "workers",
     "num_workers",
     "worker_memory_mb",
+    "deadline_factor",
     "final_epochs",
     "final_samples",
     "data_dir",

@@ -44,7 +44,7 @@ class ScriptedWorkers:
     def __init__(self, answer):
         self._answer, self._jobs, self.done, self.repeats = answer, [], [], []
 
-    def submit(self, key, job, first=False):
+    def submit(self, key, job, first=False, deadline_seconds=None):
         method = {AccuracyJob: "accuracy", CostJob: "cost"}[type(job)]
         self._jobs.append((key, method, job.tokens))
         if getattr(job, "repeat", 0):
@@ -55,7 +55,7 @@ class ScriptedWorkers:
     def drop_queue(self):
         self._jobs.clear()
 
-    def wait(self):
+    def wait(self, timeout_seconds=None):
         key, method, tokens = self._jobs.pop()
         self.done.append((key, method, sum(tokens)))
         try:

@@ -65,37 +65,36 @@ def test_a_bad_job_is_the_worlds_fault(plain_space):
 
 
 def kill_the_worker(workers):
-    """Kills the one worker process once it has begun its job."""
-    process = workers._workers[0].process
-    while not psutil.Process(process.pid).num_threads():
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
+    """Kills the one worker process once it has begun its job, from another thread; returns the thread."""
+    worker = workers._workers[0]
+
+    def kill():
+        while not worker.has_begun:
+            time.sleep(0.02)
+        os.kill(worker.process.pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    return thread
 
 
 def test_a_dead_worker_costs_one_retry(plain_space, processes):
     workers = processes(make_setup(plain_space), num_workers=1)
     workers.submit(1, CostJob((0, 0, 0)))
-    kill_the_worker(workers)
+    thread = kill_the_worker(workers)
     outcome = workers.wait()
+    thread.join()
     assert isinstance(outcome.value, Cost)
 
 
-def test_a_job_that_kills_twice_fails(plain_space, processes):
+def test_a_worker_killed_before_it_begins_costs_its_job_nothing(plain_space, processes):
     workers = processes(make_setup(plain_space), num_workers=1)
     workers.submit(1, CostJob((0, 0, 0)))
-    kill_the_worker(workers)
-
-    def kill_the_next():
-        first = workers._workers[0]
-        while workers._workers[0] in (None, first) or workers._workers[0].job is None:
-            time.sleep(0.02)
-        kill_the_worker(workers)
-
-    thread = threading.Thread(target=kill_the_next)
-    thread.start()
-    failure = workers.wait().failure
-    thread.join()
-    assert isinstance(failure, EvaluationError) and "died twice over this job" in str(failure)
+    workers._workers[0].process.kill()
+    assert workers.wait(0.5) is None
+    workers._workers[0].process.kill()
+    outcome = workers.wait()
+    assert isinstance(outcome.value, Cost)
 
 
 def test_a_grown_worker_is_replaced(plain_space, processes):
@@ -146,13 +145,14 @@ def test_workers_do_not_outlive_their_parent(plain_space, tmp_path):
         if __name__ == "__main__":
             workers = ProcessWorkers(make_setup({str(plain_space)!r}), num_workers=1)
             workers.submit(1, CostJob((0, 0, 0)))
-            workers._workers[0].await_greeting()
-            workers._workers[0].signal("SIGSTOP")
+            print(workers._workers[0].connection.recv()[0], flush=True)
+            workers._workers[0].hold()
             print(workers._workers[0].process.pid, flush=True)
             time.sleep(60)
     """)
     )
     parent = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout.readline() == "begun\n"
     worker = psutil.Process(int(parent.stdout.readline()))
     parent.kill()
     parent.wait()

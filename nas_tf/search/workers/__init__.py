@@ -9,7 +9,9 @@ import dataclasses
 import time
 import traceback
 
-from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
+from nas_tf.trial import DivergedTraining, EvaluationError, InfeasibleArchitecture, UserError
+
+_KINDS = (DivergedTraining, InfeasibleArchitecture, EvaluationError, UserError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +39,22 @@ class Workers(abc.ABC):
     num_workers: int
 
     @abc.abstractmethod
-    def submit(self, key, job, first=False):
-        """Queues a job, before all others if `first`; `wait` returns its `Outcome`, which has this `key`."""
+    def submit(self, key, job, first=False, deadline_seconds=None):
+        """Queues a job, before all others if `first`; `wait` returns its `Outcome`, which has this `key`.
+
+        Where a job runs in a process of its own, it is killed after `deadline_seconds` (None: never) and tried once
+        more. One that is over time twice, or twice kills its process, ends in `nas_tf.trial.KilledWorker`.
+        """
 
     @abc.abstractmethod
-    def wait(self):
-        """Returns the next `Outcome`. Blocks until there is one."""
+    def wait(self, timeout_seconds=None):
+        """Returns the next `Outcome`. Blocks until there is one, but where it can no longer than `timeout_seconds`.
+
+        Returns None if none came in that time, or if no job is pending.
+
+        Raises:
+            EvaluationError: there is no place in which jobs could run.
+        """
 
     @property
     @abc.abstractmethod
@@ -64,8 +76,19 @@ def run_job(evaluator, key, job, worker):
     value = failure = None
     try:
         value = job.run(evaluator)
-    except (InfeasibleArchitecture, EvaluationError, UserError) as error:
-        failure = error
+    except _KINDS as error:
+        # A class of the user's own may not survive the way to another process.
+        kind = type(error) if type(error) in _KINDS else next(kind for kind in _KINDS if isinstance(error, kind))
+        failure = kind(_text(error))
+    except SystemExit as error:
+        failure = InfeasibleArchitecture(f"The network ended its process: SystemExit: {_text(error)}")
     except Exception:
         failure = EvaluationError(traceback.format_exc())
     return Outcome(key, value, failure, time.perf_counter() - begin, worker)
+
+
+def _text(error):
+    try:
+        return str(error)
+    except Exception:
+        return f"a {type(error).__name__} that does not say what is wrong"

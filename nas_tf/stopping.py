@@ -1,0 +1,106 @@
+"""A stop by the user, Ctrl-C or SIGTERM: it ends a command within seconds, whatever runs, with one line."""
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+
+_PATIENCE_SECONDS = 4.5  # that a command has to end by itself
+_STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+_to_see = ""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as an exception: what is open is closed, as after Ctrl-C."""
+
+
+def say_what_there_is(text):
+    """Takes words on how to see what a command has done so far, for the line with which a stop ends it."""
+    global _to_see
+    _to_see = text
+
+
+def last_line(command):
+    """Returns the line with which a stop ends the command of that name."""
+    see = f". {_to_see}" if _to_see else ""
+    return f"{command}: stopped. Nothing finished is lost: the same command goes on from here{see}"
+
+
+def status_of(stop):
+    """Returns the exit status after a `KeyboardInterrupt`."""
+    return _STATUS[signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT]
+
+
+@contextlib.contextmanager
+def stoppable(command):
+    """Inside it a stop raises `KeyboardInterrupt` or `Terminated`, once, and a second one ends the process at once.
+
+    What runs inside TensorFlow is not interrupted by an exception, so that a thread ends the process if it has not
+    ended by itself within seconds. Call it in the main thread.
+    """
+    stderr = os.dup(2)  # TensorFlow's imports are quiet: they have standard error elsewhere
+    readable, writable = os.pipe()
+    os.set_blocking(writable, False)
+    is_stopping = threading.Event()
+
+    def end(number):
+        with contextlib.suppress(OSError):
+            os.write(stderr, f"\n{last_line(command)}\n".encode())
+        os._exit(_STATUS[number])
+
+    def stop(number, frame):
+        if is_stopping.is_set():
+            end(number)
+        is_stopping.set()
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    def watch():
+        number = _next_stop(readable)
+        while number is not None:
+            again = select.select([readable], [], [], _PATIENCE_SECONDS)[0]
+            if not again:
+                end(number)
+            number = _next_stop(readable)
+            if number is not None:
+                end(number)
+
+    before = {}
+    for number in _STATUS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as for a command in the background of a script
+            before[number] = signal.signal(number, stop)
+    written_before = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    thread = threading.Thread(target=watch, name="stops", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        # Only a command that is not being stopped goes on afterwards: that one is watched to its very end.
+        if not is_stopping.is_set():
+            signal.set_wakeup_fd(written_before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            os.close(writable)
+            thread.join()
+            os.close(readable)
+            os.close(stderr)
+
+
+def leave(stop, command):
+    """Ends the process after a `KeyboardInterrupt`, with the line and the status of a stop."""
+    print(last_line(command), file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status_of(stop))  # neither threads nor libraries keep it
+
+
+def _next_stop(readable):
+    """Returns the number of the next signal that stops; None once nobody writes any more."""
+    while True:
+        number = os.read(readable, 1)
+        if not number:
+            return None
+        if number[0] in _STATUS:
+            return signal.Signals(number[0])

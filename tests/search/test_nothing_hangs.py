@@ -1,0 +1,289 @@
+"""Networks that hang, kill or flood their worker, and stops at any moment: nothing hangs, and one stops nothing."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from support import assert_one_line, readme_file, script
+from worker_support import BadJob, make_setup
+
+from nas_tf.search import deadlines
+from nas_tf.search.deadlines import Deadlines
+from nas_tf.search.workers import Outcome
+from nas_tf.search.workers.inline import InlineWorkers
+from nas_tf.search.workers.process import ProcessWorkers
+from nas_tf.training.train import Trained
+from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, KilledWorker
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def workers(plain_space, tmp_path_factory):
+    """Two worker processes; `log` is where they print."""
+    log = tmp_path_factory.mktemp("log") / "workers.log"
+    made = ProcessWorkers(make_setup(plain_space), num_workers=2, log_path=log)
+    made.log = log
+    yield made
+    made.close()
+
+
+def outcomes(workers, *hows, **options):
+    """dict from each way of going wrong to what came of it, all at once."""
+    for how in hows:
+        workers.submit(how, BadJob(how), **options)
+    found = [workers.wait(60) for _ in hows]
+    return {outcome.key: outcome for outcome in found}
+
+
+def test_what_sleeps_spins_or_stands_still_is_killed_and_tried_once_more(workers):
+    begin = time.monotonic()
+    found = outcomes(workers, "sleep", "spin", "stop", deadline_seconds=0.5)
+    for outcome in found.values():
+        assert isinstance(outcome.failure, KilledWorker), outcome
+        assert str(outcome.failure) == "The network took longer than 0 s twice"
+    assert time.monotonic() - begin < 30
+
+
+def test_what_is_late_only_once_is_done(workers, tmp_path):
+    workers.submit(1, BadJob("sleep", str(tmp_path)), deadline_seconds=0.5)
+    assert workers.wait(60).value == "well"
+
+
+def test_time_held_still_does_not_count(workers):
+    """As for another's timing: the clock of the process is that of its work."""
+    workers.submit(1, BadJob("sleep"), deadline_seconds=1.0)
+    while not (busy := workers._busy) or not busy[0].has_begun:
+        workers.wait(0.1)
+    first = busy[0]
+    first.hold()
+    workers.wait(1.5)
+    assert workers._busy == [first]
+    first.go_on()
+    workers.wait(1.5)
+    assert first not in workers._busy
+    workers.close()
+
+
+def test_a_network_that_kills_its_worker_twice_is_infeasible(workers):
+    found = outcomes(workers, "kill", "crash", "leave", "close", "exit")
+    says = {how: str(outcome.failure) for how, outcome in found.items()}
+    assert all(isinstance(outcome.failure, InfeasibleArchitecture) for outcome in found.values()), says
+    words = "The network killed its worker twice, at last by"
+    assert says == {
+        "kill": f"{words} signal 9",
+        "crash": f"{words} signal 11",
+        "leave": f"{words} exit status 3",
+        "close": f"{words} closing its pipe",
+        "exit": "The network ended its process: SystemExit: 3",
+    }
+
+
+def test_what_cannot_be_pickled_read_or_stored_ends_nothing(workers):
+    raised = ("raise_what_cannot_be_pickled", "raise_what_cannot_be_read")
+    returned = ("return_what_cannot_be_pickled", "return_what_cannot_be_read")
+    found = outcomes(workers, *raised, *returned, "flood")
+    assert found["flood"].value == "well" and workers.log.stat().st_size > 8e6
+    assert isinstance(found["raise_what_cannot_be_pickled"].failure, EvaluationError)
+    assert str(found["raise_what_cannot_be_read"].failure) == "it needs two"
+    assert "cannot be sent" in str(found["return_what_cannot_be_pickled"].failure)
+    assert "cannot be read" in str(found["return_what_cannot_be_read"].failure)
+
+
+def test_the_log_of_workers_does_not_grow_without_end(workers, monkeypatch):
+    monkeypatch.setattr("nas_tf.search.workers.process._LOG_BYTES", 1_000_000)
+    outcomes(workers, "flood", "well")
+    workers._bound_log()
+    assert workers.log.stat().st_size <= 1_000_000
+
+
+def test_a_wait_ends(workers):
+    assert workers.wait() is None
+    workers.submit(1, BadJob("sleep"))
+    begin = time.monotonic()
+    assert workers.wait(0.3) is None and time.monotonic() - begin < 5
+    workers.close()
+
+
+def test_processes_that_cannot_begin_are_the_worlds_fault(plain_space, tmp_path):
+    space = tmp_path / "gone_space.py"
+    space.write_text(plain_space.read_text())
+    setup = make_setup(space)
+    space.write_text("import no_such_module")
+    gone = ProcessWorkers(setup, num_workers=1, log_path=tmp_path / "log")
+    gone.submit(1, BadJob("well"))
+    with pytest.raises(EvaluationError, match=r"cannot begin: ModuleNotFoundError: .*no_such_module"):
+        gone.wait(60)
+    gone.close()
+    space.write_text("import os\nos._exit(7)")
+    gone.submit(1, BadJob("well"))
+    with pytest.raises(EvaluationError, match=r"3 worker processes in a row ended before .* by exit status 7"):
+        gone.wait(60)
+    gone.close()
+
+
+def test_inline_a_network_that_exits_is_infeasible(plain_space):
+    inline = InlineWorkers(make_setup(plain_space))
+    inline.submit(1, BadJob("exit"))
+    assert isinstance(inline.wait().failure, InfeasibleArchitecture)
+    assert inline.wait() is None
+
+
+def test_deadlines_are_of_the_rehearsal_and_grow_with_the_network():
+    training = Outcome("training", Trained(0.5, 10.0, 5.0, 0.1, 400), seconds=20.0)
+    cost = Outcome("cost", Cost(100, 1000, 10), seconds=3.0)
+    made = Deadlines.of_rehearsal(10.0, training, cost, 30.0)
+    assert made == Deadlines(cost_seconds=90.0, accuracy_seconds=600.0, mult_adds=1000)
+    assert made.of_accuracy(Cost(100, 3000, 10)) == 1800.0
+    assert made.of_accuracy(Cost(100, 10, 10)) == 600.0
+    failed = Deadlines.of_rehearsal(10.0, Outcome("training"), cost, 0.0)
+    assert failed.of_accuracy(Cost(100, 3000, 10)) == 3 * deadlines._UNREHEARSED_SECONDS
+
+
+def bad_space(tmp_path, body, name="bad_space.py"):
+    """The README's space, whose `build` begins with `body`."""
+    text = readme_file("plain_space.py")
+    begin = "        import keras\n\n        x = inputs"
+    assert begin in text
+    path = tmp_path / name
+    path.write_text(text.replace(begin, f"        import os, signal, time\n{body}{begin}"))
+    return path
+
+
+def command(space, run_dir, *flags):
+    return [
+        "mnas-search",
+        f"--search_space={space}",
+        f"--run_dir={run_dir}",
+        "--algorithm=random_search",
+        "--random_search_batch_size=4",
+        "--device=simulated",
+        "--proxy_epochs=1",
+        "--proxy_image_size=8",
+        "--proxy_samples=50",
+        "--deploy_image_size=16",
+        "--target_latency_ms=0.6",
+        "--final_epochs=0",
+        *flags,
+    ]
+
+
+def states(run_dir):
+    db = sqlite3.connect(f"{(run_dir / 'trials.sqlite').as_uri()}?mode=ro", uri=True, timeout=10)
+    try:
+        return db.execute("SELECT state, infeasible FROM trials ORDER BY id").fetchall()
+    except sqlite3.OperationalError:
+        return []
+    finally:
+        db.close()
+
+
+def test_a_space_in_which_most_networks_kill_their_worker_is_searched_to_the_end(tmp_path):
+    """Also the rehearsal's first network does, and more than three in a row."""
+    space = bad_space(tmp_path, "")
+    asked = "        return PlainNet(**self.answers(tokens))\n"
+    text = space.read_text()
+    assert asked in text
+    # Before Keras is imported, to save the time; only a worker has a parent.
+    kill = (
+        "        import multiprocessing, os, signal\n"
+        "        if multiprocessing.parent_process() and tokens[0] != 0:\n"
+        "            os.kill(os.getpid(), signal.SIGSEGV)\n"
+    )
+    space.write_text(text.replace(asked, kill + asked))
+    process = script(*command(space, tmp_path / "run", "--num_workers=2", "--num_trials=8", "--seed=2"))
+    assert process.returncode == 0, process.stderr[-3000:]
+    found = states(tmp_path / "run")
+    reason = "The network killed its worker twice, at last by signal 11"
+    assert {state for state, _ in found} == {"done", "infeasible"} and len(found) == 8
+    assert {why for state, why in found if state == "infeasible"} == {reason}
+    in_a_row = "".join("x" if state == "infeasible" else "." for state, _ in found)
+    assert "xxx" in in_a_row
+
+
+@pytest.mark.parametrize(
+    "end,words",
+    [
+        ('activation="linear"', ["bad_space.py", "probabilities [batch, 10]", "Received: "]),
+        ('activation="softmax"', ["probabilities [batch, 10]", "Received: shape [2, 11] for a batch of 2"]),
+        ("activation=lambda x: x / 0.0", ["probabilities [batch, 10]", "Received: values that are not finite"]),
+    ],
+    ids=["no softmax", "another number", "not finite"],
+)
+def test_outputs_that_are_no_probabilities_are_refused_at_the_rehearsal(tmp_path, end, words):
+    space = bad_space(tmp_path, "")
+    text = space.read_text().replace('activation="softmax"', end)
+    if end == 'activation="softmax"':
+        text = text.replace("Dense(scale.num_classes", "Dense(scale.num_classes + 1")
+    space.write_text(text)
+    process = script(*command(space, tmp_path / "run", "--workers=inline", "--num_trials=2"))
+    assert_one_line(process, 2, *words)
+    assert states(tmp_path / "run") == []
+
+
+def test_hours_that_are_over_end_a_network_that_hangs(tmp_path):
+    space = bad_space(tmp_path, "        if scale.image_size == 16:\n            time.sleep(600)\n")
+    begin = time.monotonic()
+    process = script(*command(space, tmp_path / "run", "--num_workers=1", "--num_trials=2", "--max_hours=0.0025"))
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert time.monotonic() - begin < 40 and states(tmp_path / "run") == []
+
+
+def begin(flags):
+    return subprocess.Popen(
+        [str(Path(sys.executable).parent / flags[0]), *flags[1:]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("number,status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_a_stop_ends_within_five_seconds_with_one_line(tmp_path, number, status):
+    """In the middle of a network: Ctrl-C while processes work, SIGTERM while this process itself hangs, unhearing."""
+    hang = "time.sleep(600)" if number == signal.SIGINT else "signal.pthread_sigmask(signal.SIG_BLOCK, {15})"
+    hang += "; time.sleep(600)"
+    mark = tmp_path / "trial"
+    body = f"        if os.path.exists({str(mark)!r}) and net.filters == 8:\n            {hang}\n"
+    space = bad_space(tmp_path, body)
+    workers = "process" if number == signal.SIGINT else "inline"
+    process = begin(command(space, tmp_path / "run", f"--workers={workers}", "--num_workers=2", "--num_trials=90"))
+    while not (tmp_path / "run" / "pareto.png").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    mark.touch()
+    time.sleep(2)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    begun = time.monotonic()
+    _, said = process.communicate(timeout=30)
+    assert time.monotonic() - begun < 5.5
+    assert process.returncode == status and "Traceback" not in said, said
+    line = said.strip().splitlines()[-1]
+    for words in ("mnas-search: stopped.", "the same command goes on from here", "run/pareto.csv and pareto.png"):
+        assert words in line
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_help_into_head_is_quiet():
+    path = Path(sys.executable).parent / "mnas-search"
+    process = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {path} --help | head -1"], capture_output=True, text=True
+    )
+    assert process.returncode in (0, 141) and process.stderr == "" and process.stdout.count("\n") == 1
+
+
+def test_the_time_announced_is_of_the_trials_that_remain(tmp_path, plain_space):
+    flags = command(plain_space, tmp_path / "run", "--workers=inline")
+    first = script(*flags, "--num_trials=2")
+    assert first.returncode == 0 and "\n2 trials of about " in first.stdout, first.stderr[-3000:]
+    more = script(*flags, "--num_trials=3")
+    assert "\nthe 1 of 3 trials that remain, of about " in more.stdout, more.stderr[-3000:]
+    assert os.path.exists(tmp_path / "run" / "pareto.csv")
