@@ -125,15 +125,16 @@ class ProcessWorkers(Workers):
     def _hear(self, worker):
         """Returns the outcome in a worker's message, or None if the message says something else."""
         try:
-            if not worker.connection.poll():  # it has ended
-                return self._lose(worker)
-            kind, content = worker.connection.recv()
+            # Without a message it has ended, and so says its process.
+            kind, content = worker.connection.recv() if worker.connection.poll() else ("ended", None)
         except (EOFError, OSError):
             return self._lose(worker)
         except Exception:
             failure = EvaluationError(f"What came of the job cannot be read: {traceback.format_exc()}")
             self._dismiss(worker)
             return Outcome(worker.task.key, failure=failure, worker=worker.name)
+        if kind == "ended":
+            return self._lose(worker)
         if kind == "outcome":
             outcome, memory_mb = content
             worker.task = None
