@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from support import script
 
@@ -80,3 +81,45 @@ def test_kills_change_nothing(plain_space, tmp_path, num_trials, kills, workers)
     assert process.returncode == 0, process.stderr[-3000:]
     assert trials(killed) == expected
     assert "searched for" in process.stdout
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.storm)], ids=["three", "ten"])
+def test_a_storm_of_kills_and_stops_changes_nothing(plain_space, tmp_path, kills):
+    """Of the driver and of its workers, at random moments."""
+    num_trials, alone, killed = 2 * kills + 2, tmp_path / "alone", tmp_path / "killed"
+    process = script(*command(plain_space, alone, num_trials, "process"))
+    assert process.returncode == 0, process.stderr[-3000:]
+    expected = trials(alone)
+    name, *flags = command(plain_space, killed, num_trials, "process")
+    rng, running = random.Random(7), None
+    for kill in range(kills):
+        if running is None:
+            running = subprocess.Popen([str(Path(sys.executable).parent / name), *flags], stderr=subprocess.PIPE)
+        before = len(trials(killed))
+        while running.poll() is None and len(trials(killed)) <= before:
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0, 0.5))
+        number = (None, signal.SIGTERM, signal.SIGINT, signal.SIGKILL)[kill % 4]
+        if number is None:
+            for worker in workers_of(running.pid):
+                worker.kill()
+            continue
+        running.send_signal(number)
+        running.communicate(timeout=60)
+        # It may have ended well just before.
+        assert running.returncode in (0, {signal.SIGTERM: 143, signal.SIGINT: 130}.get(number, -number))
+        running = None
+        assert trials(killed) == expected[: len(trials(killed))]
+    if running is not None:
+        running.communicate(timeout=300)
+    process = script(*command(plain_space, killed, num_trials, "process"))
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert trials(killed) == expected
+
+
+def workers_of(pid):
+    try:
+        children = psutil.Process(pid).children()
+        return [each for each in children if "spawn_main" in " ".join(each.cmdline())]
+    except psutil.Error:
+        return []
