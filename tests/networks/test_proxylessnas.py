@@ -110,10 +110,10 @@ class Workers:
 
     num_pending = property(lambda self: len(self._jobs))
 
-    def submit(self, key, job, first=False):
+    def submit(self, key, job, first=False, deadline_seconds=None):
         self._jobs.append((key, job))
 
-    def wait(self):
+    def wait(self, timeout_seconds=None):
         key, job = self._jobs.pop(0)
         (latency_ms,) = self._estimator.estimate([SPACE.decode(job.tokens)])
         if isinstance(job, CostJob):
