@@ -47,6 +47,11 @@ class Chance:
         return f"guessing reaches {text(self.share, self.num_examples)} of {self.num_examples:,} images"
 
 
+def num_examples_of(facts, split="validation"):
+    """Returns how many images a split has, or None where that is not known; `facts` as for `chance_of`."""
+    return facts.get("num_examples", {}).get(split)
+
+
 def chance_of(facts, split="validation"):
     """Returns the `Chance` of a split, or None where it is not known.
 
@@ -54,7 +59,7 @@ def chance_of(facts, split="validation"):
         facts: what `nas_tf.datasets.Dataset.facts()` returns. That of an earlier version holds no share.
         split: `"validation"` or `"test"`.
     """
-    share, num_examples = facts.get("largest_class", {}).get(split), facts.get("num_examples", {}).get(split)
+    share, num_examples = facts.get("largest_class", {}).get(split), num_examples_of(facts, split)
     return Chance(share, num_examples) if share and num_examples else None
 
 

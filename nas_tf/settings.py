@@ -32,6 +32,8 @@ def knob(
     folder=None,
     flag=None,
     program=None,
+    path=None,
+    decides=None,
 ):
     """Returns a dataclass field that is a setting. Numbers must be finite in any case.
 
@@ -46,6 +48,8 @@ def knob(
         folder: plug-in folder, such as `"nas_tf.devices"`, whose parts the setting chooses from.
         flag: the whole name of its flag, if that is not the prefix and the field's name.
         program: whether it is the path of a program that is run, which is never taken from a file.
+        path: whether it is the path of something else: another spelling of it is the same value.
+        decides: False for a setting that changes no measurement, and so may change when a search goes on.
     """
     given = {
         "help": help,
@@ -58,6 +62,8 @@ def knob(
         "folder": folder,
         "flag": flag,
         "program": program,
+        "path": path,
+        "decides": decides,
     }
     return dataclasses.field(
         default=default, metadata={name: value for name, value in given.items() if value is not None}

@@ -5,7 +5,7 @@ import os
 import pathlib
 
 from nas_tf import flags
-from nas_tf.accuracy import chance_of
+from nas_tf.accuracy import chance_of, num_examples_of
 from nas_tf.datasets import Source
 from nas_tf.files import check_writable
 from nas_tf.networks import weights
@@ -142,9 +142,14 @@ def train(family, settings, machine=None, parts=None, say=print):
         start=start if settings.initial_weights else None,
     )
     description = training.described(describe(space_part, architecture, scale, dataset))
-    description = dataclasses.replace(description, data=images.to_json(settings.num_samples))
     if machine.is_chief:
         read_count.note(log.path.parent, "the trained network")
+    description = dataclasses.replace(
+        description,
+        data=images.to_json(settings.num_samples),
+        accuracy=dataclasses.replace(description.accuracy, test=evaluate(model, dataset.test(), recipe.batch_size)),
+    )
+    if machine.is_chief:
         description = _write(model, description, space, log)
         _say_accuracies(settings.out_dir, dataclasses.asdict(description.accuracy), description.dataset, say)
         say(read_count.said(log.path.parent))
@@ -229,8 +234,11 @@ def _evaluate(model, dataset, path, say):
 
 
 def _say_accuracies(what, accuracies, facts, say):
-    sizes, chance = facts["num_examples"], chance_of(facts)
-    words = [f"{split} accuracy {share(accuracies[split], sizes[split])} %" for split in ("validation", "test")]
+    chance = chance_of(facts)
+    words = [
+        f"{split} accuracy {share(accuracies[split], num_examples_of(facts, split))} %"
+        for split in ("validation", "test")
+    ]
     say(f"{what}: {', '.join(words)}")
     if chance and not chance.is_beaten_by(accuracies["validation"]):
         say(f"this is no better than guessing: {chance}")

@@ -10,8 +10,6 @@ augmentation that training may use; its layers are in `nas_tf.training.augmentat
 import abc
 import dataclasses
 import functools
-import hashlib
-import json
 import typing
 
 import numpy as np
@@ -286,11 +284,6 @@ class Dataset(abc.ABC):
         line = f"{self.name}: {splits} images of {self.num_classes} classes, from {facts['source']}"
         found = [f"{n} of {counts[split]} {split} images are training images too" for split, n in copies.items()]
         return "; ".join([line, *found, *self.notes(deploy_image_size)])
-
-
-def digest(facts):
-    """Returns 16 hex digits that stand for a JSON-ready value."""
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def check_request(image_size, num_samples, seed):

@@ -25,12 +25,12 @@ from nas_tf.datasets import (
     _decoding,
     _image_files,
     check_request,
-    digest,
     indexed_batches,
 )
 from nas_tf.datasets._image_reader import ImageReader
 from nas_tf.datasets._partition import check_fractions, drawn_fractions, partition
 from nas_tf.settings import Settings, knob
+from nas_tf.space import fingerprint
 from nas_tf.trial import UserError
 
 _SAMPLED_SIZES = 200
@@ -61,17 +61,27 @@ class Config(Settings):
         choices=("none", "shift", "shift_flip", "crop_flip"),
     )
     max_memory_mb: int = knob(
-        4096, "Images that need more than this, decoded, are decoded again for each batch.", least=0
+        4096, "Images that need more than this, decoded, are decoded again for each batch.", least=0, decides=False
     )
+    # Which images there are is part of the data's digest, so that the next three decide nothing beside it.
     max_megapixels: float = knob(
-        30.0, "An image of more pixels, as its header says, counts as one that cannot be read.", above=0, most=178
+        30.0,
+        "An image of more pixels, as its header says, counts as one that cannot be read.",
+        above=0,
+        most=178,
+        decides=False,
     )
-
     allow_test_in_train: bool = knob(
-        False, "Go on although test images are among the training images too.", flag="allow_test_in_train"
+        False,
+        "Go on although test images are among the training images too.",
+        flag="allow_test_in_train",
+        decides=False,
     )
     skip_bad_images: bool = knob(
-        False, "Go on without images that cannot be read. They are counted and listed.", flag="skip_bad_images"
+        False,
+        "Go on without images that cannot be read. They are counted and listed.",
+        flag="skip_bad_images",
+        decides=False,
     )
 
     def __post_init__(self):
@@ -182,7 +192,7 @@ class ImageFolder(Dataset):
     def _digest(self):
         """Stands for the names and sizes of all images, below the innermost folder that holds them all."""
         sizes = self._reader.sizes([name for names, _ in self._found.values() for name in names])
-        return digest(sorted((name.removeprefix(self._root).lstrip("/"), size) for name, size in sizes.items()))
+        return fingerprint(sorted((name.removeprefix(self._root).lstrip("/"), size) for name, size in sizes.items()))
 
     def _without_skipped(self, split):
         """Returns the paths and labels of a split without images that cannot be read."""

@@ -14,10 +14,11 @@ import os
 
 import numpy as np
 
-from nas_tf.datasets import Dataset, Images, Steps, Stream, _tfds_choice, _tfds_images, check_request, digest
+from nas_tf.datasets import Dataset, Images, Steps, Stream, _tfds_choice, _tfds_images, check_request
 from nas_tf.datasets._partition import check_classes, check_fractions, drawn_fractions, partition
 from nas_tf.quiet import quiet
 from nas_tf.settings import Settings, knob
+from nas_tf.space import fingerprint
 from nas_tf.trial import UserError, first_line
 
 _IMAGENET = "imagenet2012"
@@ -47,7 +48,10 @@ class Config(Settings):
         "training images are always cropped and mirrored.",
         choices=("auto", "none", "shift", "shift_flip", "crop_flip"),
     )
-    max_memory_mb: int = knob(4096, "A data set whose resized images are larger than this is streamed.", least=0)
+    # Where it changes the splits, the data differ.
+    max_memory_mb: int = knob(
+        4096, "A data set whose resized images are larger than this is streamed.", least=0, decides=False
+    )
     download: bool = knob(False, "Downloads and prepares a data set that is not in --data_dir yet.")
 
     def __post_init__(self):
@@ -105,7 +109,7 @@ class _TFDS(Dataset):
             "image_size": self._image_size,
             "num_examples": {split: self._num_examples(split) for split in ("train", "validation", "test")},
             "splits": f"{self._splits}; drawn from train, {self._how}, with seed {self._seed}: {drawn or 'none'}",
-            "digest": digest([info.full_name, sizes]),
+            "digest": fingerprint([info.full_name, sizes]),
         }
 
     def _labels(self, tfds_split, count=-1):

@@ -46,9 +46,11 @@ class Config(Settings):
         3, "Tries of one network, with a pause to cool between them, before it is called unstable.", least=1
     )
     cool_seconds: float = knob(20.0, "Length of that pause.", least=0)
-    answer_seconds: float = knob(30.0, "Seconds of silence after which a phone counts as lost.", above=0)
-    poll_seconds: float = knob(5.0, "Pause between two looks at a phone that is hot or low.", above=0)
-    patience_minutes: float = knob(10.0, "How long to wait for a phone that is hot, low, lost or in use.", above=0)
+    answer_seconds: float = knob(30.0, "Seconds of silence after which a phone counts as lost.", above=0, decides=False)
+    poll_seconds: float = knob(5.0, "Pause between two looks at a phone that is hot or low.", above=0, decides=False)
+    patience_minutes: float = knob(
+        10.0, "How long to wait for a phone that is hot, low, lost or in use.", above=0, decides=False
+    )
     mixed_models: bool = knob(False, "Take phones of different models for one device.")
 
     def __post_init__(self):

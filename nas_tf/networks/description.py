@@ -3,7 +3,7 @@
 import dataclasses
 import json
 
-from nas_tf.accuracy import standard_error
+from nas_tf.accuracy import num_examples_of, standard_error
 from nas_tf.trial import Latency, UserError, first_line
 
 INPUT = "float32 RGB in [-1, 1]: pixel / 127.5 - 1"
@@ -85,11 +85,10 @@ class NetworkDescription:
         """Returns a JSON-ready dict without what is None, with standard errors for other programs that read it."""
         values = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
         values["accuracy"] = {name: value for name, value in values["accuracy"].items() if value is not None}
-        sizes = self.dataset.get("num_examples", {})
         values["standard_errors"] = {
-            split: standard_error(values["accuracy"][split], sizes[split])
+            split: standard_error(values["accuracy"][split], num_examples)
             for split in ("validation", "test")
-            if split in values["accuracy"] and sizes.get(split)
+            if split in values["accuracy"] and (num_examples := num_examples_of(self.dataset, split))
         }
         return json.loads(json.dumps(values))
 

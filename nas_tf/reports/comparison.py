@@ -5,7 +5,7 @@ import dataclasses
 import io
 
 from nas_tf import accuracy
-from nas_tf.accuracy import chance_of
+from nas_tf.accuracy import chance_of, num_examples_of
 from nas_tf.files import write_file
 from nas_tf.networks.description import FileRecord, NetworkDescription
 from nas_tf.reports import _picture
@@ -46,18 +46,18 @@ def text(rows, device, facts):
     """Returns the table as text. `facts` is `nas_tf.datasets.Dataset.facts()` of the images."""
     figures = f"{'validation %':>13} {'test %':>13} {'latency ms':>11} {'params M':>9} {'madds M':>8}"
     lines = [f"{'network':<28}{'':<11}{figures}"]
-    sizes, chance = facts.get("num_examples", {}), chance_of(facts)
+    num_examples, chance = num_examples_of(facts), chance_of(facts)
     for row in rows:
         network = row.network
         lines.append(
             f"{row.title:<28}{_ROLES[row.role]:<11}"
-            f"{share(network.accuracy.validation, sizes.get('validation')):>13} "
-            f"{share(network.accuracy.test, sizes.get('test')):>13} {significant(row.latency_ms):>11} "
+            f"{share(network.accuracy.validation, num_examples):>13} "
+            f"{share(network.accuracy.test, num_examples_of(facts, 'test')):>13} {significant(row.latency_ms):>11} "
             f"{number(network.num_params, '.2f', 1e-6):>9} {number(network.mult_adds, '.1f', 1e-6):>8}"
-            f"{_mark(row, rows[0], sizes.get('validation'), chance)}"
+            f"{_mark(row, rows[0], num_examples, chance)}"
         )
     lines += ["-: not read, or training failed; ±: standard error of the images"]
-    marks = "".join(_mark(row, rows[0], sizes.get("validation"), chance) for row in rows)
+    marks = "".join(_mark(row, rows[0], num_examples, chance) for row in rows)
     lines += ["≈: validation accuracy cannot be told apart from the first row's (two standard errors)"] * ("≈" in marks)
     lines += [f"guesses: no better than guessing; {chance}"] * ("guesses" in marks)
     lines += [f"latency: float32 file, median on {device}", *_unequal(rows), ""]
@@ -108,7 +108,6 @@ def write(folder, rows, device, recipe, dataset, choice, notes):
         choice: in words, why the first row ships.
         notes: list of more sentences for the page.
     """
-    sizes = dataset.get("num_examples", {})
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     columns = (
@@ -127,8 +126,9 @@ def write(folder, rows, device, recipe, dataset, choice, notes):
         network = row.network
         accuracies = []
         for split, reached in (("validation", network.accuracy.validation), ("test", network.accuracy.test)):
-            known = reached is not None and sizes.get(split)
-            accuracies += [reached, accuracy.standard_error(reached, sizes[split]) if known else None]
+            num_examples = num_examples_of(dataset, split)
+            known = reached is not None and num_examples
+            accuracies += [reached, accuracy.standard_error(reached, num_examples) if known else None]
         figures = (row.latency_ms, network.num_params, network.mult_adds)
         writer.writerow([row.name, row.role, *accuracies, *figures, device, network.failure])
     write_file(folder / "comparison.csv", table.getvalue())
@@ -163,7 +163,7 @@ def _page(rows, device, recipe, dataset, choice, notes):
 
 def _draw(path, rows, device, facts):
     figure = _picture.new_figure(8, 5.2)
-    num_examples, chance = facts.get("num_examples", {}).get("validation"), chance_of(facts)
+    num_examples, chance = num_examples_of(facts), chance_of(facts)
     axes = figure.add_subplot()
     styles = {"candidate": ("o", "tab:gray", 45), "ships": ("*", "tab:red", 260), "baseline": ("s", "tab:blue", 60)}
     shown = [row for row in rows if row.latency_ms is not None and row.network.accuracy.validation is not None]

@@ -9,7 +9,7 @@ import json
 import pathlib
 import subprocess
 
-from nas_tf.accuracy import chance_of, text
+from nas_tf.accuracy import chance_of, num_examples_of, text
 from nas_tf.reports.numbers import milliseconds, significant
 
 LICENCE = (
@@ -107,16 +107,16 @@ def _training(description):
 
 def _accuracy(description, records):
     trained = description.accuracy
-    sizes, chance = description.dataset.get("num_examples", {}), chance_of(description.dataset)
-    rows = [("Keras network, test images", _percent(trained.test, sizes.get("test")))]
+    data, chance = description.dataset, chance_of(description.dataset)
+    rows = [("Keras network, test images", _percent(trained.test, num_examples_of(data, "test")))]
     if not records:
-        rows.append(("Keras network, validation images", _percent(trained.validation, sizes.get("validation"))))
+        rows.append(("Keras network, validation images", _percent(trained.validation, num_examples_of(data))))
     for record in records:
         if record.file != "saved_model":  # the Keras network itself
             reached = _percent(record.validation_accuracy, record.num_validation)
             rows.append((f"`{record.file}`, validation images", reached))
     if trained.proxy is not None:
-        reached = _percent(trained.proxy, sizes.get("validation"))
+        reached = _percent(trained.proxy, num_examples_of(data))
         rows.append(("small copy trained during the search, validation images", reached))
     if chance:
         rows.append(("guessing the largest class, validation images", _percent(chance.share, None)))

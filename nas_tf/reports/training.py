@@ -5,7 +5,7 @@ import io
 import math
 import textwrap
 
-from nas_tf.accuracy import chance_of, standard_error
+from nas_tf.accuracy import chance_of, num_examples_of, standard_error
 from nas_tf.files import write_file
 from nas_tf.reports import _picture
 
@@ -14,7 +14,7 @@ _COLUMNS = ("epoch", "loss", "accuracy", "validation_accuracy", "validation_stan
 
 def write_csv(path, history, facts):
     """Writes the epochs of a `nas_tf.training.train.Trained.history`; `facts` as for `draw`."""
-    text, num_examples = io.StringIO(), facts.get("num_examples", {}).get("validation")
+    text, num_examples = io.StringIO(), num_examples_of(facts)
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in history:
@@ -23,15 +23,15 @@ def write_csv(path, history, facts):
     write_file(path, text.getvalue())
 
 
-def draw(path, history, title, facts=None):
+def draw(path, history, title, facts):
     """Writes a picture of loss and accuracy, in training and on validation images, by epoch.
 
-    `facts` is `nas_tf.datasets.Dataset.facts()` of the images, for standard errors and what guessing reaches, or None.
+    `facts` is `nas_tf.datasets.Dataset.facts()` of the images, for standard errors and what guessing reaches.
     """
     from matplotlib.ticker import MaxNLocator
 
     figure = _picture.new_figure(8, 4.0)
-    num_examples, chance = (facts or {}).get("num_examples", {}).get("validation"), chance_of(facts or {})
+    num_examples, chance = num_examples_of(facts), chance_of(facts)
     left, right = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     left.plot(epochs, [row["loss"] for row in history], marker=".", color="tab:blue")

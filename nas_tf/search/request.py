@@ -1,6 +1,8 @@
 """All that a search was asked for, from its settings or from a run's config.json."""
 
 import dataclasses
+import os
+import pathlib
 
 from nas_tf import plugins
 from nas_tf.datasets import Source
@@ -26,20 +28,26 @@ class SearchSettings(Settings):
         "",
         "Folder of the run; the same command goes on where it stopped.",
         required="the folder of the run, as in --run_dir=runs/first",
+        decides=False,
     )
     dataset: str = knob("digits", "Images.", folder=DATASETS)
-    data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.")
+    data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.", decides=False)
     algorithm: str = knob("ppo", "Search algorithm.", folder=ALGORITHMS)
     judge: str = knob("proxy", "Where accuracy comes from.", folder=JUDGES)
     device: str = knob("host", "Where latency comes from.", folder=DEVICES)
-    num_trials: int = knob(40, "Trials in all.", least=1)
-    max_hours: float | None = knob(None, "Hours in all, over every session of the run.", above=0)
+    num_trials: int = knob(40, "Trials in all.", least=1, decides=False)
+    max_hours: float | None = knob(None, "Hours in all, over every session of the run.", above=0, decides=False)
     seed: int = knob(0, "Decides suggestions, splits, initial weights and the order of images.", least=0)
-    workers: str = knob("process", "Where evaluations run.", folder=WORKERS)
-    num_workers: int = knob(0, "Worker processes; 0: one for each core, at most 8.", least=0)
-    worker_memory_mb: int = knob(1400, "A worker that has grown beyond this is replaced after its job.", least=1)
+    workers: str = knob("process", "Where evaluations run.", folder=WORKERS, decides=False)
+    num_workers: int = knob(0, "Worker processes; 0: one for each core, at most 8.", least=0, decides=False)
+    worker_memory_mb: int = knob(
+        1400, "A worker that has grown beyond this is replaced after its job.", least=1, decides=False
+    )
     deadline_factor: float = knob(
-        10.0, "Times the rehearsal's time for that much work after which a worker process is killed.", least=1
+        10.0,
+        "Times the rehearsal's time for that much work after which a worker process is killed.",
+        least=1,
+        decides=False,
     )
     proxy_image_size: int = knob(
         32, "Height and width of the images on which children are trained, in pixels.", least=1
@@ -53,15 +61,19 @@ class SearchSettings(Settings):
         "Type of the TFLite file that is timed and ships; int8 is calibrated on training images.",
         choices=("float32", "float16", "int8"),
     )
-    final_epochs: int = knob(5, "Epochs, at the deployment scale, of the best network; 0 leaves it untrained.", least=0)
-    final_samples: int = knob(0, "Training images for these epochs, drawn by class; 0: all.", least=0)
+    final_epochs: int = knob(
+        5, "Epochs, at the deployment scale, of the best network; 0 leaves it untrained.", least=0, decides=False
+    )
+    final_samples: int = knob(0, "Training images for these epochs, drawn by class; 0: all.", least=0, decides=False)
     remeasured_share: float = knob(
         0.1,
         "Share of the trials of an architecture tried before that are measured anew, to know the noise; others copy.",
         least=0,
         most=1,
     )
-    warm_start: str = knob("", "Folder of an earlier run whose trials are judged again and learned from first.")
+    warm_start: str = knob(
+        "", "Folder of an earlier run whose trials are judged again and learned from first.", path=True
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,14 +96,39 @@ class Request:
         setup = self.setup
         return (*filter(None, (setup.task.space, setup.task.images.part, setup.judge, setup.device)), self.algorithm)
 
+    def deciding_flags(self):
+        """Returns a dict from flag to value of the settings that decide what is tried and measured, in one spelling.
+
+        Of a part that is a file of the user's own it has the name of the file.
+        """
+        fields = {}
+        for each in (self.settings, self.objective, self.limits, self.proxy):
+            fields |= {field.name: field for field in dataclasses.fields(each)}
+        for part in self.parts:
+            fields |= {flag_name(field, plugins.prefix_of(part.name)): field for field in _fields_of(part.module)}
+        return {
+            flag: _spelled(fields[flag], value)
+            for flag, value in self.flags().items()
+            if flag in fields and fields[flag].metadata.get("decides", True)
+        }
+
     def flags(self):
-        """Returns a dict from flag to value of everything that decides the course of the run."""
+        """Returns a dict from flag to value of all settings; of those of parts, without what is left at its default."""
         values = {}
         for each in (self.settings, self.objective, self.limits, self.proxy):
             values |= dataclasses.asdict(each)
         for part in (*self.parts, self.workers):
             values |= part.flags()
         return values
+
+
+def _spelled(field, value):
+    if not isinstance(value, str) or not value:
+        return value
+    if value.endswith(".py"):
+        return pathlib.Path(value).name
+    is_path = field.metadata.get("program") or field.metadata.get("path")
+    return os.path.abspath(os.path.expanduser(value)) if is_path else value
 
 
 def folders(family, settings):

@@ -6,11 +6,13 @@ import pathlib
 import time
 
 from nas_tf import accuracy
-from nas_tf.accuracy import chance_of
+from nas_tf.accuracy import chance_of, num_examples_of
 from nas_tf.networks.folder import describe, has_description, is_whole, read_description, write_network
 from nas_tf.ranking import finished, ranked
 from nas_tf.reports import search as report
 from nas_tf.rewards import Goal
+from nas_tf.search.records import Records
+from nas_tf.search.request import Request
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.training.network import train_network
 from nas_tf.trial import Trial, UserError
@@ -40,47 +42,11 @@ class Result:
     accuracy: float | None
 
 
-class Front:
-    """The Pareto front's files, pareto.csv and pareto.png, which can be looked at while the search goes on.
+@dataclasses.dataclass
+class Findings:
+    """What a search finds, for people: pareto.csv and pareto.png, renewed while it goes on, and the end of it.
 
-    Args:
-        request: the `nas_tf.search.request.Request`.
-        records: the run's `nas_tf.search.records.Records`.
-        folder: its `RunFolder`.
-        goal: the `nas_tf.rewards.Goal`.
-        published: dict from published network to its `nas_tf.trial.Cost`.
-        device: the device in one line.
-        chance: `nas_tf.accuracy.Chance` of the validation images, or None.
-    """
-
-    def __init__(self, request, records, folder, goal, published, device, chance):
-        self._request, self._records, self._folder, self._goal = request, records, folder, goal
-        self._published, self._device, self._chance = published, device, chance
-        self._written_at, self._finished = -math.inf, 0
-
-    def renew(self):
-        """Writes the files if some time has passed since they were written."""
-        if time.monotonic() - self._written_at >= _FRONT_SECONDS:
-            self.write()
-
-    def write(self):
-        """Writes the files, unless they have every trial already."""
-        trials = self._records.trials()
-        if len(finished(trials)) == self._finished:
-            return
-        space, goal, device = self._request.setup.task.space.space, self._goal, self._device
-        report.write_pareto_csv(self._folder.pareto_csv, trials, space, goal.cost, device)
-        title = f"{space.name} on {self._request.settings.dataset}, {len(finished(trials))} networks, {device}"
-        report.draw_pareto(
-            self._folder.pareto_png, trials, goal=goal, published=self._published, title=title, chance=self._chance
-        )
-        self._written_at, self._finished = time.monotonic(), len(finished(trials))
-
-
-def write_results(request, records, folder, goal, published, device, facts, front, say):
-    """Writes the front, its picture and the best network, says what was found, and returns the `Result`.
-
-    Args:
+    Attributes:
         request: the `nas_tf.search.request.Request`.
         records: the run's `nas_tf.search.records.Records`.
         folder: its `RunFolder`.
@@ -88,30 +54,74 @@ def write_results(request, records, folder, goal, published, device, facts, fron
         published: dict from published network to its `nas_tf.trial.Cost`.
         device: the device in one line.
         facts: `nas_tf.datasets.Dataset.facts()` of the children's images.
-        front: the `Front`.
-        say: takes each line of text.
     """
-    space, trials = request.setup.task.space.space, records.trials()
-    best = next(iter(ranked(trials, goal)), None)
-    result = Result(folder, trials, published, goal, best, None)
-    chance = chance_of(facts)
-    say(report.closing_table(trials, space, goal=goal, published=published, device=device, chance=chance))
-    if best is None:
-        say("No trial succeeded: there is no best network. The column `infeasible` of trials.sqlite says why")
-        return result
-    front.write()
-    say(f"\n{folder.pareto_png}\n{folder.pareto_csv}")
-    network = best_network(request, space, best, folder.best)
-    reached, num_examples = network.accuracy.validation, facts["num_examples"]["validation"]
-    words = f"{folder.best}: trial {best.id}, {network.weights}"
-    if reached is not None:
-        details = {"standard_error": accuracy.standard_error(reached, num_examples)}
-        records.add_full_accuracy(best.id, space.decode(best.tokens), "validation", reached, details)
-        words += f", {accuracy.text(reached, num_examples)} of the validation images right; no test image was read"
-        if chance and not chance.is_beaten_by(reached):
-            words += f". This is no better than guessing: {chance}"
-    say(words)
-    return dataclasses.replace(result, accuracy=reached)
+
+    request: Request
+    records: Records
+    folder: RunFolder
+    goal: Goal
+    published: dict
+    device: str
+    facts: dict
+
+    def __post_init__(self):
+        self._written_at, self._finished = -math.inf, 0
+
+    def renew_front(self):
+        """Writes the front's files if some time has passed since they were written."""
+        if time.monotonic() - self._written_at >= _FRONT_SECONDS:
+            self.write_front()
+
+    def write_front(self):
+        """Writes the front's files, unless they have every trial already."""
+        trials = self.records.trials()
+        number = len(finished(trials))
+        if number == self._finished:
+            return
+        space, folder = self._space, self.folder
+        report.write_pareto_csv(folder.pareto_csv, trials, space, self.goal.cost, self.device)
+        title = f"{space.name} on {self.request.settings.dataset}, {number} networks, {self.device}"
+        report.draw_pareto(
+            folder.pareto_png,
+            trials,
+            goal=self.goal,
+            published=self.published,
+            title=title,
+            chance=chance_of(self.facts),
+        )
+        self._written_at, self._finished = time.monotonic(), number
+
+    def write(self, say):
+        """Writes the front and the best network, says what was found, and returns the `Result`.
+
+        `say` takes each line of text.
+        """
+        space, goal, folder, trials = self._space, self.goal, self.folder, self.records.trials()
+        best = next(iter(ranked(trials, goal)), None)
+        result = Result(folder, trials, self.published, goal, best, None)
+        chance = chance_of(self.facts)
+        words = {"goal": goal, "published": self.published, "device": self.device, "chance": chance}
+        say(report.closing_table(trials, space, **words))
+        if best is None:
+            say("No trial succeeded: there is no best network. The column `infeasible` of trials.sqlite says why")
+            return result
+        self.write_front()
+        say(f"\n{folder.pareto_png}\n{folder.pareto_csv}")
+        network = best_network(self.request, space, best, folder.best)
+        reached, num_examples = network.accuracy.validation, num_examples_of(self.facts)
+        line = f"{folder.best}: trial {best.id}, {network.weights}"
+        if reached is not None:
+            details = {"standard_error": accuracy.standard_error(reached, num_examples)}
+            self.records.add_full_accuracy(best.id, space.decode(best.tokens), "validation", reached, details)
+            line += f", {accuracy.text(reached, num_examples)} of the validation images right; no test image was read"
+            if chance and not chance.is_beaten_by(reached):
+                line += f". This is no better than guessing: {chance}"
+        say(line)
+        return dataclasses.replace(result, accuracy=reached)
+
+    @property
+    def _space(self):
+        return self.request.setup.task.space.space
 
 
 def best_network(request, space, best, folder):
@@ -136,7 +146,6 @@ def best_network(request, space, best, folder):
         dataset,
         recipe,
         settings.seed,
-        reads_test=False,
     )
     description = training.described(describe(task.space, architecture, task.deploy_scale, dataset))
     cost = best.measurement.cost

@@ -7,7 +7,7 @@ import time
 from nas_tf import stopping
 from nas_tf.accuracy import chance_of
 from nas_tf.devices import Meter
-from nas_tf.files import check_writable
+from nas_tf.files import alone, check_writable
 from nas_tf.reports.device import device_name
 from nas_tf.search.deadlines import Deadlines
 from nas_tf.search.loop import WARM_START, Search
@@ -15,7 +15,7 @@ from nas_tf.search.progress import Clock, Progress
 from nas_tf.search.records import Records
 from nas_tf.search.rehearsal import announcement, measure_published, rehearse
 from nas_tf.search.request import make_request
-from nas_tf.search.results import Front, write_results
+from nas_tf.search.results import Findings
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.search.warm_start import warm_start
 from nas_tf.space import fingerprint
@@ -56,13 +56,13 @@ def run(request, say=print):
     folder = RunFolder(settings.run_dir)
     check_writable(folder.path)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(folder.alone())
+        stack.enter_context(alone(folder.path, "search"))
         records = Records(folder.records)
         stack.callback(records.close)
         trials = records.trials()
         has_begun = bool(trials or records.published())
-        asked = (request.flags(), description, _describe_space(setup.task), judge_description)
-        folder.open(*asked, facts, request.parts, has_begun, records, say)
+        asked = (description, _describe_space(setup.task), judge_description, facts, request.parts)
+        folder.open(request.flags(), request.deciding_flags(), *asked, has_begun, records, say)
         records.begin_session()
         clock = Clock(settings.max_hours, records)
         patience_seconds = device.patience_seconds if device else 0.0
@@ -83,16 +83,16 @@ def run(request, say=print):
         goal = request.objective.goal(reward, device is not None)
         own = [trial for trial in trials if not trial.note.startswith(WARM_START)]
         remaining = settings.num_trials - sum(trial.state != "running" for trial in own)
-        deadlines, chance = Deadlines(), chance_of(facts)
+        deadlines = Deadlines()
         if remaining > 0 and not clock.is_over():
             rehearsal = rehearse(request, workers, trials, clock, patience_seconds)
             if rehearsal:
                 deadlines = rehearsal.deadlines(settings.deadline_factor, patience_seconds)
-                say(announcement(request, workers, goal, chance, rehearsal, remaining))
+                say(announcement(request, workers, goal, chance_of(facts), rehearsal, remaining))
         if settings.warm_start:
             warm_start(request, folder, records, reward, device_id, judge_name, say)
         algorithm = request.algorithm.make(space.num_choices, settings.seed)
-        front = Front(request, records, folder, goal, published, device_name(description), chance)
+        findings = Findings(request, records, folder, goal, published, device_name(description), facts)
         stopping.say_what_there_is(f"What it has found so far: {folder.pareto_csv} and {folder.pareto_png.name}")
         progress = Progress(settings, records, folder.tensorboard, goal)
         stack.callback(progress.close)
@@ -109,20 +109,20 @@ def run(request, say=print):
             progress.show,
             settings.remeasured_share,
             deadlines,
-            front.renew,
+            findings.renew_front,
         )
-        with _written_if_stopped(front, workers, progress):
+        with _written_if_stopped(findings, workers, progress):
             loop.run(settings.num_trials, clock.is_over)
         seconds = time.perf_counter() - begin
         workers.close()
         progress.close()
         outside = 100 * (1 - loop.evaluating_seconds / seconds)
         say(f"searched for {seconds:.0f} s, {outside:.1f} % of it with nothing training, converting or timing\n")
-        return write_results(request, records, folder, goal, published, device_name(description), facts, front, say)
+        return findings.write(say)
 
 
 @contextlib.contextmanager
-def _written_if_stopped(front, workers, progress):
+def _written_if_stopped(findings, workers, progress):
     """Writes the front when the search inside is stopped or ends in a failure: it can be looked at."""
     try:
         yield
@@ -130,7 +130,7 @@ def _written_if_stopped(front, workers, progress):
         workers.close()
         progress.close()
         with contextlib.suppress(OSError):  # what ended the search is what counts
-            front.write()
+            findings.write_front()
         raise
 
 

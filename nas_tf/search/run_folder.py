@@ -1,7 +1,6 @@
 """A run folder: the places of its files, and its identity, which is everything that decides a measurement."""
 
 import datetime
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -11,32 +10,9 @@ import re
 
 import nas_tf
 from nas_tf import resume
-from nas_tf.files import alone, write_json
+from nas_tf.files import digest, write_json
 from nas_tf.trial import UserError, first_line
 
-# Flags that change no measurement. The data are known by their digest, parts of the user's own by theirs.
-_MAY_CHANGE = (
-    "run_dir",
-    "num_trials",
-    "max_hours",
-    "workers",
-    "num_workers",
-    "worker_memory_mb",
-    "deadline_factor",
-    "final_epochs",
-    "final_samples",
-    "data_dir",
-    "allow_test_in_train",
-    "skip_bad_images",  # which images there are is part of the data
-    "image_folder_max_megapixels",
-    "image_folder_max_memory_mb",
-    "tfds_max_memory_mb",  # where it changes the splits, the data differ
-    "table",  # its content is part of the device
-    "android_patience_minutes",
-    "android_answer_seconds",
-    "android_poll_seconds",
-)
-_PATHS = ("warm_start", "host_python", "android_benchmark_binary")
 # What a description of the data says of where they lie and how they are read, not of what they are.
 _OF_THE_PLACE = ("source", "image_size", "files_ignored", "bad_images_skipped", "largest_class")
 # What the run folders of earlier versions lack, with the values of that time.
@@ -60,21 +36,15 @@ class RunFolder:
         self.pareto_png = self.path / "pareto.png"
         self.best = self.path / "best"
 
-    def alone(self):
-        """Returns a context in which no other search may use the folder, which must be writable.
-
-        Raises:
-            UserError: another search does.
-        """
-        return alone(self.path, "search")
-
-    def open(self, flags, device, space, judge, data, parts, has_begun, records, say=print):
+    def open(self, flags, deciding, device, space, judge, data, parts, has_begun, records, say=print):
         """Makes the folder, or checks that it was made with the same settings.
 
         What changes no measurement may be asked for otherwise. Before the run has begun, all settings may change.
 
         Args:
-            flags, device, space, judge: JSON-ready dicts of what the run is asked for.
+            flags: dict of all flags, which config.json keeps.
+            deciding: `nas_tf.search.request.Request.deciding_flags()`.
+            device, space, judge: JSON-ready dicts of what the run is asked for.
             data: `nas_tf.datasets.Dataset.facts()` of the images.
             parts: the `nas_tf.plugins.Part`s of the run.
             has_begun: whether the run has measured anything yet.
@@ -87,7 +57,9 @@ class RunFolder:
         """
         versions = _versions()
         asked = {"flags": flags, "device": device, "space": space, "judge": judge}
-        identity = resume.as_json({**_measured_under(flags, device, space, judge, data, versions), **_own_files(parts)})
+        identity = resume.as_json(
+            {**_measured_under(deciding, device, space, judge, data, versions), **_own_files(parts)}
+        )
         if has_begun and not self.config.exists():
             made = records.identity() or {}
             self._refuse_earlier_version({"measured_under": made, "versions": {}})
@@ -126,7 +98,7 @@ class RunFolder:
         """
         made = self.read()
         files = sorted(path for path in self.judge.rglob("*") if path.is_file()) if self.judge.is_dir() else []
-        found = {str(path.relative_to(self.judge)): _digest(path) for path in files}
+        found = {str(path.relative_to(self.judge)): digest(path) for path in files}
         if made["judge_files"]:
             resume.refuse_other_settings(self.judge, made["judge_files"], found, instead="choose another --run_dir")
         elif found:
@@ -182,11 +154,7 @@ def measured_under(folder):
 
 def _measured_under(flags, device, space, judge, data, versions):
     """Returns a dict from the names that messages use to the values of everything that decides a measurement."""
-    of_the_workers = f"{flags.get('workers', '').removesuffix('.py')}_"
-    decide = {name: value for name, value in flags.items() if name not in _MAY_CHANGE}
-    named = {
-        f"--{name}": _spelled(name, value) for name, value in decide.items() if not name.startswith(of_the_workers)
-    }
+    named = {f"--{name}": value for name, value in flags.items()}
     named |= {f"device {name}": _minor(name, value) for name, value in device.items() if name != "settings"}
     named |= {f"judge {name}": value for name, value in judge.items()}
     named |= {f"decision {name}": choices for name, choices in space["decisions"].items()}
@@ -201,14 +169,6 @@ def _measured_under(flags, device, space, judge, data, versions):
     return resume.as_json(named)
 
 
-def _spelled(name, value):
-    """Returns a flag's value; a path in one spelling; of a part of the user's own, which is known by its digest, its
-    file's name."""
-    if isinstance(value, str) and value.endswith(".py"):
-        return pathlib.Path(value).name
-    return os.path.abspath(os.path.expanduser(value)) if name in _PATHS and value else value
-
-
 def _minor(name, value):
     """Returns what a device says of itself, its runtime without the patch version."""
     return re.sub(r"(\d+\.\d+)(\.\S+)", r"\1", value) if name == "runtime" else value
@@ -218,7 +178,7 @@ def _own_files(parts):
     """Returns a dict from the name of each part that is a file of the user's own to the digest of the file."""
     own = [part for part in parts if part.name.endswith(".py")]
     paths = [(part.folder.rpartition(".")[2], pathlib.Path(part.name).expanduser()) for part in own]
-    return {f"{kind} file {path.name}": _digest(path)[:16] for kind, path in paths}
+    return {f"{kind} file {path.name}": digest(path)[:16] for kind, path in paths}
 
 
 def _command(space_folder):
@@ -237,7 +197,3 @@ def _version(package):
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()

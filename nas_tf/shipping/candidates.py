@@ -1,4 +1,4 @@
-"""Networks trained in full at the scale at which they ship, timed, and which of them ships."""
+"""Networks trained in full at the scale at which they ship, and timed."""
 
 import dataclasses
 import os
@@ -13,7 +13,6 @@ from nas_tf.export import to_keras, to_tflite
 from nas_tf.files import digest, read_json, write_json
 from nas_tf.networks.description import NetworkDescription
 from nas_tf.networks.folder import describe, is_whole
-from nas_tf.ranking import rank
 from nas_tf.reports import training as report
 from nas_tf.reports.numbers import milliseconds
 from nas_tf.search.evaluation import Setup
@@ -21,7 +20,7 @@ from nas_tf.training.machine import Machine
 from nas_tf.training.network import train_network
 from nas_tf.training.recipe import Plan
 from nas_tf.training.train import Log
-from nas_tf.trial import DivergedTraining, EvaluationError, Trial
+from nas_tf.trial import DivergedTraining, Trial
 
 _TIMINGS = 3  # of each network, because networks that were timed hours apart are compared
 _FRIENDLY = {"activation": "relu6", "squeeze_excite": False}
@@ -62,7 +61,7 @@ class Workshop:
     @property
     def num_validation(self):
         """int: how many validation images there are."""
-        return self.dataset.describe()["num_examples"]["validation"]
+        return accuracy.num_examples_of(self.dataset.describe())
 
     @property
     def friendly(self):
@@ -128,7 +127,6 @@ def train_and_time(workshop, folder, build, scales, description):
             train_scale,
             machine=workshop.machine,
             log=log,
-            reads_test=False,
             progress=f"training {folder.name}",
         )
     except DivergedTraining as error:
@@ -164,39 +162,6 @@ def time_network(device, model, number_type="float32", calibration=None):
         to_tflite(model, path, 1, number_type, calibration)
         timings = [device.measure(path) for _ in range(_TIMINGS)]
         return sorted(timings, key=lambda timing: timing.latency_ms)[_TIMINGS // 2]
-
-
-def choose(candidates, goal, is_runs_device):
-    """Returns the `Candidate` that the goal picks, with its validation accuracy after full training.
-
-    Args:
-        candidates: candidates of trials. Those whose training failed are left out.
-        goal: the `nas_tf.rewards.Goal`.
-        is_runs_device: whether they were timed on the device of the run. Else the latency that the run measured counts.
-
-    Raises:
-        EvaluationError: every candidate's training failed.
-    """
-    trained = [candidate for candidate in candidates if candidate.description.failure is None]
-    if not trained:
-        raise EvaluationError(
-            "Every candidate's training diverged: there is nothing to ship. A lower --learning_rate, with another "
-            "--out_dir, may help"
-        )
-    return min(
-        trained,
-        key=lambda each: (
-            *rank(each.description.accuracy.validation, judged_cost(each, is_runs_device), goal),
-            each.trial.id,
-        ),
-    )
-
-
-def judged_cost(candidate, is_runs_device):
-    """Returns the `nas_tf.trial.Cost` of a trial's network, with what was measured of it since, as `choose` does."""
-    cost, network = candidate.trial.measurement.cost, candidate.description
-    latency = (network.latency_judged or network.latency) if is_runs_device else cost.latency
-    return dataclasses.replace(cost, num_params=network.num_params, mult_adds=network.mult_adds, latency=latency)
 
 
 def _save(folder, description):

@@ -25,13 +25,13 @@ from nas_tf.reports import search as report
 from nas_tf.reports.comparison import Row
 from nas_tf.reports.device import device_name
 from nas_tf.reports.model_card import LICENCE
-from nas_tf.reports.numbers import cost_text, milliseconds
 from nas_tf.search.records import Records
 from nas_tf.search.request import SearchSettings, remade_request
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.settings import Settings, knob
+from nas_tf.shipping import choice
 from nas_tf.shipping.baselines import builder, train_baseline
-from nas_tf.shipping.candidates import Workshop, choose, judged_cost, time_network, train_trial
+from nas_tf.shipping.candidates import Workshop, train_trial
 from nas_tf.shipping.files import write_files
 from nas_tf.training import read_count
 from nas_tf.training.evaluate import evaluate
@@ -126,7 +126,7 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         stack.callback(device.close)
         records = Records(run.records, read_only=not run.records.exists())
         stack.callback(records.close)
-        goal = _goal_then(request, records)
+        goal = choice.goal_then(request, records)
         trials = ranked(records.trials(), goal)[: settings.top_k]
         if not trials:
             raise UserError(f"{run.path} holds no finished trial: there is nothing to ship")
@@ -147,12 +147,12 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
             "choose another --out_dir",
         )
         candidates = _train_trials(workshop, folder, records, trials)
-        is_runs_device = _is_same_device(device.describe(), config["device"])
-        goal = _goal_now(workshop, folder, request, records, is_runs_device)
-        best = choose(candidates, goal, is_runs_device)
-        choice = _choice(best, goal, is_runs_device)
-        say(f"{best.name} ships: {choice}")
-        best = dataclasses.replace(best, description=dataclasses.replace(best.description, choice=choice))
+        is_runs_device = choice.is_same_device(device.describe(), config["device"])
+        goal = choice.goal_now(workshop, folder, request, records, is_runs_device)
+        best = choice.choose(candidates, goal, is_runs_device)
+        why = choice.in_words(best, goal, is_runs_device)
+        say(f"{best.name} ships: {why}")
+        best = dataclasses.replace(best, description=dataclasses.replace(best.description, choice=why))
         target_ms = best.description.latency.latency_ms
         baselines = [
             train_baseline(workshop, folder / "baselines" / name, name, target_ms) for name in settings.baselines
@@ -164,7 +164,7 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
             *(Row(each.name, "candidate", each.description) for each in candidates if each.name != best.name),
         ]
         notes = [read_count.said(run.path), *report.noise(records.trials())]
-        return _report(folder, rows, workshop, choice, notes)
+        return _report(folder, rows, workshop, why, notes)
 
 
 def _open_workshop(request, settings, machine, device, say):
@@ -221,45 +221,6 @@ def _choose_device(setup, asked):
     raise UserError(f"Expected a --device that times files, such as host, android. Received: {part.name}")
 
 
-def _goal_then(request, records):
-    """Returns the `nas_tf.rewards.Goal` of the run, with the target that it measured."""
-    reward = request.objective.resolve(records.published())
-    return request.objective.goal(reward, request.setup.device is not None)
-
-
-def _goal_now(workshop, folder, request, records, is_runs_device):
-    """Returns the goal with the latency that the target's network has now, in the session that chooses.
-
-    It is kept in `target.json`, so that the same command makes the same choice again. Where the target is a number, is
-    no latency, or is of another device, it stays as it is.
-    """
-    goal, name = _goal_then(request, records), request.objective.target_latency_of
-    if goal.target is None or request.objective.target is not None or goal.cost != "latency_ms" or not is_runs_device:
-        return goal
-    path = folder / "target.json"
-    found = read_json(path)
-    if found is None:
-        setup = workshop.setup
-        model = request.family.published_module.build(name, setup.task.deploy_scale)
-        latency = time_network(workshop.device, model, setup.number_type, setup.calibration())
-        found = {"network": name, "latency_ms": latency.latency_ms, "in_the_search_ms": goal.target}
-        write_json(path, found)
-    workshop.say(
-        f"target: {name} takes {milliseconds(found['latency_ms'])} now, {milliseconds(goal.target)} in the search"
-    )
-    return dataclasses.replace(goal, target=found["latency_ms"])
-
-
-def _choice(best, goal, is_runs_device):
-    """Returns in words why this candidate ships."""
-    if goal.target is None:
-        return "the highest validation accuracy after full training"
-    target = f"{goal.cost} of at most {cost_text(goal.target, goal.cost)}"
-    if goal.is_met(judged_cost(best, is_runs_device)):
-        return f"the highest validation accuracy after full training with a {target}"
-    return f"the cheapest that no other dominates, because no candidate meets the target, a {target}"
-
-
 def _refuse_other_architectures(path, space, trials):
     """Raises `UserError` if the tokens of a trial mean another architecture now than the one that was measured."""
     for trial in trials:
@@ -285,12 +246,6 @@ def _asked(settings, machine, trials, device, dataset):
         # Folders of version 0.1 were chosen by another rule, and their published networks had another dropout.
         "version": ".".join(nas_tf.__version__.split(".")[:2]),
     }
-
-
-def _is_same_device(one, other):
-    """Returns whether two `Device.describe()` are of one device, whatever their settings."""
-    one, other = ({name: each[name] for name in each.keys() - {"settings"}} for each in (one, other))
-    return not resume.differences(other, one)
 
 
 def _train_trials(workshop, folder, records, trials):
@@ -359,21 +314,21 @@ def _test_accuracy(candidate, model, workshop, records, run_dir):
     return found["test"]
 
 
-def _report(folder, rows, workshop, choice, notes):
+def _report(folder, rows, workshop, why, notes):
     """Writes the comparison, says it, and returns the rows.
 
     Args:
         folder: the chain's folder.
         rows: the `Row`s.
         workshop: the `Workshop`.
-        choice: in words, why the first row ships.
+        why: in words, why the first row ships.
         notes: list of sentences for the page: how often the test images have been read, how noisy the search was.
 
     Raises:
         EvaluationError: a file failed, or the network that ships is no better than guessing.
     """
     name, facts = device_name(workshop.device.describe()), workshop.dataset.facts()
-    comparison.write(folder, rows, name, workshop.plan.recipe, facts, choice, notes)
+    comparison.write(folder, rows, name, workshop.plan.recipe, facts, why, notes)
     workshop.say(comparison.text(rows, name, facts))
     workshop.say("\n".join(notes))
     workshop.say(f"\n{folder / 'network'}\n{folder / 'README.md'}\n{folder / 'comparison.png'}")

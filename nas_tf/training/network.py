@@ -4,7 +4,6 @@ import dataclasses
 
 from nas_tf.networks.description import UNTRAINED, Accuracies
 from nas_tf.quiet import count, fresh_keras
-from nas_tf.training.evaluate import evaluate
 from nas_tf.training.machine import Machine, synchronize
 from nas_tf.training.train import train
 
@@ -36,10 +35,9 @@ def train_network(
     machine=None,
     log=None,
     start=None,
-    reads_test=True,
     progress="training the network to ship",
 ):
-    """Builds and trains a network. The validation accuracy is that of the trained network.
+    """Builds and trains a network. The validation accuracy is that of the trained network; no test image is read.
 
     Args:
         build: `build(scale)` returns the `keras.Model` at a scale.
@@ -52,7 +50,6 @@ def train_network(
         machine: `nas_tf.training.machine.Machine` that it is trained on; None: the default.
         log: `nas_tf.training.train.Log`, or None.
         start: `start(model)` first puts weights into the network, and returns in words which; or None.
-        reads_test: whether the test split is read too.
         progress: what the progress bar is called.
 
     Returns:
@@ -74,11 +71,10 @@ def train_network(
         for layer in model.layers if train_scale != scale else ():
             if layer.weights:
                 layer.set_weights(source.get_layer(layer.name).get_weights())
-    test = evaluate(model, dataset.test(), recipe.batch_size) if reads_test else None
     return model, Training(
         weights=f"trained for {count(recipe.epochs, 'epoch')} at {scale.image_size} px{begun}",
         recipe=dataclasses.asdict(recipe),
         machine=dataclasses.asdict(machine),
-        accuracy=Accuracies(validation=trained.accuracy, test=test),
+        accuracy=Accuracies(validation=trained.accuracy),
         history=trained.history,
     )

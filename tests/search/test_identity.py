@@ -12,17 +12,20 @@ from PIL import Image
 from support import assert_one_line, script
 
 import nas_tf
+from mnas_tf.family import FAMILY
 from mnas_tf.search import Settings, search
 from nas_tf.files import alone
 from nas_tf.plugins import Part
 from nas_tf.rewards import Objective
 from nas_tf.search import run_folder, warm_start
 from nas_tf.search.records import Records
+from nas_tf.search.request import make_request
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.training.recipe import ProxyRecipe
 from nas_tf.trial import UserError
 
 FLAGS = {"seed": 0, "dataset": "digits", "num_trials": 4, "num_workers": 2, "data_dir": "images", "warm_start": ""}
+FREE = ("num_trials", "data_dir", "final_epochs")
 SPACE = {
     "part": {"folder": "mnas_tf.spaces", "name": "mnasnet", "settings": {}},
     "decisions": {"kernel": [3, 5], "filters": [8, 16]},
@@ -53,8 +56,10 @@ def begin(tmp_path):
     def call(has_begun=True, flags=None, device=None, space=None, judge=None, data=None, parts=()):
         said, records = [], Records(tmp_path / "trials.sqlite")
         stack.callback(records.close)
+        asked = {**FLAGS, **(flags or {})}
         RunFolder(tmp_path).open(
-            {**FLAGS, **(flags or {})},
+            asked,
+            {name: value for name, value in asked.items() if name not in FREE},
             {**DEVICE, **(device or {})},
             {**SPACE, **(space or {})},
             {"judge": "proxy", **(judge or {})},
@@ -99,25 +104,54 @@ def test_what_decides_a_measurement_is_refused_by_name(begin, changes, words):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"flags": {name: 9 for name in ("num_workers", "worker_memory_mb", "final_epochs", "num_trials", "max_hours")}},
-        {"flags": {"workers": "inline", "data_dir": "./elsewhere/../images"}},
         {"data": {"source": "/moved/images"}},
         {"device": {"settings": {"num_threads": 2}}},
         {"device": {"python": "3.11.99", "runtime": "ai-edge-litert 2.0.9"}},
-        {"flags": {"table": "./elsewhere/t.json", "image_folder_max_memory_mb": 1, "android_patience_minutes": 1.0}},
-        {"flags": {"inline_anything": 3, "workers": "inline"}},
     ],
 )
 def test_what_changes_no_measurement_may_change(begin, changes):
     assert begin(**changes) == []
 
 
-def test_another_spelling_of_a_path_is_the_same_path(begin, tmp_path, monkeypatch):
+def deciding(parts=None, **changes):
+    """The flags that decide a measurement in a search of digits with these settings."""
+    settings = Settings(**{"run_dir": "run", "device": "simulated", **changes})
+    return make_request(FAMILY, settings, parts=parts).deciding_flags()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {name: 9 for name in ("num_workers", "worker_memory_mb", "final_epochs", "num_trials", "final_samples")},
+        {"max_hours": 9.0, "deadline_factor": 9.0, "run_dir": "elsewhere"},
+        {"workers": "inline", "parts": {"inline": {}}},
+    ],
+)
+def test_settings_that_decide_no_measurement(changes):
+    assert deciding(**changes) == deciding()
+
+
+def test_settings_of_parts_that_decide_no_measurement(images):
+    asked = {"dataset": "image_folder", "data_dir": str(images)}
+    patient = {"patience_minutes": 1.0, "answer_seconds": 9.0, "poll_seconds": 9.0}
+    free = {
+        "image_folder": {"max_memory_mb": 1, "max_megapixels": 9.0, "allow_test_in_train": True},
+        "android": patient,
+    }
+    assert deciding(free, device="android", **asked) == deciding(device="android", **asked)
+    decides = deciding({"image_folder": {"fit": "crop"}, "android": {"num_threads": 4}}, device="android", **asked)
+    assert decides.keys() - deciding(device="android", **asked).keys() == {"image_folder_fit", "android_num_threads"}
+    # What a table holds is part of the device, wherever it lies.
+    assert "table" not in deciding({"table": {"file": "pixel1"}}, device="table")
+
+
+def test_another_spelling_of_a_path_is_the_same_path(tmp_path, monkeypatch, plain_space):
     monkeypatch.chdir(tmp_path)
-    begin(has_begun=False, flags={"warm_start": "old"})
-    assert begin(flags={"warm_start": f"{tmp_path}/x/../old"}) == []
-    with pytest.raises(UserError, match="--warm_start="):
-        begin(flags={"warm_start": "other"})
+    same = {"warm_start": f"{tmp_path}/x/../old", "search_space": str(plain_space)}
+    assert deciding(**same) == deciding(warm_start="old", search_space=os.path.relpath(plain_space))
+    assert deciding(**{**same, "warm_start": "other"}) != deciding(**same)
+    python = {"host": {"python": f"{tmp_path}/x/../python"}}
+    assert deciding(python, device="host") == deciding({"host": {"python": "python"}}, device="host")
 
 
 @pytest.mark.parametrize("package", ["keras", "tensorflow", "ai-edge-litert"])
@@ -198,7 +232,7 @@ def test_what_may_change_is_kept_as_it_is_now(begin, tmp_path):
 def test_the_folder_of_another_command_is_refused(tmp_path):
     (tmp_path / "architecture.json").write_text("{}")
     with pytest.raises(UserError, match=r"holds a trained network\. Choose another --run_dir"):
-        RunFolder(tmp_path).open(FLAGS, {}, SPACE, {}, DATA, (), False, None)
+        RunFolder(tmp_path).open(FLAGS, FLAGS, {}, SPACE, {}, DATA, (), False, None)
     (tmp_path / "trials.sqlite").write_text("")
     (tmp_path / "architecture.json").unlink()
     process = script("mnas-train", f"--out_dir={tmp_path}", "--image_size=32")

@@ -47,7 +47,7 @@ def test_what_sleeps_spins_or_stands_still_is_killed_and_tried_once_more(workers
     found = outcomes(workers, "sleep", "spin", "stop", deadline_seconds=0.5)
     for outcome in found.values():
         assert isinstance(outcome.failure, KilledWorker), outcome
-        assert str(outcome.failure) == "The network took longer than 0 s twice"
+        assert str(outcome.failure) == "The network cost its worker twice, at last by taking longer than 0 s"
     assert time.monotonic() - begin < 30
 
 
@@ -75,7 +75,7 @@ def test_a_network_that_kills_its_worker_twice_is_infeasible(workers):
     found = outcomes(workers, "kill", "crash", "leave", "close", "exit")
     says = {how: str(outcome.failure) for how, outcome in found.items()}
     assert all(isinstance(outcome.failure, InfeasibleArchitecture) for outcome in found.values()), says
-    words = "The network killed its worker twice, at last by"
+    words = "The network cost its worker twice, at last by"
     assert says == {
         "kill": f"{words} signal 9",
         "crash": f"{words} signal 11",
@@ -200,7 +200,7 @@ def test_a_space_in_which_most_networks_kill_their_worker_is_searched_to_the_end
     process = script(*command(space, tmp_path / "run", "--num_workers=2", "--num_trials=8", "--seed=2"))
     assert process.returncode == 0, process.stderr[-3000:]
     found = states(tmp_path / "run")
-    reason = "The network killed its worker twice, at last by signal 11"
+    reason = "The network cost its worker twice, at last by signal 11"
     assert {state for state, _ in found} == {"done", "infeasible"} and len(found) == 8
     assert {why for state, why in found if state == "infeasible"} == {reason}
     in_a_row = "".join("x" if state == "infeasible" else "." for state, _ in found)

@@ -21,7 +21,7 @@ from nas_tf.reports import comparison
 from nas_tf.rewards import Goal, Objective
 from nas_tf.search.records import Records
 from nas_tf.search.request import make_request
-from nas_tf.shipping import baselines, candidates, chain
+from nas_tf.shipping import baselines, candidates, chain, choice
 from nas_tf.shipping.chain import ShipSettings, ship
 from nas_tf.training.recipe import ProxyRecipe
 from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, Latency, Measurement, Trial, UserError
@@ -106,7 +106,6 @@ def test_the_whole_chain_with_a_kill_at_every_step(run, monkeypatch):
 
     def counted(build, scale, *arguments, progress, **more):
         trained.append(progress)
-        assert more["reads_test"] is False
         return train_network(build, scale, *arguments, progress=progress, **more)
 
     def save_and_die(folder, network):
@@ -206,8 +205,8 @@ def test_the_choice_is_the_most_accurate_within_the_target_and_says_if_none_is()
         (None, "trial 2", "the highest validation accuracy after full training"),
         (1.0, "trial 3", "the cheapest that no other dominates, because no candidate meets the target, a latency_ms"),
     ):
-        best = candidates.choose(found, Goal(target), True)
-        assert best.name == chosen and chain._choice(best, Goal(target), True).startswith(words)
+        best = choice.choose(found, Goal(target), True)
+        assert best.name == chosen and choice.in_words(best, Goal(target), True).startswith(words)
 
 
 def test_a_search_space_that_was_edited_ships_nothing():
@@ -237,15 +236,15 @@ def test_the_targets_network_is_timed_in_the_session_that_chooses(plain_space, t
     records.add_published("mobilenet_v2", Cost(1, 1, 1, latency=Latency.estimate(123.0)), "host-1")
     said = []
     shop = candidates.Workshop(request.setup, None, None, None, 0, request.setup.make_device(), False, 1.0, said.append)
-    goal = chain._goal_now(shop, tmp_path, request, records, True)
+    goal = choice.goal_now(shop, tmp_path, request, records, True)
     assert 0 < goal.target < 60 and goal.cost == "latency_ms"
     assert "mobilenet_v2 takes" in said[0] and "now, 123.0 ms in the search" in said[0]
     assert json.loads((tmp_path / "target.json").read_text())["latency_ms"] == goal.target
-    assert chain._goal_now(shop, tmp_path, request, records, True) == goal
+    assert choice.goal_now(shop, tmp_path, request, records, True) == goal
     # Another device, or a number, keeps the run's target.
-    assert chain._goal_now(shop, tmp_path / "other", request, records, False).target == 123.0
+    assert choice.goal_now(shop, tmp_path / "other", request, records, False).target == 123.0
     given = dataclasses.replace(request, objective=Objective(target_latency_ms=5.0))
-    assert chain._goal_now(shop, tmp_path / "other", given, records, True).target == 5.0
+    assert choice.goal_now(shop, tmp_path / "other", given, records, True).target == 5.0
     records.close()
 
 

@@ -121,7 +121,6 @@ def test_mixed_precision_trains_what_ships_in_float32():
         RECIPE,
         0,
         machine=Machine(precision="mixed_bfloat16"),
-        reads_test=False,
     )
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
     assert outcome.accuracy.validation > 0.5 and outcome.accuracy.test is None

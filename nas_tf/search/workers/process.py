@@ -1,7 +1,6 @@
 """Evaluations in spawned processes, each on cores of its own."""
 
 import contextlib
-import ctypes
 import dataclasses
 import math
 import multiprocessing
@@ -14,15 +13,14 @@ import sys
 import time
 import traceback
 
-from nas_tf.search.evaluation import Evaluator
-from nas_tf.search.workers import Outcome, Workers, run_job
-from nas_tf.trial import EvaluationError, KilledWorker, UserError
+from nas_tf.search.workers import Outcome, Workers
+from nas_tf.search.workers._serving import STOPS, serve
+from nas_tf.trial import EvaluationError, KilledWorker
 
 _START_SECONDS = 300.0  # that a process may take before it begins a job
 _MAX_FAILED_STARTS = 3  # in a row
 _LOOK_SECONDS = 1.0  # between two looks at the clock
 _LOG_BYTES = 64 * 2**20  # beyond which the log of what workers print begins anew
-_STOPS = {signal.SIGINT, signal.SIGTERM}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,10 +196,7 @@ class ProcessWorkers(Workers):
         if len(task.lost_by) < 2:
             self._queue.insert(0, task)
             return None
-        if len(set(task.lost_by)) == 1 and reason.startswith("taking"):
-            words = f"The network took {reason.removeprefix('taking ')} twice"
-        else:
-            words = f"The network killed its worker twice, at last by {reason}"
+        words = f"The network cost its worker twice, at last by {reason}"
         return Outcome(task.key, failure=KilledWorker(words), worker=worker.name)
 
     def _dismiss(self, worker):
@@ -241,7 +236,7 @@ class _Worker:
         self.index, self.task, self.has_begun = index, None, False
         self._since, self._held_since, self._held_seconds = 0.0, None, 0.0
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, setup, cores, os.getpid()), daemon=True)
+        self.process = context.Process(target=serve, args=(theirs, setup, cores, os.getpid()), daemon=True)
         with _output_to(log_path), _stops_blocked():
             self.process.start()
         theirs.close()
@@ -317,51 +312,6 @@ class _Worker:
             os.kill(self.process.pid, getattr(signal, name))
 
 
-def _serve(connection, setup, cores, parent):
-    """A worker's life: jobs in, outcomes out, until the pipe closes. Its output is its parent's log already."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with_parent(parent)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
-    with contextlib.suppress(OSError):
-        if cores:
-            os.sched_setaffinity(0, cores)
-
-    @contextlib.contextmanager
-    def hold_still():
-        connection.send(("hold_still", None))
-        connection.recv()
-        try:
-            yield
-        finally:
-            connection.send(("go_on", None))
-
-    name = f"process-{os.getpid()}"
-    with contextlib.suppress(EOFError, OSError):  # the parent is gone
-        evaluator = _make_evaluator(connection, setup, hold_still)
-        while evaluator is not None:
-            key, job = connection.recv()
-            connection.send(("begun", None))
-            outcome = run_job(evaluator, key, job, name)
-            try:
-                connection.send(("outcome", (outcome, _memory_mb())))
-            except (EOFError, OSError):
-                return
-            except Exception:
-                failure = EvaluationError(f"What came of the job cannot be sent: {traceback.format_exc()}")
-                connection.send(("outcome", (Outcome(key, failure=failure, worker=name), _memory_mb())))
-
-
-def _make_evaluator(connection, setup, hold_still):
-    """Returns the `Evaluator`; or None, and tells the parent why there is none."""
-    try:
-        return Evaluator(setup, hold_still)
-    except UserError as error:
-        connection.send(("cannot_start", UserError(str(error))))
-    except Exception as error:
-        connection.send(("cannot_start", EvaluationError(f"A worker cannot begin: {type(error).__name__}: {error}")))
-    return None
-
-
 @contextlib.contextmanager
 def _output_to(log_path):
     """Standard output and error of a process that is started inside go into the log, from its first line on."""
@@ -380,19 +330,11 @@ def _output_to(log_path):
 def _stops_blocked():
     """A process that is started inside does not notice Ctrl-C; this one does afterwards."""
     multiprocessing.resource_tracker.ensure_running()  # else it is started with the first process, and unblocks them
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _die_with_parent(parent):
-    """Makes the kernel kill this process when its parent is gone, even while it is stopped (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def _status(process, seconds):
@@ -404,12 +346,6 @@ def _status(process, seconds):
     while process.exitcode is None and time.monotonic() < end:
         time.sleep(0.01)
     return process.exitcode
-
-
-def _memory_mb():
-    import psutil
-
-    return psutil.Process().memory_info().rss / 2**20
 
 
 def _last_line(path):

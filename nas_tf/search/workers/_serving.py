@@ -1,0 +1,73 @@
+"""The life of a worker process: jobs in, outcomes out. `nas_tf.search.workers.process` starts it and listens to it."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import traceback
+
+from nas_tf.search.evaluation import Evaluator
+from nas_tf.search.workers import Outcome, run_job
+from nas_tf.trial import EvaluationError, UserError
+
+STOPS = {signal.SIGINT, signal.SIGTERM}  # blocked while a process is started
+
+
+def serve(connection, setup, cores, parent):
+    """A worker's life: jobs in, outcomes out, until the pipe closes. Its output is its parent's log already."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _die_with_parent(parent)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    with contextlib.suppress(OSError):
+        if cores:
+            os.sched_setaffinity(0, cores)
+
+    @contextlib.contextmanager
+    def hold_still():
+        connection.send(("hold_still", None))
+        connection.recv()
+        try:
+            yield
+        finally:
+            connection.send(("go_on", None))
+
+    name = f"process-{os.getpid()}"
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone
+        evaluator = _make_evaluator(connection, setup, hold_still)
+        while evaluator is not None:
+            key, job = connection.recv()
+            connection.send(("begun", None))
+            outcome = run_job(evaluator, key, job, name)
+            try:
+                connection.send(("outcome", (outcome, _memory_mb())))
+            except (EOFError, OSError):
+                return
+            except Exception:
+                failure = EvaluationError(f"What came of the job cannot be sent: {traceback.format_exc()}")
+                connection.send(("outcome", (Outcome(key, failure=failure, worker=name), _memory_mb())))
+
+
+def _make_evaluator(connection, setup, hold_still):
+    """Returns the `Evaluator`; or None, and tells the parent why there is none."""
+    try:
+        return Evaluator(setup, hold_still)
+    except UserError as error:
+        connection.send(("cannot_start", UserError(str(error))))
+    except Exception as error:
+        connection.send(("cannot_start", EvaluationError(f"A worker cannot begin: {type(error).__name__}: {error}")))
+    return None
+
+
+def _die_with_parent(parent):
+    """Makes the kernel kill this process when its parent is gone, even while it is stopped (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _memory_mb():
+    import psutil
+
+    return psutil.Process().memory_info().rss / 2**20
