@@ -6,6 +6,7 @@ Imports no Keras.
 import collections
 import dataclasses
 import functools
+import itertools
 
 from nas_tf.space import fingerprint
 from nas_tf.trial import UserError
@@ -27,6 +28,8 @@ OPERATIONS = (
 )
 COMBINERS = ("add", "concat")
 NUM_INPUTS = 2
+MAX_BLOCKS = 32  # far more than any paper's; sizes from a file are bounded
+_MAX_ORDERS = 120  # that are compared; cells of six blocks have at most 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +88,8 @@ class Cell:
             states that blocks read.
 
     Raises:
-        UserError: there is no block, a block reads a state that does not exist yet, or the output names no such state.
+        UserError: there is no block or more than `MAX_BLOCKS`, a block reads a state that does not exist yet, or the
+            output names no such state.
     """
 
     blocks: tuple[Block, ...]
@@ -94,6 +98,8 @@ class Cell:
     def __post_init__(self):
         if not self.blocks:
             raise UserError("Expected at least one block in a cell. Received: blocks=()")
+        if len(self.blocks) > MAX_BLOCKS:
+            raise UserError(f"Expected at most {MAX_BLOCKS} blocks in a cell. Received: {len(self.blocks)}")
         for number, block in enumerate(self.blocks, 1):
             for state, _ in block.operands:
                 if state >= number + 1:
@@ -122,7 +128,10 @@ class Cell:
         """The one form of all cells that compute the same, whatever their weights are called.
 
         Its operands are in order, it has no block that the output does not depend on, and its blocks are numbered so
-        that the list of them is the first in alphabetical order.
+        that the list of them is the first in alphabetical order. Where very many blocks are the same, so that there
+        are more than 120 lists to compare, the blocks around each decide their order: the time is polynomial in the
+        number of blocks. Two cells of one form always compute the same. Of cells that compute the same, only regular
+        structures of a dozen blocks and more could have two forms: such a cell would be measured twice.
         """
         reaching, alive = set(self.output), set(self.output)
         while reaching:
@@ -130,13 +139,17 @@ class Cell:
             inputs = {each for each, _ in self._operands(state)} - alive
             alive |= inputs
             reaching |= inputs
-        blocks, output = min(self._orders(alive, {0: 0, 1: 1}))
+        inputs = {0: 0, 1: 1}
+        orders = list(itertools.islice(self._orders(alive, inputs), _MAX_ORDERS + 1))
+        if len(orders) > _MAX_ORDERS:
+            orders = self._orders(alive, inputs, one=True)
+        blocks, output = min(orders)
         return Cell(tuple(Block(*fields) for fields in blocks), output)
 
     def _operands(self, state):
         return self.blocks[state - NUM_INPUTS].operands if state >= NUM_INPUTS else ()
 
-    def _orders(self, alive, numbers):
+    def _orders(self, alive, numbers, one=False):
         """Yields the smallest ways to number the states of `alive` that have no number yet.
 
         At each step the next number goes to the smallest block whose inputs have numbers. Of blocks that are the same
@@ -145,6 +158,7 @@ class Cell:
         Args:
             alive: set of the states that the output depends on.
             numbers: dict from the states that have a number to that number.
+            one: of blocks that are the same, try only one of the smallest colour.
 
         Yields:
             `(blocks as tuples, output)`.
@@ -157,12 +171,42 @@ class Cell:
         if not ready:
             yield (), tuple(sorted(numbers[state] for state in self.output))
             return
-        smallest, tried = min(ready.values()), set()
-        for state, block in ready.items():
-            if block == smallest and self._readers(state, alive) not in tried:
-                tried.add(self._readers(state, alive))
-                for blocks, output in self._orders(alive, {**numbers, state: len(numbers)}):
-                    yield (block, *blocks), output
+        smallest = min(ready.values())
+        tied = {self._readers(state, alive): state for state, block in reversed(ready.items()) if block == smallest}
+        if one and len(tied) > 1:
+            tied = {None: min(tied.values(), key=self._colours(alive, numbers).get)}
+        for state in tied.values():
+            for blocks, output in self._orders(alive, {**numbers, state: len(numbers)}, one):
+                yield (smallest, *blocks), output
+
+    def _colours(self, alive, numbers):
+        """Returns a dict from state to colour; colours can be sorted. States in unlike places of the cell differ in it.
+
+        Colours begin with what a block is, or its number if it has one, and are told apart by the colours of what it
+        reads and of its readers until no more differ (Weisfeiler and Leman's refinement).
+        """
+        readers = collections.defaultdict(list)
+        for reader in alive:
+            for state, op in self._operands(reader):
+                readers[state].append((op, reader))
+        combine = {state: block.combine for state, block in enumerate(self.blocks, NUM_INPUTS)}
+        colours = {
+            state: (numbers.get(state, -1), state in self.output, combine.get(state, ""))
+            for state in alive | numbers.keys()
+        }
+        distinct = 0
+        while len(set(colours.values())) > distinct:
+            ranks = {colour: rank for rank, colour in enumerate(sorted(set(colours.values())))}
+            colours, distinct = {state: ranks[colour] for state, colour in colours.items()}, len(ranks)
+            colours = {
+                state: (
+                    colour,
+                    tuple(sorted((op, colours[each]) for each, op in self._operands(state))),
+                    tuple(sorted((op, colours[each]) for op, each in readers[state])),
+                )
+                for state, colour in colours.items()
+            }
+        return colours
 
     def _readers(self, state, alive):
         """Returns who reads a state. The states of two equal blocks with the same readers can change places."""
