@@ -1,13 +1,19 @@
-"""Writes files whole or not at all, reads JSON from them, and keeps a folder to one program at a time."""
+"""Writes files whole or not at all, reads bounded JSON from them, and keeps a folder to one program at a time."""
 
 import contextlib
 import hashlib
 import json
+import math
 import os
 import pathlib
+import re
 
 from nas_tf.trial import UserError
 
+# JSON of others is bounded before memory is taken. The largest file of this project, a latency table, has 300 KB.
+_MAX_JSON_BYTES = 16 << 20
+_MAX_JSON_DEPTH = 64
+_MAX_JSON_DIGITS = 18  # a whole number of more does not fit in 64 bits
 _NETWORK_FILE_SYSTEMS = (
     "nfs",
     "cifs",
@@ -36,16 +42,71 @@ def write_file(path, content):
 
 
 def write_json(path, value):
-    """Writes a JSON value, as `write_file` does."""
-    write_file(path, json.dumps(value, indent=2) + "\n")
+    """Writes a JSON value of finite numbers, as `write_file` does."""
+    write_file(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path):
     """Returns the JSON value in a file. Returns None if there is no such file, or if it does not hold JSON."""
     try:
-        return json.loads(pathlib.Path(path).read_text())
+        return load_json(path)
     except (OSError, ValueError):
         return None
+
+
+def load_json(path):
+    """Returns the JSON value in a file, as `parse_json` does.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no regular file, or holds no JSON within the bounds.
+    """
+    path = pathlib.Path(path)
+    size = path.stat().st_size
+    if not path.is_file():
+        raise ValueError("it is no regular file")
+    if size > _MAX_JSON_BYTES:
+        raise ValueError(f"it has {size:,} bytes. Expected at most {_MAX_JSON_BYTES:,}")
+    return parse_json(path.read_bytes())
+
+
+def parse_json(text):
+    """Returns the value of JSON that may come from anybody, str or bytes.
+
+    Raises:
+        ValueError: it is no JSON; it is longer than 16 MiB, or nested deeper than 64 levels; a number is not finite, or
+            a whole number has more than 18 digits; or a text holds half a character.
+    """
+    if len(text) > _MAX_JSON_BYTES:
+        raise ValueError(f"it is {len(text):,} long. Expected at most {_MAX_JSON_BYTES:,}")
+    try:
+        value = json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
+    except RecursionError as error:
+        raise ValueError(f"it is nested too deeply. Expected at most {_MAX_JSON_DEPTH} levels") from error
+    depth, level = 0, [value]
+    while level := [each for each in level if type(each) in (dict, list)]:
+        depth += 1
+        if depth > _MAX_JSON_DEPTH:
+            raise ValueError(f"it is nested too deeply. Expected at most {_MAX_JSON_DEPTH} levels")
+        level = [inner for each in level for inner in (each.values() if type(each) is dict else each)]
+    if re.search(r"\\u[dD][89a-fA-F]" if isinstance(text, str) else rb"\\u[dD][89a-fA-F]", text):
+        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text that can be printed
+    return value
+
+
+def _whole(written):
+    if len(written.lstrip("-")) > _MAX_JSON_DIGITS:
+        raise ValueError(
+            f"it holds a whole number of {len(written):,} characters. Expected at most {_MAX_JSON_DIGITS} digits"
+        )
+    return int(written)
+
+
+def _finite(written):
+    value = float(written)
+    if not math.isfinite(value):
+        raise ValueError(f"it holds {written[:40]}. Expected finite numbers")
+    return value
 
 
 def digest(path):

@@ -106,7 +106,7 @@ class HostMeter(Meter):
                 f"Expected the Python {self._python!r} to have the TFLite runtime {self._config.runtime!r}. It says: "
                 f"{_last_line(process.stderr)}. Install it there, or choose with --host_runtime and --host_python"
             )
-        return json.loads(process.stdout)
+        return self._answer(process)
 
     def describe(self):
         # Only where there are several: elsewhere the run of an earlier version was timed on the same device.
@@ -158,7 +158,20 @@ class HostMeter(Meter):
             raise EvaluationError(f"The timing process of {tflite_path} died of signal {-process.returncode}")
         if process.returncode != 0:
             raise InfeasibleArchitecture(f"The TFLite runtime refused the network: {_last_line(process.stderr)}")
-        return json.loads(process.stdout.strip().splitlines()[-1])
+        return self._answer(process)
+
+    def _answer(self, process):
+        """Returns the dict that the timer's last line holds."""
+        try:
+            value = json.loads(_last_line(process.stdout))
+            if not isinstance(value, dict):
+                raise ValueError("no object")
+            return value
+        except ValueError as error:
+            raise UserError(
+                f"Expected --host_python={self._python!r} to be a Python, which runs the timer. It printed: "
+                f"{_last_line(process.stdout)[:80]!r}"
+            ) from error
 
     @property
     def _python(self):

@@ -19,7 +19,7 @@ import math
 import pathlib
 
 from nas_tf.devices import Estimator
-from nas_tf.files import write_file
+from nas_tf.files import load_json, write_file
 from nas_tf.settings import Settings, knob
 from nas_tf.space import fingerprint
 from nas_tf.trial import EvaluationError, UserError
@@ -58,7 +58,7 @@ class LatencyTable:
         """
         path = _find(path)
         try:
-            value = json.loads(path.read_text())
+            value = load_json(path)
         except (OSError, ValueError) as error:
             raise UserError(f"Expected a latency table. Received: {str(path)!r}: {error}") from error
         missing = [key for key in _KEYS if key not in value] if isinstance(value, dict) else _KEYS
@@ -81,7 +81,7 @@ class LatencyTable:
     def write(self, path):
         """Writes the table to a file, which `read` reads."""
         fields = {name: getattr(self, name) for name in _KEYS if name != "version"}
-        write_file(path, json.dumps({"version": VERSION, **fields, **self.facts}, indent=1) + "\n")
+        write_file(path, json.dumps({"version": VERSION, **fields, **self.facts}, indent=1, allow_nan=False) + "\n")
 
     def check(self, space, latency_scale):
         """Raises `UserError` unless the table is for this search space at this scale.

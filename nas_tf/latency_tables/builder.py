@@ -19,7 +19,7 @@ from nas_tf import resume
 from nas_tf.devices import Meter
 from nas_tf.devices.table import LatencyTable
 from nas_tf.export import to_tflite
-from nas_tf.files import write_file
+from nas_tf.files import parse_json, write_file
 from nas_tf.latency_tables import composition
 from nas_tf.plugins import Part
 from nas_tf.quiet import import_keras, progress_bar
@@ -132,8 +132,13 @@ class _Timings:
             if whole != text:
                 write_file(self._lines, whole)
             for line in whole.splitlines():
-                value = json.loads(line)
-                self.found[value["kind"], value["name"], value["pass"]] = value
+                try:
+                    value = parse_json(line)
+                    self.found[value["kind"], value["name"], value["pass"]] = value
+                except (ValueError, KeyError, TypeError) as error:
+                    raise UserError(
+                        f"{self._lines} is damaged: {line[:80]!r}. Remove {folder} to begin anew"
+                    ) from error
 
     def file(self, kind, name):
         return self.files / (f"{name}.tflite" if kind == "unit" else f"network{name:04d}.tflite")

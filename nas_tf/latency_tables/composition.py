@@ -104,7 +104,7 @@ def compare(predicted, measured):
         "rank_correlation": rank_correlation(predicted, truth),
         "worst": worst,
         "worst_percentage_error": float(100 * error[worst]),
-        "repeatability_percent": float(100 * np.mean(apart)) if apart else float("nan"),
+        "repeatability_percent": float(100 * np.mean(apart)),
     }
 
 

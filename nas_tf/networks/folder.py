@@ -1,11 +1,11 @@
 """A trained network's folder: architecture.json, model.keras, TFLite, SavedModel. Nothing else writes or reads it."""
 
 import dataclasses
-import json
 import pathlib
 
 from nas_tf.export import to_keras, to_saved_model, to_tflite
-from nas_tf.files import digest, read_json, write_json
+from nas_tf.files import digest, load_json, read_json, write_json
+from nas_tf.networks import _keras_file
 from nas_tf.networks.description import FileRecord, NetworkDescription
 from nas_tf.quiet import import_keras, quiet
 from nas_tf.trial import UserError, first_line
@@ -158,7 +158,7 @@ def read_architecture(path, space):
 
 def _read_json(path, expected):
     try:
-        return json.loads(pathlib.Path(path).read_text())
+        return load_json(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{expected}. Received: {str(path)!r}: {error}") from error
 
@@ -174,6 +174,7 @@ def read_keras(path):
     keras = import_keras()
     from nas_tf.networks import drop_path  # noqa: F401  a file may hold its layers
 
+    _keras_file.check(path)
     try:
         with quiet():
             return keras.saving.load_model(path, compile=False)

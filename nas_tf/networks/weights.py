@@ -10,6 +10,8 @@ import os
 import pathlib
 import zipfile
 
+from nas_tf.files import parse_json
+from nas_tf.networks import _keras_file
 from nas_tf.trial import UserError, first_line
 
 # Settings that decide a layer's result and do not show in the shapes of its weights.
@@ -115,6 +117,7 @@ def read(path):
     import h5py
 
     path = _file(path)
+    _keras_file.check(path)
     try:
         content = path
         if path.suffix == ".keras":
@@ -176,9 +179,12 @@ def _check_settings(model, path):
     path = _file(path)
     if path.suffix != ".keras":
         return
-    with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read("config.json"))
-    theirs = {each["config"]["name"]: (each["class_name"], each["config"]) for each in config["config"]["layers"]}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = parse_json(archive.read("config.json"))
+        theirs = {each["config"]["name"]: (each["class_name"], each["config"]) for each in config["config"]["layers"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} holds no network of Keras's layers: {first_line(error)}") from error
     network = _network(model)
     ours = {layer.name: (type(layer).__name__, layer.get_config()) for layer in network.layers}
     head_name = _head({layer.name: layer for layer in network.layers if layer.weights})

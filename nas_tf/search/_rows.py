@@ -10,6 +10,7 @@ import json
 import math
 import numbers
 
+from nas_tf.files import parse_json
 from nas_tf.trial import Cost, EvaluationError, Latency, Measurement, Trial, UserError, first_line
 
 SCHEMA = """
@@ -268,13 +269,6 @@ def _object(row, name):
 def _json(row, name):
     written = _text(row, name)
     try:
-        return json.loads(written, parse_constant=_finite, parse_float=_finite)
+        return parse_json(written)
     except ValueError as error:
         raise ValueError(f"{name} is no JSON of finite numbers: {error}") from error
-
-
-def _finite(written):
-    value = float(written)
-    if not math.isfinite(value):
-        raise ValueError(f"it holds {written}")
-    return value

@@ -2,7 +2,6 @@
 
 import datetime
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
@@ -10,7 +9,7 @@ import re
 
 import nas_tf
 from nas_tf import resume
-from nas_tf.files import digest, write_json
+from nas_tf.files import digest, load_json, write_json
 from nas_tf.trial import UserError, first_line
 
 # What a description of the data says of where they lie and how they are read, not of what they are.
@@ -111,7 +110,7 @@ class RunFolder:
             UserError: there is no such file, or it is damaged.
         """
         try:
-            config = json.loads(self.config.read_text())
+            config = load_json(self.config)
             if not {"flags", "device", "space"} <= config.keys():
                 raise ValueError("flags, device or space is missing")
             if not all(isinstance(config[name], dict) for name in ("flags", "device", "space")):

@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from nas_tf.files import write_file
+from nas_tf.files import parse_json, write_file
 from nas_tf.trial import UserError, first_line
 
 _PLACE = "place"
@@ -35,7 +35,7 @@ def read_place(path):
     Raises:
         UserError: the file is damaged.
     """
-    return json.loads(_read(path)[_PLACE].tobytes()) if pathlib.Path(path).exists() else None
+    return parse_json(_read(path)[_PLACE].tobytes()) if pathlib.Path(path).exists() else None
 
 
 def restore(path, model):

@@ -3,9 +3,9 @@
 import contextlib
 import dataclasses
 import functools
-import json
 import os
 
+from nas_tf.files import parse_json
 from nas_tf.quiet import quiet
 from nas_tf.settings import Settings, knob
 from nas_tf.trial import UserError, first_line
@@ -81,8 +81,10 @@ class Machine(Settings):
         """bool: whether this process writes the files. Of several machines, one does."""
         if self.distribution != "multi_worker":
             return True
-        task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {})
-        return task.get("type", "worker") == "chief" or (task.get("index", 0) == 0 and "chief" not in _cluster())
+        task = _tf_config("task")
+        return task.get("type", "worker") == "chief" or (
+            task.get("index", 0) == 0 and "chief" not in _tf_config("cluster")
+        )
 
 
 @functools.cache
@@ -197,5 +199,15 @@ def synchronize(model, on):
             layer.synchronized = on
 
 
-def _cluster():
-    return json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {})
+def _tf_config(name):
+    """Returns a dict of the environment's TF_CONFIG, empty where that does not have it."""
+    written = os.environ.get("TF_CONFIG") or "{}"
+    try:
+        value = parse_json(written).get(name, {})
+        if not isinstance(value, dict):
+            raise ValueError(f"{name} is no object")
+        return value
+    except (ValueError, AttributeError) as error:
+        raise UserError(
+            f"Expected TF_CONFIG to be a JSON object of cluster and task. Received: {written[:80]!r}: {error}"
+        ) from error

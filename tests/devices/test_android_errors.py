@@ -173,6 +173,11 @@ def test_the_tool_is_fetched_resumed_and_pinned(address):
             fetch()
     finally:
         _Server.content = changed
+    pins = pathlib.Path(fetched.path).with_name("sha256.json")
+    for written in ("{", "[]"):
+        pins.write_text(written)
+        with pytest.raises(UserError, match=r"sha256\.json is damaged: .*Remove it to fetch without comparing"):
+            fetch()
     pathlib.Path(fetched.path).write_bytes(elf_header("arm64-v8a"))
     with pytest.raises(UserError, match="is not the file that was fetched"):
         tool.find("", "arm64-v8a")

@@ -65,6 +65,15 @@ def test_a_python_without_the_runtime_is_named(tmp_path):
         host.make(host.Config(python=str(bare))).check()
 
 
+@pytest.mark.parametrize("answer", ["all is well", "[1]", ""])
+def test_a_program_that_is_no_python_is_named(tmp_path, answer):
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    program.chmod(0o755)
+    with pytest.raises(UserError, match=r"program' to be a Python, which runs the timer\. It printed: '"):
+        host.make(host.Config(python=str(program))).check()
+
+
 def test_settings_that_cannot_be_are_refused():
     with pytest.raises(UserError, match=r"Expected --host_num_threads to be at least 1\. Received: 0"):
         host.Config(num_threads=0)

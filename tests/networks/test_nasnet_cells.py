@@ -114,7 +114,7 @@ def test_cells_of_many_equal_blocks_have_their_one_form_at_once(tied):
 def test_a_cell_has_at_most_32_blocks():
     block = Block(0, 1, "conv_1x1", "conv_1x1")
     assert len(Cell((block,) * 32).canonical.blocks) == 32
-    with pytest.raises(UserError, match="Expected at most 32 blocks in a cell. Received: 33"):
+    with pytest.raises(UserError, match=r"Expected at most 32 blocks in a cell\. Received: 33"):
         Cell((block,) * 33)
 
 

@@ -149,6 +149,13 @@ def test_one_of_several_machines_writes(monkeypatch):
     assert Machine("mirrored").is_chief
 
 
+@pytest.mark.parametrize("written", ["{", "[1]", '{"task": 1}', "[" * 10**5])
+def test_a_tf_config_of_another_shape_is_refused(monkeypatch, written):
+    monkeypatch.setenv("TF_CONFIG", written)
+    with pytest.raises(UserError, match="Expected TF_CONFIG to be a JSON object of cluster and task"):
+        Machine(distribution="multi_worker").is_chief  # noqa: B018
+
+
 @pytest.mark.real
 def test_several_devices_train_as_one(tmp_path):
     """`mnas-train --distribution` on two virtual devices, and on two machines that are processes here: the losses of

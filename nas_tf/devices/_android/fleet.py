@@ -6,13 +6,12 @@ another phone. A process that dies releases its phone.
 
 import contextlib
 import fcntl
-import json
 import os
 import time
 
 from nas_tf.devices._android import adb, tool
 from nas_tf.devices._android.adb import PhoneGone
-from nas_tf.files import write_file
+from nas_tf.files import read_json, write_json
 from nas_tf.space import fingerprint
 from nas_tf.trial import UserError
 
@@ -77,15 +76,12 @@ class Memory:
 
     def read(self):
         """Returns a dict of what is remembered, empty where nothing is or the file is damaged."""
-        try:
-            value = json.loads(self._path.read_text())
-            return value if isinstance(value, dict) else {}
-        except (OSError, ValueError):
-            return {}
+        value = read_json(self._path)
+        return value if isinstance(value, dict) else {}
 
     def write(self, value):
         """Remembers a JSON-ready dict in place of what was remembered before."""
-        write_file(self._path, json.dumps(value, indent=2) + "\n")
+        write_json(self._path, value)
 
 
 class Fleet:

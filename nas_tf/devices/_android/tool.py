@@ -2,15 +2,14 @@
 
 import dataclasses
 import hashlib
-import json
 import os
 import pathlib
 import struct
 import urllib.error
 import urllib.request
 
-from nas_tf.files import write_file
-from nas_tf.trial import UserError
+from nas_tf.files import load_json, write_json
+from nas_tf.trial import UserError, first_line
 
 ADDRESS = "https://storage.googleapis.com/litert/binaries/{version}/{platform}/benchmark_model"
 PLATFORMS = {"arm64-v8a": "android_arm64"}
@@ -62,7 +61,7 @@ def find(binary, abi):
             f"Expected TFLite's benchmark_model for {abi}. There is none in {path.parent}: {how_to_get(abi)}"
         )
     try:
-        made = json.loads(path.with_suffix(".json").read_text())
+        made = load_json(path.with_suffix(".json"))
         version, sha256 = made["version"], made["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path.with_suffix('.json')} is missing or damaged: run nas-phone setup again") from error
@@ -105,7 +104,11 @@ def fetch(abi, version, sha256="", address=ADDRESS, progress=lambda done, total:
     folder = cache_folder() / abi
     folder.mkdir(parents=True, exist_ok=True)
     pins = folder / "sha256.json"
-    known = json.loads(pins.read_text()) if pins.exists() else {}
+    try:
+        known = load_json(pins) if pins.exists() else {}
+        known[url] = known.get(url)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{pins} is damaged: {first_line(error)}. Remove it to fetch without comparing") from error
     partial = folder / f"{version.replace('/', '_')}.part"
     _download(url, partial, progress)
     try:
@@ -113,14 +116,14 @@ def fetch(abi, version, sha256="", address=ADDRESS, progress=lambda done, total:
     except UserError:
         partial.unlink(missing_ok=True)  # for instance the page of a gateway: next time it is fetched from the start
         raise
-    expected = sha256.lower() or known.get(url, tool.sha256)
+    expected = sha256.lower() or known[url] or tool.sha256
     if tool.sha256 != expected:
         partial.unlink()
         raise UserError(f"Expected {url} to have SHA-256 {expected}. Received: {tool.sha256}; nothing was installed")
-    write_file(pins, json.dumps({**known, url: tool.sha256}, indent=2) + "\n")
+    write_json(pins, {**known, url: tool.sha256})
     path = folder / "benchmark_model"
     os.replace(partial, path)
-    write_file(path.with_suffix(".json"), json.dumps({"version": version, "url": url, "sha256": tool.sha256}) + "\n")
+    write_json(path.with_suffix(".json"), {"version": version, "url": url, "sha256": tool.sha256})
     return find("", abi)
 
 
