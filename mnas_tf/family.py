@@ -29,7 +29,9 @@ class MnasNetTrainSettings(train.TrainSettings):
     """The settings of every training, and this family's space, width and recipes."""
 
     architecture: str = knob(
-        "mnasnet_a1", "An architecture.json; block strings, separated by blanks or commas; or a published name."
+        "mnasnet_a1",
+        "An architecture.json; block strings, separated by blanks or commas; or a published name.",
+        path=True,
     )
     search_space: str = knob("mnasnet", "Search space whose builder makes the network.", folder=SPACES)
     recipe: str = recipe_knob(PLANS)

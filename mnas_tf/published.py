@@ -206,6 +206,7 @@ def _model(key, scale, input_shape, include_top, weights, input_tensor, pooling,
     import keras
 
     if weights is not None:
+        weights = os.path.expanduser(weights)
         _check_weights(weights)
     if pooling not in (None, "avg", "max"):
         raise ValueError(f"Expected pooling to be None, 'avg' or 'max'. Received: pooling={pooling!r}")
@@ -213,7 +214,7 @@ def _model(key, scale, input_shape, include_top, weights, input_tensor, pooling,
         inputs = x = keras.Input(input_shape or ((224, 224, 3) if include_top else (None, None, 3)), name="image")
     else:
         (inputs,), x = keras.utils.get_source_inputs(input_tensor), input_tensor
-    is_pytorch = weights is not None and os.fspath(weights).endswith(".safetensors")
+    is_pytorch = weights is not None and weights.endswith(".safetensors")
     if is_pytorch:
         from mnas_tf import _pytorch_weights
 
@@ -238,14 +239,13 @@ def _model(key, scale, input_shape, include_top, weights, input_tensor, pooling,
             values = keras_weights.read(weights)
             if not include_top:
                 values.pop("predictions", None)
-            keras_weights.put(model, values, os.fspath(weights), head="same")
+            keras_weights.put(model, values, weights, head="same")
     return model
 
 
 def _check_weights(weights):
-    path = os.fspath(weights)
-    if not (path.endswith((".weights.h5", ".keras", ".safetensors")) and os.path.isfile(path)):
+    if not (weights.endswith((".weights.h5", ".keras", ".safetensors")) and os.path.isfile(weights)):
         raise ValueError(
             "There are no published weights of MnasNet: expected weights to be None or the path of a .weights.h5 or "
-            f".keras file of this network, or of timm's .safetensors. Received: weights={path!r}"
+            f".keras file of this network, or of timm's .safetensors. Received: weights={weights!r}"
         )

@@ -87,7 +87,8 @@ def run(main, usage, takes_words=False):
     Args:
         main: the command.
         usage: what `--help` prints before the flags.
-        takes_words: whether the command is called as `main(words)`, with the arguments that are not flags.
+        takes_words: whether the command is called as `main(words)`, with the arguments that are not flags. A `~` in
+            front of a word is expanded.
     """
     argv = sys.argv
     if any(argument in ("--help", "-help", "-h", "--helpfull", "--helpshort") for argument in argv[1:]):
@@ -102,7 +103,7 @@ def run(main, usage, takes_words=False):
     command = _command()
     try:
         with stopping.stoppable(command):
-            status = main(rest[1:]) if takes_words else main()
+            status = main([os.path.expanduser(word) for word in rest[1:]]) if takes_words else main()
         sys.exit(status)
     except UserError as error:
         _fail(error, 2)

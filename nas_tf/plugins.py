@@ -29,7 +29,7 @@ def load(folder, name):
         UserError: there is no such part or file.
     """
     if name.endswith(".py"):
-        return _load_file(pathlib.Path(name))
+        return _load_file(pathlib.Path(expand(name)))
     if name not in names(folder):
         raise UserError(
             f"Expected one of {', '.join(names(folder))}, or the path of a .py file, for a part of {folder}. "
@@ -39,7 +39,7 @@ def load(folder, name):
 
 
 def _load_file(path):
-    path = path.expanduser().resolve()
+    path = path.resolve()
     if not path.is_file():
         raise UserError(f"Expected a Python file with a part of your own. There is no file {str(path)!r}")
     module_name = f"nas_tf_user_{path.stem}"
@@ -54,6 +54,16 @@ def _load_file(path):
         del sys.modules[module_name]  # half of a module is none
         raise
     return module
+
+
+def expand(name):
+    """Returns the name of a part, without `~` if it is the path of a file of the user's own."""
+    return os.path.expanduser(name) if os.fspath(name).endswith(".py") else name
+
+
+def expand_all(parts):
+    """Returns a dict from a part's name to its settings, such as the user gave it or None, with `expand`ed names."""
+    return {expand(name): settings for name, settings in (parts or {}).items()}
 
 
 def prefix_of(name):
@@ -104,6 +114,10 @@ class Part:
     folder: str
     name: str
     settings: dict = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        if isinstance(self.name, (str, os.PathLike)):  # a file may hold something else, which its reader refuses
+            object.__setattr__(self, "name", expand(self.name))
 
     @property
     def module(self):

@@ -1,13 +1,14 @@
 """One setting: its default, its help and its bounds. `nas_tf.flags` makes flags of settings; this module uses no absl.
 
 Settings are the fields of a frozen dataclass that extends `Settings`. `knob` declares a field. Its bounds are checked
-whenever an instance is made: from flags, from a file or from Python.
+whenever an instance is made, from flags, from a file or from Python, and a `~` in front of a path is expanded.
 """
 
 import dataclasses
 import math
 import numbers
 import operator
+import os
 
 from nas_tf.trial import UserError
 
@@ -48,7 +49,7 @@ def knob(
         folder: plug-in folder, such as `"nas_tf.devices"`, whose parts the setting chooses from.
         flag: the whole name of its flag, if that is not the prefix and the field's name.
         program: whether it is the path of a program that is run, which is never taken from a file.
-        path: whether it is the path of something else: another spelling of it is the same value.
+        path: whether it is the path of something else, or may be one: another spelling of it is the same value.
         decides: False for a setting that changes no measurement, and so may change when a search goes on.
     """
     given = {
@@ -73,14 +74,36 @@ def knob(
 class Settings:
     """The base of every dataclass of settings. An instance whose values are out of bounds cannot be made.
 
-    A subclass that checks more, such as two settings against each other, extends `__post_init__`.
+    Its paths have no `~` any more. A subclass that checks more, such as two settings against each other, extends
+    `__post_init__`.
 
     Raises:
         UserError: a value is out of its bounds.
     """
 
     def __post_init__(self):
+        expand(self)
         check(self)
+
+
+def expand(settings):
+    """Replaces `~` in front of the paths among the fields of a dataclass instance by the user's home folder."""
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if is_path(field, value):
+            object.__setattr__(settings, field.name, os.path.expanduser(value))  # most instances are frozen
+
+
+def is_path(field, value):
+    """Returns whether `value`, a setting declared by `field`, is a path, or may be one.
+
+    A part is one if it is a `.py` file.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        return False
+    declared = field.metadata
+    is_own_part = "folder" in declared and os.fspath(value).endswith(".py")
+    return bool(declared.get("path") or declared.get("program") or is_own_part)
 
 
 def check(settings):
@@ -112,7 +135,8 @@ def configure(config_type, settings, name):
         if setting not in known:
             raise UserError(f"{name!r} has settings {sorted(known)}. Received: {setting!r}")
     config = config_type(**settings)
-    check(config)  # a part of the user's own need not extend `Settings`
+    expand(config)  # a part of the user's own need not extend `Settings`
+    check(config)
     return config
 
 

@@ -23,7 +23,7 @@ def load(model, weights, key, include_top, classes):
     Raises:
         ValueError: there is no such file, or it holds another network.
     """
-    path = os.fspath(weights)
+    path = os.path.expanduser(weights)
     has_imagenet = key and not (include_top and classes != 1000)
     if not (path == "imagenet" and has_imagenet) and not (path.endswith((".h5", ".keras")) and os.path.isfile(path)):
         known = "None, 'imagenet' (with 1000 classes, or without the top)" if key else "None"

@@ -20,7 +20,7 @@ __all__ = ["Settings", "cli", "draw", "export"]
 
 @dataclasses.dataclass(frozen=True)
 class Settings(ExportSettings):
-    architecture: str = knob("", "With --draw: an architecture.json, or nasnet_a, in place of a folder.")
+    architecture: str = knob("", "With --draw: an architecture.json, or nasnet_a, in place of a folder.", path=True)
     draw: bool = knob(False, "Only draw the two cells, as SVG and PNG.")
 
     def __post_init__(self):

@@ -35,7 +35,7 @@ class NASNetSearchSettings(SearchSettings):
 class NASNetTrainSettings(train.TrainSettings):
     """The settings of every training, and this family's space, how its cells are stacked, and its recipes."""
 
-    architecture: str = knob("nasnet_a", "An architecture.json with two cells, or the published nasnet_a.")
+    architecture: str = knob("nasnet_a", "An architecture.json with two cells, or the published nasnet_a.", path=True)
     search_space: str = knob("nasnet", "Search space whose builder makes the network.", folder=SPACES)
     cells: int = knob(4, "Normal cells in a stage (N).", least=1)
     filters: int = knob(44, "Filters in the first stage (F); the papers' N @ P has P = 24 F.", least=1)

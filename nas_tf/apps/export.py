@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import pathlib
 
-from nas_tf import flags
+from nas_tf import flags, plugins
 from nas_tf.datasets import NUM_CALIBRATION_IMAGES, Source
 from nas_tf.devices import Meter
 from nas_tf.export import NUMBER_TYPES
@@ -24,8 +24,8 @@ from nas_tf.trial import EvaluationError, UserError
 class ExportSettings(Settings):
     """The settings of every export."""
 
-    network_dir: str = knob("", "Folder with architecture.json and model.keras, of a search or a training.")
-    out_dir: str = knob("", "Folder for the files; empty: the same.")
+    network_dir: str = knob("", "Folder with architecture.json and model.keras, of a search or a training.", path=True)
+    out_dir: str = knob("", "Folder for the files; empty: the same.", path=True)
     number_types: tuple[str, ...] = knob(
         (),
         f"TFLite files to write, of {', '.join(NUMBER_TYPES)}; empty: all, but int8 only with a --dataset.",
@@ -36,11 +36,11 @@ class ExportSettings(Settings):
         "Images for the accuracy of each file and to calibrate int8 on; empty: neither.",
         folder="nas_tf.datasets",
     )
-    data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.")
+    data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.", path=True)
     batch_size: int = knob(1, "Batch size that the TFLite files are fixed to.", least=1)
     device: str = knob("host", "Where the files are timed; none: nowhere.", folder="nas_tf.devices")
     search_space: str = knob(
-        "", "Search space of the network, if that is a file of your own: only a file named here is run."
+        "", "Search space of the network, if that is a file of your own: only a file named here is run.", path=True
     )
     licence: str = knob(LICENCE, "Licence, in the model card and the files' metadata.")
 
@@ -66,7 +66,7 @@ def export(settings, parts=None, say=print):
     """
     if not settings.network_dir:
         raise UserError("Expected --network_dir, the folder of a trained network. Received: none")
-    parts = parts or {}
+    parts = plugins.expand_all(parts)
     model, description = read_network(settings.network_dir)
     folder = pathlib.Path(settings.out_dir or settings.network_dir)
     check_other_networks(folder, model, description)

@@ -32,7 +32,9 @@ from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 class PhoneSettings(Settings):
     """The settings of nas-phone. Those of the device `android` say which phone, and how it is asked."""
 
-    out_dir: str = knob("phone", "Folder for what the command writes: the zip of logs, the CSV, the picture.")
+    out_dir: str = knob(
+        "phone", "Folder for what the command writes: the zip of logs, the CSV, the picture.", path=True
+    )
     number_types: tuple[str, ...] = knob(
         ("float32", "int8"),
         f"Types in which measure converts published networks, of {', '.join(NUMBER_TYPES)}.",
@@ -42,7 +44,7 @@ class PhoneSettings(Settings):
     image_size: int = knob(224, "Height and width, in pixels, at which published networks are measured.", least=1)
     num_classes: int = knob(1000, "Classes of the published networks.", least=1)
     dataset: str = knob("digits", "Images on which int8 files are calibrated.", folder="nas_tf.datasets")
-    data_dir: str = knob("", "Folder or zip of these images, where the data set needs one.")
+    data_dir: str = knob("", "Folder or zip of these images, where the data set needs one.", path=True)
     tool_version: str = knob("", "Version of benchmark_model that setup fetches; empty: that of ai-edge-litert here.")
     tool_sha256: str = knob("", "SHA-256 that the fetched tool must have.")
 

@@ -12,7 +12,7 @@ import dataclasses
 import pathlib
 import shutil
 
-from nas_tf import flags
+from nas_tf import flags, plugins
 from nas_tf.family import deploy_scale, deploy_settings, families, family_of
 from nas_tf.files import check_writable
 from nas_tf.latency_tables import builder
@@ -26,10 +26,12 @@ from nas_tf.trial import UserError
 class TableSettings(builder.Thoroughness):
     """The settings of nas-table. Those of the scale are the families' (`nas_tf.family.deploy_settings`)."""
 
-    search_space: str = knob("mnasnet", "Search space, of any family; or the path of a .py file.")
+    search_space: str = knob("mnasnet", "Search space, of any family; or the path of a .py file.", path=True)
     device: str = knob("host", "Device that times files.", folder="nas_tf.devices")
     num_classes: int = knob(1000, "Classes of the networks.", least=1)
-    out: str = knob("", "The table's file, such as host_mnasnet.json; a picture and the timings come beside it.")
+    out: str = knob(
+        "", "The table's file, such as host_mnasnet.json; a picture and the timings come beside it.", path=True
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -48,7 +50,7 @@ def make_table(settings, deploy, parts=None, say=print):
         parts: dict from the name of the space and of the device to its settings.
         say: takes each line of text.
     """
-    parts = parts or {}
+    parts = plugins.expand_all(parts)
     family = family_of(settings.search_space)
     space = family.space(settings.search_space, parts.get(settings.search_space))
     plan = builder.TablePlan(

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 
-from nas_tf import flags
+from nas_tf import flags, plugins
 from nas_tf.accuracy import chance_of, num_examples_of
 from nas_tf.datasets import Source
 from nas_tf.files import check_writable
@@ -39,10 +39,10 @@ _OF_THE_WEIGHTS = ("padding", "input_normalization", "bn_epsilon")
 class TrainSettings(Settings):
     """The settings of every training. A family adds its space, its scale and its recipes."""
 
-    architecture: str = knob("", "Network to train.")
+    architecture: str = knob("", "Network to train.", path=True)
     dataset: str = knob("digits", "Images.", folder="nas_tf.datasets")
-    data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.")
-    out_dir: str = knob("", "Folder to write; the same command goes on where it stopped.")
+    data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.", path=True)
+    out_dir: str = knob("", "Folder to write; the same command goes on where it stopped.", path=True)
     image_size: int = knob(224, "Height and width of the images in pixels.", least=1)
     num_samples: int = knob(0, "Training images, drawn by class; 0: all.", least=0)
     epochs: int | None = knob(None, "Epochs; default: the recipe's.", least=1)
@@ -65,6 +65,7 @@ class TrainSettings(Settings):
         "",
         "Weights to begin with: a trained network's folder, a .keras or .weights.h5 file, or published ones of the "
         "family (docs/training.md); a head with other classes is trained anew.",
+        path=True,
     )
     evaluate_only: bool = knob(False, "Only print the accuracy of --initial_weights on the validation and test images.")
     checkpoint_minutes: float = knob(10.0, "Minutes between checkpoints; there is one after every epoch, too.", above=0)
@@ -95,7 +96,7 @@ def train(family, settings, machine=None, parts=None, say=print):
     Raises:
         nas_tf.trial.UserError: the caller has to change something.
     """
-    machine, parts = machine or Machine(), parts or {}
+    machine, parts = machine or Machine(), plugins.expand_all(parts)
     machine.start()
     space_part = family.space(settings.search_space, parts.get(settings.search_space))
     dataset_part = Part("nas_tf.datasets", settings.dataset, parts.get(settings.dataset, {}))

@@ -156,6 +156,7 @@ class Config(Settings):
         "Latency table: a file that nas-table made, or a shipped one: pixel1.",
         required="the file of a latency table, or the name of a shipped one",
         flag="table",
+        path=True,
         decides=False,  # what it holds is part of the device
     )
 

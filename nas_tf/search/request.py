@@ -28,10 +28,11 @@ class SearchSettings(Settings):
         "",
         "Folder of the run; the same command goes on where it stopped.",
         required="the folder of the run, as in --run_dir=runs/first",
+        path=True,
         decides=False,
     )
     dataset: str = knob("digits", "Images.", folder=DATASETS)
-    data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.", decides=False)
+    data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.", path=True, decides=False)
     algorithm: str = knob("ppo", "Search algorithm.", folder=ALGORITHMS)
     judge: str = knob("proxy", "Where accuracy comes from.", folder=JUDGES)
     device: str = knob("host", "Where latency comes from.", folder=DEVICES)
@@ -153,9 +154,8 @@ def make_request(family, settings, objective=None, limits=None, proxy=None, part
         objective, limits, proxy: the other settings; None: the family's defaults.
         parts: dict from a part's name to its settings, as in `{"ppo": {"learning_rate": 1e-3}}`.
     """
-    chosen = {
-        folder: Part(folder, name, (parts or {}).get(name, {})) for folder, name in folders(family, settings).items()
-    }
+    parts = plugins.expand_all(parts)
+    chosen = {folder: Part(folder, name, parts.get(name, {})) for folder, name in folders(family, settings).items()}
     objective, limits, proxy = objective or family.objective, limits or Limits(), proxy or family.proxy
     space, images = chosen[family.space_folder], Source(chosen[DATASETS], settings.data_dir, settings.seed)
     num_classes = images.make(settings.proxy_image_size, settings.proxy_samples).num_classes

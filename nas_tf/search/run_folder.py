@@ -25,7 +25,7 @@ class RunFolder:
     """The files of one run, all under `path`."""
 
     def __init__(self, path):
-        self.path = pathlib.Path(path)
+        self.path = pathlib.Path(path).expanduser()
         self.config = self.path / "config.json"
         self.records = self.path / "trials.sqlite"
         self.judge = self.path / "judge"
@@ -176,7 +176,7 @@ def _minor(name, value):
 def _own_files(parts):
     """Returns a dict from the name of each part that is a file of the user's own to the digest of the file."""
     own = [part for part in parts if part.name.endswith(".py")]
-    paths = [(part.folder.rpartition(".")[2], pathlib.Path(part.name).expanduser()) for part in own]
+    paths = [(part.folder.rpartition(".")[2], pathlib.Path(part.name)) for part in own]
     return {f"{kind} file {path.name}": digest(path)[:16] for kind, path in paths}
 
 

@@ -64,10 +64,12 @@ class ShipSettings(Settings):
     learning_rate: float | None = knob(None, "Peak of the schedule; default: the recipe's.", above=0)
     num_samples: int = knob(0, "Training images, drawn by class; 0: all.", least=0)
     search_space: str = knob(
-        "", "The run's search space, if that is a file of your own: only a file named here is run."
+        "", "The run's search space, if that is a file of your own: only a file named here is run.", path=True
     )
-    dataset: str = knob("", "The run's data set, if that is a file of your own: only a file named here is run.")
-    data_dir: str = knob("", "Where the run's images are now; empty: where they were.")
+    dataset: str = knob(
+        "", "The run's data set, if that is a file of your own: only a file named here is run.", path=True
+    )
+    data_dir: str = knob("", "Where the run's images are now; empty: where they were.", path=True)
     allow_test_in_train: bool = knob(False, "Go on although test images are among the training images too.")
     device: str = knob(
         "",
@@ -86,7 +88,7 @@ class ShipSettings(Settings):
     )
     licence: str = knob(LICENCE, "Text of the model card's licence section.")
     checkpoint_minutes: float = knob(10.0, "Minutes between checkpoints; there is one after every epoch, too.", above=0)
-    out_dir: str = knob("", "Folder to write; empty: `ship` in the run's folder.")
+    out_dir: str = knob("", "Folder to write; empty: `ship` in the run's folder.", path=True)
 
 
 def ship(run_dir, settings, machine=None, device_settings=None, say=print):
