@@ -9,6 +9,8 @@ import math
 import numbers
 import operator
 import os
+import types
+import typing
 
 from nas_tf.trial import UserError
 
@@ -113,7 +115,7 @@ def check(settings):
     prefix = kind.__module__.rpartition(".")[2] + "_" if kind.__name__ == "Config" else ""
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        expected = _broken_bound(field.type, field.metadata, value)
+        expected = _broken_bound(field.type, field.default, field.metadata, value)
         if expected:
             shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
             raise UserError(f"Expected --{flag_name(field, prefix)}{expected}. Received: {shown or 'none'}")
@@ -140,10 +142,14 @@ def configure(config_type, settings, name):
     return config
 
 
-def _broken_bound(kind, bounds, value):
+def _broken_bound(kind, default, bounds, value):
     """Returns what was expected instead of `value`, in words, or None if it keeps its bounds."""
-    if value is None:
+    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if value is None and (default is None or type(None) in kinds):
         return None
+    expected = _broken_kind(next(each for each in kinds if each is not type(None)), value)
+    if expected:
+        return f" to be {expected}"
     if bounds.get("required") and not value:
         return f", {bounds['required']}"
     if "choices" in bounds:
@@ -152,12 +158,27 @@ def _broken_bound(kind, bounds, value):
         what = "to hold only" if isinstance(value, tuple) else "to be one of"
         return None if known else f" {what} {', '.join(map(str, bounds['choices']))}"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        return " to be a number" if any(name in bounds for name in _BOUNDS) else None
-    if kind in (int, int | None) and not isinstance(value, numbers.Integral):
-        return " to be a whole number"
+        return None
     if not math.isfinite(value):
         return " to be a finite number"
     declared = {name: bounds[name] for name in _BOUNDS if name in bounds}
     if all(_BOUNDS[name][1](value, bound) for name, bound in declared.items()):
         return None
     return " to be " + " and ".join(f"{_BOUNDS[name][0]} {bound:g}" for name, bound in declared.items())
+
+
+def _broken_kind(kind, value):
+    """Returns in words what a value of that type is, or None if `value` is one. Settings in files may be anything."""
+    if typing.get_origin(kind) is tuple:
+        element = typing.get_args(kind)[0]
+        wrong = [_broken_kind(element, each) for each in value] if isinstance(value, (tuple, list)) else [""]
+        return next(("a list" if not words else f"a list, each {words}" for words in wrong if words is not None), None)
+    known = {
+        bool: ("true or false", bool),
+        int: ("a whole number" if isinstance(value, numbers.Real) else "a number", numbers.Integral),
+        float: ("a number", numbers.Real),
+        str: ("text", (str, os.PathLike)),
+    }
+    words, allowed = known.get(kind, ("", object))
+    is_switch = isinstance(value, bool) and kind in (int, float)
+    return words if is_switch or not isinstance(value, allowed) else None

@@ -21,6 +21,9 @@ class Some(Settings):
     kinds: tuple[str, ...] = knob(("a",), choices=("a", "b"), required="at least one kind")
     folder: str = knob("here", required="a folder")
     limit: float | None = knob(None, above=0)
+    seed: int = 0
+    is_on: bool = knob(False)
+    sizes: tuple[int, ...] = knob((1, 2))
 
 
 @pytest.mark.parametrize(
@@ -39,6 +42,16 @@ class Some(Settings):
         ("count", 2.0, "Expected --count to be a whole number. Received: 2.0"),
         ("share", "half", "Expected --share to be a number. Received: half"),
         ("folder", "", "Expected --folder, a folder. Received: none"),
+        ("folder", None, "Expected --folder to be text. Received: None"),
+        ("folder", {"a": 1}, "Expected --folder to be text. Received: {'a': 1}"),
+        ("limit", True, "Expected --limit to be a number. Received: True"),
+        ("seed", [1], "Expected --seed to be a number. Received: [1]"),
+        ("seed", 1.5, "Expected --seed to be a whole number. Received: 1.5"),
+        ("is_on", "false", "Expected --is_on to be true or false. Received: false"),
+        ("is_on", 0, "Expected --is_on to be true or false. Received: 0"),
+        ("sizes", 3, "Expected --sizes to be a list. Received: 3"),
+        ("sizes", (1, "2"), "Expected --sizes to be a list, each a number. Received: 1, 2"),
+        ("kind", ["a"], "Expected --kind to be text. Received: ['a']"),
     ],
 )
 def test_a_value_out_of_its_bounds(setting, value, words):
