@@ -20,8 +20,10 @@ class MnasNetSearchSettings(SearchSettings):
     """The settings of every search, and this family's space and widths."""
 
     search_space: str = knob("mnasnet", "Search space.", folder=SPACES)
-    proxy_width_multiplier: float = knob(0.5, "Factor on the filters of the children that are trained.", above=0)
-    deploy_width_multiplier: float = knob(1.0, "Factor on the filters of the network that ships.", above=0)
+    proxy_width_multiplier: float = knob(
+        0.5, "Factor on the filters of the children that are trained.", above=0, most=16
+    )
+    deploy_width_multiplier: float = knob(1.0, "Factor on the filters of the network that ships.", above=0, most=16)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +37,7 @@ class MnasNetTrainSettings(train.TrainSettings):
     )
     search_space: str = knob("mnasnet", "Search space whose builder makes the network.", folder=SPACES)
     recipe: str = recipe_knob(PLANS)
-    width_multiplier: float = knob(1.0, "Factor on the filters.", above=0)
+    width_multiplier: float = knob(1.0, "Factor on the filters.", above=0, most=16)
     activation: str = knob("relu", "relu6 loses less when it is quantised to int8.", choices=("relu", "relu6"))
     squeeze_excite: bool = knob(True, "Keep squeeze-and-excitation, which loses when it is quantised to int8.")
 

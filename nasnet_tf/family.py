@@ -23,11 +23,13 @@ class NASNetSearchSettings(SearchSettings):
 
     search_space: str = knob("nasnet", "Search space.", folder=SPACES)
     device: str = knob("none", "Where latency comes from; none: nowhere.", folder="nas_tf.devices")
-    proxy_cells: int = knob(2, "Normal cells in a stage (N) of the children that are trained.", least=1)
-    proxy_filters: int = knob(16, "Filters in the first stage (F) of the children that are trained.", least=1)
+    proxy_cells: int = knob(2, "Normal cells in a stage (N) of the children that are trained.", least=1, most=100)
+    proxy_filters: int = knob(
+        16, "Filters in the first stage (F) of the children that are trained.", least=1, most=4096
+    )
     proxy_stem: str = knob("cifar", "Stem of the children that are trained.", choices=STEMS)
-    deploy_cells: int = knob(4, "Normal cells in a stage (N) of the network that ships.", least=1)
-    deploy_filters: int = knob(44, "Filters in the first stage (F) of the network that ships.", least=1)
+    deploy_cells: int = knob(4, "Normal cells in a stage (N) of the network that ships.", least=1, most=100)
+    deploy_filters: int = knob(44, "Filters in the first stage (F) of the network that ships.", least=1, most=4096)
     deploy_stem: str = knob("imagenet", "Stem of the network that ships.", choices=STEMS)
 
 

@@ -39,9 +39,9 @@ class Scale(Settings):
         UserError: no network can be built with one of these values.
     """
 
-    image_size: int = knob(224, least=1)
-    num_classes: int = knob(1000, least=1)
-    width_multiplier: float = knob(1.0, above=0)
+    image_size: int = knob(224, least=1, most=4096)
+    num_classes: int = knob(1000, least=1, most=1_000_000)
+    width_multiplier: float = knob(1.0, above=0, most=16)
     bn_momentum: float = knob(0.99, least=0, below=1)
     bn_epsilon: float = knob(1e-3, above=0)
     dropout_rate: float = knob(0.2, least=0, below=1)
@@ -49,8 +49,8 @@ class Scale(Settings):
     input_normalization: str = knob("none", choices=("none", "imagenet"))
     activation: str = knob("relu", choices=("relu", "relu6"))
     squeeze_excite: bool = knob(True, choices=(True, False))
-    filter_multiple: int = knob(8, least=1)
-    least_map_size: int = knob(1, least=1)
+    filter_multiple: int = knob(8, least=1, most=1024)
+    least_map_size: int = knob(1, least=1, most=4096)
 
     @property
     def style(self):

@@ -41,8 +41,10 @@ class PhoneSettings(Settings):
         choices=NUMBER_TYPES,
         required="at least one type",
     )
-    image_size: int = knob(224, "Height and width, in pixels, at which published networks are measured.", least=1)
-    num_classes: int = knob(1000, "Classes of the published networks.", least=1)
+    image_size: int = knob(
+        224, "Height and width, in pixels, at which published networks are measured.", least=1, most=4096
+    )
+    num_classes: int = knob(1000, "Classes of the published networks.", least=1, most=1_000_000)
     dataset: str = knob("digits", "Images on which int8 files are calibrated.", folder="nas_tf.datasets")
     data_dir: str = knob("", "Folder or zip of these images, where the data set needs one.", path=True)
     tool_version: str = knob("", "Version of benchmark_model that setup fetches; empty: that of ai-edge-litert here.")

@@ -43,7 +43,7 @@ class TrainSettings(Settings):
     dataset: str = knob("digits", "Images.", folder="nas_tf.datasets")
     data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.", path=True)
     out_dir: str = knob("", "Folder to write; the same command goes on where it stopped.", path=True)
-    image_size: int = knob(224, "Height and width of the images in pixels.", least=1)
+    image_size: int = knob(224, "Height and width of the images in pixels.", least=1, most=4096)
     num_samples: int = knob(0, "Training images, drawn by class; 0: all.", least=0)
     epochs: int | None = knob(None, "Epochs; default: the recipe's.", least=1)
     batch_size: int | None = knob(None, "Images in a step, over all devices; default: the recipe's.", least=1)

@@ -51,11 +51,11 @@ class SearchSettings(Settings):
         decides=False,
     )
     proxy_image_size: int = knob(
-        32, "Height and width of the images on which children are trained, in pixels.", least=1
+        32, "Height and width of the images on which children are trained, in pixels.", least=1, most=4096
     )
     proxy_samples: int = knob(0, "Training images that a child sees, drawn by class; 0: all.", least=0)
     deploy_image_size: int = knob(
-        224, "Height and width, in pixels, at which the network ships and its cost counts.", least=1
+        224, "Height and width, in pixels, at which the network ships and its cost counts.", least=1, most=4096
     )
     deploy_number_type: str = knob(
         "float32",

@@ -62,12 +62,12 @@ class Scale(Settings):
         UserError: no network can be built with one of these values.
     """
 
-    image_size: int = knob(224, least=1)
-    num_classes: int = knob(1000, least=1)
-    cells: int = knob(4, least=1)
-    filters: int = knob(44, least=1)
+    image_size: int = knob(224, least=1, most=4096)
+    num_classes: int = knob(1000, least=1, most=1_000_000)
+    cells: int = knob(4, least=1, most=100)
+    filters: int = knob(44, least=1, most=4096)
     stem: str = knob("imagenet", choices=("cifar", "imagenet"))
-    stem_filters: int = knob(0, least=0)
+    stem_filters: int = knob(0, least=0, most=4096)
     skip_reduction_input: bool = False
     auxiliary_head: bool = False
     drop_path_keep: float = knob(1.0, above=0, most=1)
