@@ -17,7 +17,7 @@ from nas_tf.search.rehearsal import announcement, measure_published, rehearse
 from nas_tf.search.request import make_request
 from nas_tf.search.results import Findings
 from nas_tf.search.run_folder import RunFolder
-from nas_tf.search.warm_start import warm_start
+from nas_tf.search.warm_start import read_earlier, warm_start
 from nas_tf.space import fingerprint
 from nas_tf.trial import EvaluationError, UserError
 
@@ -63,6 +63,7 @@ def run(request, say=print):
         has_begun = bool(trials or records.published())
         asked = (description, _describe_space(setup.task), judge_description, facts, request.parts)
         folder.open(request.flags(), request.deciding_flags(), *asked, has_begun, records, say)
+        earlier = read_earlier(request, folder) if settings.warm_start and not trials else []
         records.begin_session()
         clock = Clock(settings.max_hours, records)
         patience_seconds = device.patience_seconds if device else 0.0
@@ -89,8 +90,8 @@ def run(request, say=print):
             if rehearsal:
                 deadlines = rehearsal.deadlines(settings.deadline_factor, patience_seconds)
                 say(announcement(request, workers, goal, chance_of(facts), rehearsal, remaining))
-        if settings.warm_start:
-            warm_start(request, folder, records, reward, device_id, judge_name, say)
+        if earlier:
+            warm_start(request, earlier, records, reward, device_id, judge_name, say)
         algorithm = request.algorithm.make(space.num_choices, settings.seed)
         findings = Findings(request, records, folder, goal, published, device_name(description), facts)
         stopping.say_what_there_is(f"What it has found so far: {folder.pareto_csv} and {folder.pareto_png.name}")

@@ -19,14 +19,14 @@ _FREE = {
 }
 
 
-def warm_start(request, folder, records, reward, device_id, judge, say):
-    """Brings the finished trials of an earlier run into an empty one, judged by this run's reward and limits.
+def read_earlier(request, folder):
+    """Returns a list of the finished trials of the earlier run that the settings name, before anything is measured.
+
+    Of that run only records are read: nothing that its config.json names is loaded or run.
 
     Raises:
-        UserError: the earlier run's measurements depend on other settings than this run's.
+        UserError: the earlier run's measurements depend on other settings than this run's, or it has none.
     """
-    if records.trials():
-        return
     old = request.settings.warm_start
     resume.refuse_other_settings(
         f"--warm_start={old}",
@@ -34,24 +34,43 @@ def warm_start(request, folder, records, reward, device_id, judge, say):
         _of_measurements(measured_under(folder.path)),
         instead="choose another run, or none, to start from",
     )
-    old_records = Records(RunFolder(old).records, read_only=True)
-    trials = [trial for trial in old_records.trials() if trial.measurement is not None]
-    old_records.close()
+    records = Records(RunFolder(old).records, read_only=True)
+    trials = [trial for trial in records.trials() if trial.measurement is not None]
+    records.close()
+    if not trials:
+        raise UserError(
+            f"Expected --warm_start to be a run with finished trials. Received: --warm_start={old}, which has none. "
+            "Choose another run, or none, to start from"
+        )
     space = request.setup.task.space.space
+    for trial in trials:
+        if _meant(space, trial.tokens) != trial.fingerprint:
+            raise UserError(
+                f"Trial {trial.id} of --warm_start={old} is of another architecture than its tokens mean now: the "
+                "search space has changed since. Choose another run, or none, to start from"
+            )
+    return trials
+
+
+def warm_start(request, trials, records, reward, device_id, judge, say):
+    """Brings the trials of an earlier run into an empty one, judged by this run's reward and limits."""
+    old, space = request.settings.warm_start, request.setup.task.space.space
     with records.transaction():
         for number, trial in enumerate(trials, 1):
-            architecture = space.decode(trial.tokens)
-            if architecture.fingerprint != trial.fingerprint:
-                raise UserError(
-                    f"Trial {trial.id} of --warm_start={old} is of another architecture than its tokens mean now: the "
-                    "search space has changed since. Choose another run, or none, to start from"
-                )
             violation = request.limits.violation(trial.measurement.cost)
             judged = reward.floor if violation else reward(trial.measurement)
             note = f"{WARM_START}: {old} trial {trial.id}"
             mine = Trial(number, trial.tokens, note, trial.measurement, judged, violation)
-            records.add_finished(mine, architecture, device_id, judge)
+            records.add_finished(mine, space.decode(trial.tokens), device_id, judge)
     say(f"{count(len(trials), 'trial')} of {old} judged again")
+
+
+def _meant(space, tokens):
+    """Returns the fingerprint of the architecture that tokens mean, or None if they are of another space."""
+    try:
+        return space.decode(tokens).fingerprint
+    except ValueError:
+        return None
 
 
 def _of_measurements(identity):

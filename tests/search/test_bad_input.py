@@ -188,6 +188,22 @@ def test_a_run_folder_made_with_other_settings(tmp_path, plain_space):
     assert_one_line(process, 2, "Expected the folder of a run", "nowhere")
 
 
+def test_a_warm_start_from_a_run_without_a_finished_trial_measures_nothing(tmp_path, plain_space):
+    over = search(tmp_path, *small(plain_space, "--max_hours=1e-9"))
+    assert_one_line(over, 2, "--max_hours=1e-09, over before")
+    flags = small(plain_space, f"--warm_start={tmp_path / 'run'}")
+    expected = ("Expected --warm_start to be a run with finished trials", f"--warm_start={tmp_path / 'run'}, which has")
+    assert_one_line(search(tmp_path, *flags, run_dir="new"), 2, *expected)
+    for path in (tmp_path / "run").glob("trials.sqlite*"):
+        path.unlink()
+    process = search(tmp_path, *flags, run_dir="new")
+    assert_one_line(process, 2, "Expected a run folder with trials.sqlite", str(tmp_path / "run" / "trials.sqlite"))
+    db = sqlite3.connect(tmp_path / "new" / "trials.sqlite")
+    assert db.execute("SELECT COUNT(*) FROM measurements").fetchone() == (0,)
+    db.close()
+    assert not (tmp_path / "new" / "workers.log").exists()
+
+
 def test_a_damaged_database(tmp_path, plain_space):
     flags = small(plain_space, "--num_trials=1")
     assert search(tmp_path, *flags).returncode == 0

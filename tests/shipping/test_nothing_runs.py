@@ -1,5 +1,6 @@
 """Nothing from a file runs: no part and no program that only a file of someone else names."""
 
+import contextlib
 import json
 import pathlib
 
@@ -7,12 +8,19 @@ import pytest
 import toy_networks
 from support import assert_one_line, script
 
+from mnas_tf.family import FAMILY
+from mnas_tf.search import Settings
 from nas_tf.apps.export import ExportSettings, export
 from nas_tf.networks.description import NetworkDescription
 from nas_tf.plugins import Part
+from nas_tf.rewards import AccuracyReward
+from nas_tf.search.records import Records
+from nas_tf.search.request import make_request
+from nas_tf.search.run_folder import RunFolder
+from nas_tf.search.warm_start import read_earlier, warm_start
 from nas_tf.shipping.chain import ShipSettings, ship
 from nas_tf.shipping.files import make_device
-from nas_tf.trial import UserError
+from nas_tf.trial import Cost, Latency, Measurement, Trial, UserError
 
 EVIL = 'import pathlib\n\npathlib.Path(__file__).with_name("RAN").touch()\nraise SystemExit("executed")\n'
 
@@ -59,6 +67,32 @@ def test_a_config_json_that_names_a_program_runs_nothing(tmp_path):
     with pytest.raises(UserError, match=f"names the program {program} as --host_python.*--device=host --host_python="):
         ship(folder, ShipSettings(), say=lambda line: None)
     assert not (tmp_path / "RAN").exists()
+
+
+def test_a_warm_start_runs_nothing_that_its_config_json_names(plain_space, tmp_path):
+    """Only its records are read, whatever parts it names."""
+    evil = str(tmp_path / "evil.py")
+    parts = ("search_space", "dataset", "device", "algorithm", "judge", "workers")
+    theirs = evil_run(tmp_path, **dict.fromkeys(parts, evil), host_python=evil)
+    config = {**json.loads((theirs / "config.json").read_text()), "measured_under": {"--algorithm": "ppo"}}
+    (theirs / "config.json").write_text(json.dumps(config))
+    mine = RunFolder(tmp_path / "mine")
+    mine.path.mkdir()
+    mine.config.write_text(json.dumps({**config, "flags": {}}))
+    settings = Settings(
+        run_dir=str(mine.path), search_space=str(plain_space), algorithm="random_search", warm_start=str(theirs)
+    )
+    request = make_request(FAMILY, settings)
+    cost, tokens = Cost(1, 1, 1, latency=Latency.estimate(1.0)), (0, 0, 0)
+    trial = Trial(1, tokens, measurement=Measurement(0.5, cost, 1.0), reward=0.5)
+    with contextlib.closing(Records(theirs / "trials.sqlite")) as records:
+        records.add_finished(trial, request.setup.task.space.space.decode(tokens), "phone-1", "proxy")
+    said = []
+    with contextlib.closing(Records(mine.records)) as records:
+        earlier = read_earlier(request, mine)
+        warm_start(request, earlier, records, AccuracyReward(), "phone-1", "proxy", said.append)
+        assert [each.measurement for each in records.trials()] == [trial.measurement]
+    assert said == [f"1 trial of {theirs} judged again"] and not (tmp_path / "RAN").exists()
 
 
 def test_a_part_of_a_file_is_of_a_space_folder(tmp_path):
