@@ -1,6 +1,6 @@
 """Platform-aware search: MnasNet (Tan et al. 2019, arXiv 1807.11626).
 
-* `search.py`, `train.py`, `export.py`: the commands.
+* `search.py`, `train.py`, `export.py`: the commands. `scripts.py`: what their console scripts call.
 * `family.py`: the family's settings and scales, and where its defaults differ from those of `nas_tf`.
 * `recipes.py`: how its networks are trained in full. `published.py`: published networks as Keras models.
 * `spaces/`: search spaces, one in each file. `_pytorch_weights.py`: timm's weights.

@@ -1,6 +1,7 @@
 """A stop by the user, Ctrl-C or SIGTERM: it ends a command within seconds, whatever runs, with one line."""
 
 import contextlib
+import importlib
 import os
 import select
 import signal
@@ -33,6 +34,17 @@ def status_of(stop):
     return _STATUS[signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT]
 
 
+def console_script(module):
+    """Returns the function of a console script, which calls `cli` of a module. A stop ends its imports quietly, too."""
+
+    def run():
+        command = os.path.basename(sys.argv[0])
+        _handle(lambda number, frame: _end(number, command, 2))  # until `stoppable` does: there is nothing to close yet
+        return importlib.import_module(module).cli()
+
+    return run
+
+
 @contextlib.contextmanager
 def stoppable(command):
     """Inside it a stop raises `KeyboardInterrupt` or `Terminated`, once, and a second one ends the process at once.
@@ -45,14 +57,9 @@ def stoppable(command):
     os.set_blocking(writable, False)
     is_stopping = threading.Event()
 
-    def end(number):
-        with contextlib.suppress(OSError):
-            os.write(stderr, f"\n{last_line(command)}\n".encode())
-        os._exit(_STATUS[number])
-
     def stop(number, frame):
         if is_stopping.is_set():
-            end(number)
+            _end(number, command, stderr)
         is_stopping.set()
         raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
@@ -61,15 +68,12 @@ def stoppable(command):
         while number is not None:
             again = select.select([readable], [], [], _PATIENCE_SECONDS)[0]
             if not again:
-                end(number)
+                _end(number, command, stderr)
             number = _next_stop(readable)
             if number is not None:
-                end(number)
+                _end(number, command, stderr)
 
-    before = {}
-    for number in _STATUS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as for a command in the background of a script
-            before[number] = signal.signal(number, stop)
+    before = _handle(stop)
     written_before = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
     thread = threading.Thread(target=watch, name="stops", daemon=True)
     thread.start()
@@ -94,6 +98,20 @@ def leave(stop, command):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(status_of(stop))  # neither threads nor libraries keep it
+
+
+def _handle(handler):
+    """Has stops call `handler(number, frame)`, and returns a dict from their numbers to the earlier handlers."""
+    # One that is ignored stays so, as for a command in the background of a script.
+    heard = [number for number in _STATUS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heard}
+
+
+def _end(number, command, stderr):
+    """Ends the process at once, with the line and the status of a stop."""
+    with contextlib.suppress(OSError):
+        os.write(stderr, f"\n{last_line(command)}\n".encode())
+    os._exit(_STATUS[number])
 
 
 def _next_stop(readable):

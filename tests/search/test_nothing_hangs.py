@@ -1,6 +1,8 @@
 """Networks that hang, kill or flood their worker, and stops at any moment: nothing hangs, and one stops nothing."""
 
+import configparser
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support import assert_one_line, readme_file, script
+from support import ROOT, assert_one_line, readme_file, script
 from worker_support import BadJob, make_setup
 
 from nas_tf.search import deadlines
@@ -270,6 +272,67 @@ def test_a_stop_ends_within_five_seconds_with_one_line(tmp_path, number, status)
         assert words in line
     _, alive = psutil.wait_procs(children, timeout=5)
     assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["in Python", "in what does not hear"])
+def test_a_second_ctrl_c_ends_at_once(heard):
+    """Long before patience is over, whether or not the main thread runs Python code."""
+    hang = "time.sleep(600)" if heard else "signal.pthread_sigmask(signal.SIG_BLOCK, {2}); time.sleep(600)"
+    program = f"""
+import signal, time
+from nas_tf import stopping
+stopping._PATIENCE_SECONDS = 600
+with stopping.stoppable("toy"):
+    try:
+        print("runs", flush=True)
+        time.sleep(600)
+    except KeyboardInterrupt:
+        {hang}
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert process.stdout.readline() == "runs\n"
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and said.strip().startswith("toy: stopped.") and said.count("\n") == 2, said
+
+
+def console_scripts():
+    """[(name, module, function), ...] of setup.cfg."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    lines = config["options.entry_points"]["console_scripts"].split("\n")
+    return [re.fullmatch(r"(\S+) = (\S+):(\w+)", line).groups() for line in lines if line]
+
+
+def test_a_stop_during_the_first_imports_is_one_line_too(tmp_path):
+    """Each command imports absl before anything heavy: here that never ends."""
+    (tmp_path / "absl").mkdir()
+    (tmp_path / "absl" / "__init__.py").write_text("import time\nprint('imports', flush=True)\ntime.sleep(600)\n")
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    scripts = console_scripts()
+    assert len(scripts) >= 9
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", f"import sys\nfrom {module} import {function}\nsys.exit({function}())"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+            for _, module, function in scripts
+        ]
+        for process in processes:
+            assert process.stdout.readline() == "imports\n"
+            process.send_signal(number)
+            _, said = process.communicate(timeout=60)
+            assert process.returncode == status
+            assert said.count("\n") == 2 and ": stopped. Nothing finished is lost: the same command goes on" in said
 
 
 def test_help_into_head_is_quiet():

@@ -1,0 +1,7 @@
+"""The console scripts that both families share. A stop ends them quietly while their modules are imported, too."""
+
+from nas_tf.stopping import console_script
+
+phone = console_script("nas_tf.apps.phone")
+table = console_script("nas_tf.apps.table")
+ship = console_script("nas_tf.apps.ship")
