@@ -35,6 +35,7 @@ def knob(
     folder=None,
     flag=None,
     program=None,
+    runs_code=None,
     path=None,
     decides=None,
 ):
@@ -52,6 +53,7 @@ def knob(
         flag: the whole name of its flag, if that is not the prefix and the field's name.
         program: whether it is the path of a program that is run, which is never taken from a file.
         path: whether it is the path of something else, or may be one: another spelling of it is the same value.
+        runs_code: says of a value whether it names code to fetch and run, which is never taken from a file.
         decides: False for a setting that changes no measurement, and so may change when a search goes on.
     """
     given = {
@@ -65,6 +67,7 @@ def knob(
         "folder": folder,
         "flag": flag,
         "program": program,
+        "runs_code": runs_code,
         "path": path,
         "decides": decides,
     }

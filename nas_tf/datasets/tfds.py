@@ -14,7 +14,7 @@ import os
 
 import numpy as np
 
-from nas_tf.datasets import Dataset, Images, Steps, Stream, _tfds_choice, _tfds_images, check_request
+from nas_tf.datasets import Dataset, Images, Steps, Stream, _tfds_choice, _tfds_code, _tfds_images, check_request
 from nas_tf.datasets._partition import check_classes, check_fractions, drawn_fractions, partition
 from nas_tf.quiet import quiet
 from nas_tf.settings import Settings, knob
@@ -30,7 +30,11 @@ _SHUFFLE_BUFFER = 4096
 class Config(Settings):
     """Which TFDS data set is read, and how it is divided into splits."""
 
-    name: str = knob("cifar10", "TFDS name, where needed with configuration and version: name/config:1.0.0.")
+    name: str = knob(
+        "cifar10",
+        "TFDS name, where needed with configuration and version: name/config:1.0.0.",
+        runs_code=_tfds_code.is_of_community,
+    )
     train_split: str = knob("train", "Split to train on.")
     validation_split: str = knob("", "Split to validate on; empty: drawn from the training split.")
     test_split: str = knob("", "Split to test on; empty: test or else validation, or else drawn from training.")
@@ -256,10 +260,11 @@ def _builder(config, data_dir):
             import tensorflow_datasets as tfds
 
             tf.zeros(())  # the first operation writes to standard error too
-            if folder and os.path.isfile(os.path.join(folder, "dataset_info.json")):
-                builder = tfds.builder_from_directory(folder)
-            else:
-                builder = tfds.builder(config.name, data_dir=folder)
+            with _tfds_code.own_features_only(tfds.features):
+                if folder and os.path.isfile(os.path.join(folder, "dataset_info.json")):
+                    builder = tfds.builder_from_directory(folder)
+                else:
+                    builder = tfds.builder(config.name, data_dir=folder)
     except Exception as error:
         raise UserError(
             "Expected --tfds_name to be a TFDS data set, or one that TFDS wrote into --data_dir. "

@@ -202,6 +202,7 @@ def remade_request(family, values, where, own, **changes):
             plugins.refuse_from_file(folder, name, where, field.name, own.get(field.name, ""))
     parts = {name: _part_settings(folder, name, values) for folder, name in folders(family, settings).items()}
     _refuse_programs(settings.device, values, where)
+    _refuse_code(settings.dataset, values, where, own.get("dataset", ""))
     return make_request(
         family, settings, _instance(Objective, values), _instance(Limits, values), _instance(ProxyRecipe, values), parts
     )
@@ -215,6 +216,18 @@ def _refuse_programs(device, values, where):
             raise UserError(
                 f"{where} names the program {values[flag]} as --{flag}. A program that a file names is not run: give "
                 f"--device={device} --{flag}={values[flag]} if you trust it"
+            )
+
+
+def _refuse_code(dataset, values, where, own):
+    """Raises `UserError` if the flags of a data set, which a file holds, name code to run, other than `own`."""
+    for field in _fields_of(plugins.load(DATASETS, dataset)):
+        flag, runs_code = flag_name(field, plugins.prefix_of(dataset)), field.metadata.get("runs_code")
+        value = values.get(flag)
+        if runs_code and value is not None and value != own and runs_code(value):
+            raise UserError(
+                f"{where} names {value} as --{flag}, whose code would be fetched and run. Code that a file names is "
+                f"not run: give --dataset={value} if you trust it"
             )
 
 

@@ -49,7 +49,7 @@ _MAY_CHANGE = (
     "search_space",
     "dataset",
 )
-_OWN = ("search_space", "dataset")  # settings that say which files of the user's own may run
+_OWN = ("search_space", "dataset")  # settings that say what may run of what the run names
 _UNUSED = ("algorithm", "judge", "workers", "warm_start")  # settings of a run that its chain has no need of
 
 
@@ -67,7 +67,10 @@ class ShipSettings(Settings):
         "", "The run's search space, if that is a file of your own: only a file named here is run.", path=True
     )
     dataset: str = knob(
-        "", "The run's data set, if that is a file of your own: only a file named here is run.", path=True
+        "",
+        "The run's data set, if that is a file of your own or a TFDS name with a namespace: only what is named here is "
+        "run.",
+        path=True,
     )
     data_dir: str = knob("", "Where the run's images are now; empty: where they were.", path=True)
     allow_test_in_train: bool = knob(False, "Go on although test images are among the training images too.")

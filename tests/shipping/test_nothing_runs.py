@@ -27,7 +27,7 @@ EVIL = 'import pathlib\n\npathlib.Path(__file__).with_name("RAN").touch()\nraise
 
 def evil_run(folder, **flags):
     """A run folder from someone else, whose config.json names `flags` beside built-in parts."""
-    (folder / "run").mkdir()
+    (folder / "run").mkdir(parents=True)
     (folder / "evil.py").write_text(EVIL)
     built_in = {"search_space": "mnasnet", "dataset": "digits", "device": "simulated", "algorithm": "random_search"}
     chosen = {**built_in, **flags}
@@ -66,6 +66,54 @@ def test_a_config_json_that_names_a_program_runs_nothing(tmp_path):
     folder = evil_run(tmp_path, device="host", host_python=str(program))
     with pytest.raises(UserError, match=f"names the program {program} as --host_python.*--device=host --host_python="):
         ship(folder, ShipSettings(), say=lambda line: None)
+    assert not (tmp_path / "RAN").exists()
+
+
+def test_a_config_json_that_names_a_tfds_data_set_of_the_community_runs_nothing(tmp_path, monkeypatch):
+    """TFDS would fetch and run the code of that data set."""
+    import tensorflow_datasets as tfds
+
+    asked = []
+
+    def builder(name, **more):
+        asked.append(name)
+        raise ValueError("asked for")
+
+    monkeypatch.setattr(tfds, "builder", builder)
+    for name in ("huggingface:mnist", "kubric:movi_a/256x256:1.0.0"):
+        folder = evil_run(tmp_path / name.partition(":")[0], dataset="tfds", tfds_name=name, tfds_download=True)
+        for own in ("", "huggingface:other", "tfds"):
+            with pytest.raises(UserError, match=f"names {name} as --tfds_name, .* give --dataset={name} if you trust"):
+                ship(folder, ShipSettings(dataset=own), say=lambda line: None)
+        assert not asked
+        with pytest.raises(UserError, match="asked for"):
+            ship(folder, ShipSettings(dataset=name), say=lambda line: None)
+        assert asked.pop() == name
+    with pytest.raises(UserError, match="asked for"):
+        ship(evil_run(tmp_path / "own", dataset="tfds", tfds_name="mnist:3.0.1"), ShipSettings(), say=lambda line: None)
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        {"pythonClassName": "evil.Feature", "image": {"shape": {"dimensions": [-1, -1, 3]}}},
+        {"type": "evil.Feature", "content": "{}"},
+    ],
+    ids=["today's", "earlier"],
+)
+def test_a_features_json_imports_nothing(tmp_path, monkeypatch, features):
+    """TFDS would import the module of any class that the file names."""
+    (tmp_path / "evil.py").write_text(EVIL)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    folder = tmp_path / "data" / "toy" / "1.0.0"
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text(json.dumps({"name": "toy", "version": "1.0.0", "fileFormat": "tfrecord"}))
+    (folder / "features.json").write_text(json.dumps(features))
+    for name, data_dir in (("toy", folder), ("toy", tmp_path / "data"), ("toy:1.0.0", tmp_path / "data")):
+        with pytest.raises(UserError, match=r"names 'evil\.Feature', which is no feature of TFDS"):
+            Part("nas_tf.datasets", "tfds", {"name": name}).make(
+                data_dir=str(data_dir), image_size=8, num_samples=0, seed=0
+            )
     assert not (tmp_path / "RAN").exists()
 
 
