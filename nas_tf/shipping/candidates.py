@@ -22,6 +22,7 @@ from nas_tf.training.recipe import Plan
 from nas_tf.training.train import Log
 from nas_tf.trial import DivergedTraining, Trial
 
+TEST_ACCURACY = "test.json"  # in a network's folder, once the test images have been read for it
 _TIMINGS = 3  # of each network, because networks that were timed hours apart are compared
 _FRIENDLY = {"activation": "relu6", "squeeze_excite": False}
 
@@ -114,6 +115,7 @@ def train_and_time(workshop, folder, build, scales, description):
         if is_whole(folder, known):
             return known
         workshop.say(f"{folder / 'model.keras'} is damaged: {folder.name} is trained anew")
+        (folder / TEST_ACCURACY).unlink(missing_ok=True)
     setup, (scale, train_scale) = workshop.setup, scales
     asked = {name: workshop.dataset.describe().get(name) for name in ("num_examples", "digest")}
     log = Log(folder / "checkpoint.npz", workshop.checkpoint_minutes, asked)

@@ -31,7 +31,7 @@ from nas_tf.search.run_folder import RunFolder
 from nas_tf.settings import Settings, knob
 from nas_tf.shipping import choice
 from nas_tf.shipping.baselines import builder, train_baseline
-from nas_tf.shipping.candidates import Workshop, train_trial
+from nas_tf.shipping.candidates import TEST_ACCURACY, Workshop, train_trial
 from nas_tf.shipping.files import write_files
 from nas_tf.training import read_count
 from nas_tf.training.evaluate import evaluate
@@ -304,7 +304,7 @@ def _finish(workshop, device_part, settings, records, run_dir, candidate, folder
 
 def _test_accuracy(candidate, model, workshop, records, run_dir):
     """Returns the accuracy on the test images, which are read once for each network that is compared, and counted."""
-    path = candidate.folder / "test.json"
+    path = candidate.folder / TEST_ACCURACY
     found = read_json(path)
     if found is None:
         split = workshop.dataset.test()

@@ -15,6 +15,7 @@ from mnas_tf.search import search
 from mnas_tf.spaces.mnasnet import MnasNetSpace, Scale
 from nas_tf.datasets.image_folder import ImageFolder
 from nas_tf.family import families
+from nas_tf.files import digest
 from nas_tf.networks.description import Accuracies, NetworkDescription
 from nas_tf.ranking import rank
 from nas_tf.reports import comparison
@@ -166,6 +167,30 @@ def test_the_whole_chain_with_a_kill_at_every_step(run, monkeypatch):
     assert len(trained) == 3 and len(tested) == 2 and again[0].network.accuracy.test == ships.network.accuracy.test
     with pytest.raises(UserError, match=r"was begun with other settings: epochs=5 \(was 2\)"):
         ship(run, settings(epochs=5), device_settings=FAST_HOST, say=lambda line: None)
+
+
+def test_a_damaged_candidate_is_trained_anew(run, tmp_path, monkeypatch):
+    """Its test accuracy was that of the network that is no more."""
+    monkeypatch.setattr(chain, "write_files", lambda *_, **more: [])  # takes long, and has tests of its own
+    chosen = settings(top_k=1, baselines=(), number_types=("float32",), out_dir=str(tmp_path))
+
+    def made():
+        said = []
+        (row,) = ship(run, chosen, device_settings=FAST_HOST, say=said.append)
+        text = "\n".join(said)
+        return row, "is damaged" in text, "of the validation images right" in text
+
+    _, is_damaged, is_trained = made()
+    assert (is_damaged, is_trained) == (False, True)
+    (path,) = (tmp_path / "candidates").glob("*/model.keras")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    (path.parent / "test.json").write_text(json.dumps({"test": 0.125, "standard_error": 0.1}))
+    row, *found = made()
+    assert found == [True, True]
+    assert path.read_bytes() != content and row.network.files["model.keras"] == digest(path)
+    assert json.loads((path.parent / "test.json").read_text())["test"] == row.network.accuracy.test != 0.125
 
 
 def test_a_network_no_better_than_guessing_ends_with_status_1(run, tmp_path):
