@@ -33,7 +33,7 @@ from nas_tf.search.records import Records
 from nas_tf.search.request import make_request
 from nas_tf.search.run import _describe_space
 from nas_tf.search.run_folder import RunFolder, measured_under
-from nas_tf.search.warm_start import warm_start
+from nas_tf.search.warm_start import read_earlier
 from nas_tf.shipping.chain import ShipSettings, ship
 from nas_tf.shipping.files import make_device
 from nas_tf.trial import EvaluationError, UserError
@@ -348,19 +348,17 @@ def test_any_config_json_of_a_run_to_start_from(num_examples, whole_run, tmp_pat
     other = make_request(FAMILY, mine, request.objective)
     (tmp_path / "new").mkdir()
     begin(other)
-    records = Records(RunFolder(mine.run_dir).records)
 
     def answer(content):
         path.write_bytes(content)
         with pytest.raises(UserError) as caught:  # at the latest that it has no trials
-            warm_start(other, RunFolder(mine.run_dir), records, None, None, None, lambda line: None)
+            read_earlier(other, RunFolder(mine.run_dir))
         raise caught.value
 
     try:
         check(num_examples, files(json.loads(kept)), answer)
     finally:
         path.write_bytes(kept)
-        records.close()
 
 
 @pytest.fixture(scope="module")

@@ -113,10 +113,15 @@ class RunFolder:
             config = load_json(self.config)
             if not {"flags", "device", "space"} <= config.keys():
                 raise ValueError("flags, device or space is missing")
-            if not all(isinstance(config[name], dict) for name in ("flags", "device", "space")):
-                raise ValueError("flags, device or space is no object")
+            config = {**_EARLIER, **config}
+            for name in ("flags", "device", "space", *_EARLIER):
+                if not isinstance(config[name], dict):
+                    raise ValueError(f"{name} is no object")
+            part = config["space"].get("part")
+            if not isinstance(part, dict) or not isinstance(part.get("folder"), str):
+                raise ValueError("the part of space is no object with a folder")
             config["flags"] = {**_EARLIER_FLAGS, **config["flags"]}
-            return {**_EARLIER, **config}
+            return config
         except FileNotFoundError as error:
             raise UserError(f"Expected the folder of a run. There is no file {str(self.config)!r}") from error
         except (ValueError, AttributeError, TypeError) as error:

@@ -75,7 +75,8 @@ def _meant(space, tokens):
 
 def _of_measurements(identity):
     """Returns what of a run's identity its measurements depend on."""
-    of_the_algorithm = (f"--{identity['--algorithm'].removesuffix('.py')}_", "algorithms file")
+    algorithm = str(identity.get("--algorithm")).removesuffix(".py")
+    of_the_algorithm = (f"--{algorithm}_", "algorithms file")
     free = {f"--{name}" for name in _FREE}
     return {
         name: value for name, value in identity.items() if name not in free and not name.startswith(of_the_algorithm)
