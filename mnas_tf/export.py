@@ -2,7 +2,7 @@
 
 Each TFLite file is run on the validation images and timed on a device.
 
-mnas-export --network_dir=flowers_net --dataset=image_folder --data_dir=flowers --device=host
+mnas-export --network_dir=flowers_net --data_dir=flowers --device=host
 """
 
 from nas_tf.apps import export as command

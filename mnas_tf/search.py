@@ -1,6 +1,6 @@
 """Searches a mobile network for accuracy within a measured latency (MnasNet, arXiv 1807.11626).
 
-mnas-search --run_dir=runs/flowers --dataset=image_folder --data_dir=flowers/ --num_trials=200
+mnas-search --run_dir=runs/flowers --data_dir=flowers/ --num_trials=200
 
 Each trial trains a child at the proxy scale and times its deployment network, converted to TFLite, on --device. The
 same command on the same --run_dir goes on where it stopped.

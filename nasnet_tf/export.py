@@ -2,7 +2,7 @@
 
 Each TFLite file is run on the validation images and timed on a device. With --draw it only draws cells.
 
-nasnet-export --network_dir=flowers_net --dataset=image_folder --data_dir=flowers --device=host
+nasnet-export --network_dir=flowers_net --data_dir=flowers --device=host
 nasnet-export --draw --architecture=nasnet_a --out_dir=pictures
 """
 

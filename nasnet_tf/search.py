@@ -1,6 +1,6 @@
 """Searches a Normal and a Reduction cell on small images, to be stacked for large ones (NASNet, arXiv 1707.07012).
 
-nasnet-search --run_dir=runs/cells --dataset=image_folder --data_dir=flowers/ --num_trials=200
+nasnet-search --run_dir=runs/cells --data_dir=flowers/ --num_trials=200
 nasnet-search --run_dir=runs/fast_cells --device=host --reward=soft --target_latency_of=nasnet_a
 
 Each trial trains a child at the proxy scale; with --device its deployment network is timed there, and with a --reward

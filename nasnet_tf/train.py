@@ -2,9 +2,9 @@
 
 The folder holds architecture.json, model.keras, TFLite, SavedModel and pictures of the cells.
 
-nasnet-train --architecture=runs/cells/best/architecture.json --dataset=image_folder --data_dir=flowers/ --out_dir=net
+nasnet-train --architecture=runs/cells/best/architecture.json --data_dir=flowers/ --out_dir=net
 nasnet-train --architecture=nasnet_a --recipe=cifar --stem=cifar --cells=6 --filters=32 --image_size=32 --out_dir=a
-nasnet-train --initial_weights=imagenet --dataset=image_folder --data_dir=flowers/ --out_dir=flowers_net
+nasnet-train --initial_weights=imagenet --data_dir=flowers/ --out_dir=flowers_net
 
 The same command on the same --out_dir goes on where it stopped, and ends as if it had not.
 """

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import pathlib
 
-from nas_tf import flags, plugins
+from nas_tf import datasets, flags, plugins
 from nas_tf.datasets import NUM_CALIBRATION_IMAGES, Source
 from nas_tf.devices import Meter
 from nas_tf.export import NUMBER_TYPES
@@ -28,12 +28,13 @@ class ExportSettings(Settings):
     out_dir: str = knob("", "Folder for the files; empty: the same.", path=True)
     number_types: tuple[str, ...] = knob(
         (),
-        f"TFLite files to write, of {', '.join(NUMBER_TYPES)}; empty: all, but int8 only with a --dataset.",
+        f"TFLite files to write, of {', '.join(NUMBER_TYPES)}; empty: all, but int8 only with images.",
         choices=NUMBER_TYPES,
     )
     dataset: str = knob(
         "",
-        "Images for the accuracy of each file and to calibrate int8 on; empty: neither.",
+        "Images for the accuracy of each file and to calibrate int8 on; default: image_folder with a --data_dir, else "
+        "neither.",
         folder="nas_tf.datasets",
     )
     data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.", path=True)
@@ -46,10 +47,11 @@ class ExportSettings(Settings):
 
     def __post_init__(self):
         super().__post_init__()
+        object.__setattr__(self, "dataset", datasets.chosen(self.dataset, self.data_dir, otherwise=""))
         if "int8" in self.number_types and not self.dataset:
-            raise UserError("An int8 file is calibrated on training images. Expected --dataset. Received: none")
-        if self.data_dir and not self.dataset:
-            raise UserError(f"--data_dir={self.data_dir} is for a data set. Expected --dataset. Received: none")
+            raise UserError(
+                "An int8 file is calibrated on training images. Expected --data_dir or --dataset. Received: none"
+            )
 
 
 def export(settings, parts=None, say=print):
@@ -108,7 +110,7 @@ def _images(settings, description, parts):
 def _make_dataset(images, description, say):
     """Returns the data set to judge the files on, or None. Its train split has only what calibration needs."""
     if images is None:
-        say("no --dataset: the files are not run on any image, so that their accuracy is not measured")
+        say("neither --data_dir nor --dataset: the files are not run on any image, and their accuracy is not measured")
         return None
     num_samples = max(NUM_CALIBRATION_IMAGES, len(description.class_names))
     dataset = images.make(description.scale["image_size"], num_samples)

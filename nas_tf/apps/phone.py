@@ -13,7 +13,7 @@ import importlib.metadata
 import pathlib
 import tempfile
 
-from nas_tf import flags
+from nas_tf import datasets, flags
 from nas_tf.apps import _phone_check
 from nas_tf.datasets import Source
 from nas_tf.devices import android
@@ -45,10 +45,18 @@ class PhoneSettings(Settings):
         224, "Height and width, in pixels, at which published networks are measured.", least=1, most=4096
     )
     num_classes: int = knob(1000, "Classes of the published networks.", least=1, most=1_000_000)
-    dataset: str = knob("digits", "Images on which int8 files are calibrated.", folder="nas_tf.datasets")
+    dataset: str = knob(
+        "",
+        "Images on which int8 files are calibrated; default: image_folder with a --data_dir, else digits.",
+        folder="nas_tf.datasets",
+    )
     data_dir: str = knob("", "Folder or zip of these images, where the data set needs one.", path=True)
     tool_version: str = knob("", "Version of benchmark_model that setup fetches; empty: that of ai-edge-litert here.")
     tool_sha256: str = knob("", "SHA-256 that the fetched tool must have.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "dataset", datasets.chosen(self.dataset, self.data_dir))
 
 
 def check(settings, config, say=print):

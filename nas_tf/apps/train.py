@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 
-from nas_tf import flags, plugins
+from nas_tf import datasets, flags, plugins
 from nas_tf.accuracy import chance_of, num_examples_of
 from nas_tf.datasets import Source
 from nas_tf.files import check_writable
@@ -40,7 +40,7 @@ class TrainSettings(Settings):
     """The settings of every training. A family adds its space, its scale and its recipes."""
 
     architecture: str = knob("", "Network to train.", path=True)
-    dataset: str = knob("digits", "Images.", folder="nas_tf.datasets")
+    dataset: str = knob("", "Images; default: image_folder with a --data_dir, else digits.", folder="nas_tf.datasets")
     data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.", path=True)
     out_dir: str = knob("", "Folder to write; the same command goes on where it stopped.", path=True)
     image_size: int = knob(224, "Height and width of the images in pixels.", least=1, most=4096)
@@ -73,6 +73,7 @@ class TrainSettings(Settings):
 
     def __post_init__(self):
         super().__post_init__()
+        object.__setattr__(self, "dataset", datasets.chosen(self.dataset, self.data_dir))
         if self.evaluate_only:
             if not self.initial_weights:
                 raise UserError("--evaluate_only needs --initial_weights, what to evaluate. Received: none")

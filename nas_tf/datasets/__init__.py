@@ -187,6 +187,14 @@ class Source:
         }
 
 
+def chosen(dataset, data_dir, otherwise="digits"):
+    """Returns the name of the data set that settings ask for.
+
+    It is the one that they name. Where they name none it is `image_folder` if they name a folder, else `otherwise`.
+    """
+    return dataset or ("image_folder" if data_dir else otherwise)
+
+
 class Dataset(abc.ABC):
     """Labelled images. Making one checks the data. Splits are read when they are asked for.
 

@@ -32,7 +32,7 @@ def make(config, *, data_dir, image_size, num_samples, seed):
     if data_dir:
         raise UserError(
             f"The data set 'digits' reads no folder. Received: data_dir={str(data_dir)!r}. "
-            "For images of your own choose --dataset=image_folder"
+            "For images of your own leave --dataset out, or choose --dataset=image_folder"
         )
     return Digits(image_size, num_samples, seed)
 

@@ -1,5 +1,7 @@
 """Images of one's own: a folder with a sub-folder of images for each class, or a .zip of such a folder.
 
+A `--data_dir` without a `--dataset` means this one.
+
 The class folders are in `--data_dir` itself; or in its `train/` and, where they exist, its `val/` (or `valid/`,
 `validation/`) and `test/`. Names such as `training_set/` and `test_set/`, alike but for that word, will do. All of
 this, and each split, may be inside any number of other folders. A split that has no folder is drawn from the training

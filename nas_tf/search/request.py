@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 
-from nas_tf import plugins
+from nas_tf import datasets, plugins
 from nas_tf.datasets import Source
 from nas_tf.family import Family
 from nas_tf.judges import Task
@@ -31,7 +31,7 @@ class SearchSettings(Settings):
         path=True,
         decides=False,
     )
-    dataset: str = knob("digits", "Images.", folder=DATASETS)
+    dataset: str = knob("", "Images; default: image_folder with a --data_dir, else digits.", folder=DATASETS)
     data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.", path=True, decides=False)
     algorithm: str = knob("ppo", "Search algorithm.", folder=ALGORITHMS)
     judge: str = knob("proxy", "Where accuracy comes from.", folder=JUDGES)
@@ -75,6 +75,10 @@ class SearchSettings(Settings):
     warm_start: str = knob(
         "", "Folder of an earlier run whose trials are judged again and learned from first.", path=True
     )
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "dataset", datasets.chosen(self.dataset, self.data_dir))
 
 
 @dataclasses.dataclass(frozen=True)
