@@ -30,7 +30,7 @@ def define(config, prefix=""):
         name, help_text = flag_name(field, prefix), field.metadata.get("help", "")
         folder, choices = field.metadata.get("folder"), field.metadata.get("choices")
         if folder:
-            help_text += f" One of: {', '.join(plugins.names(folder))}; or the path of a .py file."
+            help_text += f" One of: {', '.join(_names(field))}; or the path of a .py file."
         kind = _strip_none(hints[field.name])
         origin = typing.get_origin(kind)
         if origin is typing.Literal:
@@ -53,9 +53,28 @@ def read(config_type, prefix=""):
     """Returns an instance of `config_type` with the values of its flags.
 
     Raises:
-        UserError: a value is of the wrong type, or the dataclass refuses it.
+        UserError: a value is of the wrong type, or the dataclass refuses it; or there is no part of that name.
     """
-    return config_type(**_values(config_type, prefix))
+    settings = config_type(**_values(config_type, prefix))
+    for field in dataclasses.fields(settings):
+        if "folder" in field.metadata:
+            _check_part(field, getattr(settings, field.name), flag_name(field, prefix))
+    return settings
+
+
+def _check_part(field, name, flag):
+    """Raises `UserError` unless there is a part called `name`, or a file of the user's own that keeps the promise."""
+    if name.endswith(".py"):
+        plugins.load(field.metadata["folder"], name)
+    elif name != field.default and name not in _names(field):
+        raise UserError(
+            f"Expected --{flag} to be one of {', '.join(_names(field))}, or the path of a .py file. Received: {name!r}"
+        )
+
+
+def _names(field):
+    """Returns a tuple of what a setting may be that chooses a part, apart from files of the user's own."""
+    return (*plugins.names(field.metadata["folder"]), *field.metadata.get("also", ()))
 
 
 def define_parts(folder):

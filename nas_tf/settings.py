@@ -33,6 +33,7 @@ def knob(
     choices=None,
     required=None,
     folder=None,
+    also=None,
     flag=None,
     program=None,
     runs_code=None,
@@ -50,6 +51,7 @@ def knob(
         choices: the values allowed; for a tuple, the values of its elements.
         required: refuses an empty value, and says in words what is expected, as in `"the folder of the run"`.
         folder: plug-in folder, such as `"nas_tf.devices"`, whose parts the setting chooses from.
+        also: values allowed beside those parts, as in `("none",)`.
         flag: the whole name of its flag, if that is not the prefix and the field's name.
         program: whether it is the path of a program that is run, which is never taken from a file.
         path: whether it is the path of something else, or may be one: another spelling of it is the same value.
@@ -65,6 +67,7 @@ def knob(
         "choices": choices,
         "required": required,
         "folder": folder,
+        "also": also,
         "flag": flag,
         "program": program,
         "runs_code": runs_code,

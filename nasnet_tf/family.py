@@ -22,7 +22,7 @@ class NASNetSearchSettings(SearchSettings):
     """The settings of every search, and this family's space and how its cells are stacked."""
 
     search_space: str = knob("nasnet", "Search space.", folder=SPACES)
-    device: str = knob("none", "Where latency comes from; none: nowhere.", folder="nas_tf.devices")
+    device: str = knob("none", "Where latency comes from; none: nowhere.", folder="nas_tf.devices", also=("none",))
     proxy_cells: int = knob(2, "Normal cells in a stage (N) of the children that are trained.", least=1, most=100)
     proxy_filters: int = knob(
         16, "Filters in the first stage (F) of the children that are trained.", least=1, most=4096

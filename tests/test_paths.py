@@ -1,16 +1,15 @@
 """`~` in front of a path means the user's home folder: in every setting of every command, by a flag or from Python."""
 
 import dataclasses
-import importlib
-import importlib.metadata
 import pathlib
 import re
 import typing
 
 import pytest
+from spying import commands, every_setting
 from support import assert_one_line, script
 
-from nas_tf import flags, plugins
+from nas_tf import plugins
 from nas_tf.plugins import Part
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.settings import Settings, configure, is_path, knob
@@ -28,36 +27,6 @@ GIVEN = {
 LIKE_A_PATH = re.compile(
     r"_dir$|^out$|warm_start|weights|binary|python$|[Ff]older to|[Ff]older of|[Ff]ile of|\.py file"
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Spied:
-    command: str
-    config: type
-    field: dataclasses.Field
-
-
-def commands():
-    distribution = importlib.metadata.distribution("mobile-nas-tf")
-    return sorted(point.value for point in distribution.entry_points if point.group == "console_scripts")
-
-
-def every_setting():
-    """Every field that a command makes a flag of, as a `Spied`. The commands are asked themselves."""
-    found, define, run = [], flags.define, flags.run
-    for value in commands():
-        module, _, function = value.partition(":")
-
-        def spy(config, *args, command=module, **kwargs):
-            kind = config if isinstance(config, type) else type(config)
-            found.extend(Spied(command, kind, field) for field in dataclasses.fields(kind))
-
-        flags.define, flags.run = spy, lambda *args, **kwargs: None
-        try:
-            getattr(importlib.import_module(module), function)()
-        finally:
-            flags.define, flags.run = define, run
-    return found
 
 
 def paths():

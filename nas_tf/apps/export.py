@@ -8,7 +8,7 @@ from nas_tf import datasets, flags, plugins
 from nas_tf.datasets import NUM_CALIBRATION_IMAGES, Source
 from nas_tf.devices import Meter
 from nas_tf.export import NUMBER_TYPES
-from nas_tf.family import space_from_file
+from nas_tf.family import space_from_file, space_names
 from nas_tf.networks.folder import DESCRIPTION, read_network
 from nas_tf.plugins import Part
 from nas_tf.quiet import count
@@ -39,7 +39,7 @@ class ExportSettings(Settings):
     )
     data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.", path=True)
     batch_size: int = knob(1, "Batch size that the TFLite files are fixed to.", least=1)
-    device: str = knob("host", "Where the files are timed; none: nowhere.", folder="nas_tf.devices")
+    device: str = knob("host", "Where the files are timed; none: nowhere.", folder="nas_tf.devices", also=("none",))
     search_space: str = knob(
         "", "Search space of the network, if that is a file of your own: only a file named here is run.", path=True
     )
@@ -68,6 +68,12 @@ def export(settings, parts=None, say=print):
     """
     if not settings.network_dir:
         raise UserError("Expected --network_dir, the folder of a trained network. Received: none")
+    own = settings.search_space
+    if own and not own.endswith(".py") and own not in space_names():
+        raise UserError(
+            f"Expected --search_space to be one of {', '.join(space_names())}, or the path of a .py file. "
+            f"Received: {own!r}"
+        )
     parts = plugins.expand_all(parts)
     model, description = read_network(settings.network_dir)
     folder = pathlib.Path(settings.out_dir or settings.network_dir)

@@ -35,7 +35,7 @@ class SearchSettings(Settings):
     data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.", path=True, decides=False)
     algorithm: str = knob("ppo", "Search algorithm.", folder=ALGORITHMS)
     judge: str = knob("proxy", "Where accuracy comes from.", folder=JUDGES)
-    device: str = knob("host", "Where latency comes from.", folder=DEVICES)
+    device: str = knob("host", "Where latency comes from; none: nowhere.", folder=DEVICES, also=("none",))
     num_trials: int = knob(40, "Trials in all.", least=1, decides=False)
     max_hours: float | None = knob(None, "Hours in all, over every session of the run.", above=0, decides=False)
     seed: int = knob(0, "Decides suggestions, splits, initial weights and the order of images.", least=0)
@@ -146,7 +146,7 @@ def folders(family, settings):
         ALGORITHMS: settings.algorithm,
         WORKERS: settings.workers,
     }
-    return {folder: name for folder, name in chosen.items() if name != "none"}
+    return {folder: name for folder, name in chosen.items() if (folder, name) != (DEVICES, "none")}
 
 
 def make_request(family, settings, objective=None, limits=None, proxy=None, parts=None):
@@ -202,7 +202,7 @@ def remade_request(family, values, where, own, **changes):
     settings = _instance(family.search_settings, {**values, **changes})
     for field in dataclasses.fields(settings):
         folder, name = field.metadata.get("folder"), getattr(settings, field.name)
-        if folder and name != "none":
+        if folder and name not in field.metadata.get("also", ()):
             plugins.refuse_from_file(folder, name, where, field.name, own.get(field.name, ""))
     parts = {name: _part_settings(folder, name, values) for folder, name in folders(family, settings).items()}
     _refuse_programs(settings.device, values, where)

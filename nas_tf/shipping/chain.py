@@ -117,6 +117,8 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
     machine.start()
     run = RunFolder(run_dir)
     config = run.read()
+    for name in _OWN:
+        _refuse_other_part(name, getattr(settings, name), config["flags"].get(name), run.config)
     space = space_from_file(config["space"].get("part"), run.config, settings.search_space)
     family = family_of(space.name)
     if settings.recipe not in family.plans:
@@ -170,6 +172,18 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         ]
         notes = [read_count.said(run.path), *report.noise(records.trials())]
         return _report(folder, rows, workshop, why, notes)
+
+
+def _refuse_other_part(setting, own, theirs, where):
+    """Raises `UserError` if `own`, which the user gave, is another part than `theirs`, which the run's file names.
+
+    Whether two files of the user's own are the same is for `nas_tf.plugins.refuse_to_run`.
+    """
+    if own and own != theirs and not (own.endswith(".py") and str(theirs).endswith(".py")):
+        raise UserError(
+            f"Expected --{setting} only for a .py file of your own that the run names. {where} names {theirs!r}. "
+            f"Received: {own!r}"
+        )
 
 
 def _open_workshop(request, settings, machine, device, say):

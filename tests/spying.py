@@ -1,0 +1,37 @@
+"""What every command makes flags of, as the commands themselves say."""
+
+import dataclasses
+import importlib
+import importlib.metadata
+
+from nas_tf import flags
+
+
+@dataclasses.dataclass(frozen=True)
+class Spied:
+    command: str
+    config: type
+    field: dataclasses.Field
+
+
+def commands():
+    distribution = importlib.metadata.distribution("mobile-nas-tf")
+    return sorted(point.value for point in distribution.entry_points if point.group == "console_scripts")
+
+
+def every_setting():
+    """Every field that a command makes a flag of, as a `Spied`. The commands are asked themselves."""
+    found, define, run = [], flags.define, flags.run
+    for value in commands():
+        module, _, function = value.partition(":")
+
+        def spy(config, *args, command=module, **kwargs):
+            kind = config if isinstance(config, type) else type(config)
+            found.extend(Spied(command, kind, field) for field in dataclasses.fields(kind))
+
+        flags.define, flags.run = spy, lambda *args, **kwargs: None
+        try:
+            getattr(importlib.import_module(module), function)()
+        finally:
+            flags.define, flags.run = define, run
+    return found
