@@ -14,7 +14,7 @@ from absl import flags as absl_flags
 
 from nas_tf import plugins, stopping
 from nas_tf.settings import flag_name
-from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, OwnFileError, UserError
 
 
 def define(config, prefix=""):
@@ -100,8 +100,9 @@ def read_part(folder, name):
 def run(main, usage, takes_words=False):
     """Parses the command line, runs `main` and exits.
 
-    The exit status is what `main` returns (None: 0), 1 for a failure in mid-run, 2 for a user's mistake, 130 after
-    Ctrl-C or 143 after SIGTERM. `--help` prints every flag of the project and exits 0.
+    The exit status is what `main` returns (None: 0), 1 for a failure in mid-run, 2 for a user's mistake, also one in a
+    file of the user's own, 130 after Ctrl-C or 143 after SIGTERM. `--help` prints every flag of the project and exits
+    0.
 
     Args:
         main: the command.
@@ -124,20 +125,26 @@ def run(main, usage, takes_words=False):
         with stopping.stoppable(command):
             status = main([os.path.expanduser(word) for word in rest[1:]]) if takes_words else main()
         sys.exit(status)
-    except UserError as error:
+    except (UserError, OwnFileError) as error:
         _fail(error, 2)
     except (EvaluationError, InfeasibleArchitecture) as error:
         _fail(error, 1)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
-            raise
-        _fail(
-            f"Cannot write {error.filename or 'a file'}: {error.strerror}. Everything finished before is kept: free "
-            "some space and give the same command again",
-            1,
-        )
     except KeyboardInterrupt as stop:
         stopping.leave(stop, command)
+    except Exception as error:
+        if _is_full(error):
+            _fail(
+                f"Cannot write {error.filename or 'a file'}: {error.strerror}. Everything finished before is kept: "
+                "free some space and give the same command again",
+                1,
+            )
+        if plugins.own_line(error) is None:
+            raise
+        _fail(plugins.own_line(error), 2)
+
+
+def _is_full(error):
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def _fail(error, status):

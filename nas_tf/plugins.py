@@ -1,5 +1,6 @@
 """Finds and loads parts. A part is a file of a plug-in folder."""
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
@@ -7,9 +8,14 @@ import os
 import pathlib
 import pkgutil
 import sys
+import traceback
 
 from nas_tf.settings import configure
-from nas_tf.trial import UserError
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, OwnFileError, UserError
+
+_OWN = "nas_tf_user_"  # what the names of modules begin with that are files of the user's own
+_MEANT = (UserError, EvaluationError, InfeasibleArchitecture)  # these say what they have to say
+_LONGEST = 300  # characters of what an error says
 
 
 def names(folder):
@@ -26,10 +32,13 @@ def load(folder, name):
         name: name of the part, or the path of the user's own `.py` file.
 
     Raises:
-        UserError: there is no such part or file.
+        UserError: there is no such part or file, or the file raises an error or lacks what a part has.
     """
     if name.endswith(".py"):
-        return _load_file(pathlib.Path(expand(name)))
+        path = pathlib.Path(expand(name)).resolve()
+        module = _load_file(path)
+        _check_promise(folder, module, path)
+        return module
     if name not in names(folder):
         raise UserError(
             f"Expected one of {', '.join(names(folder))}, or the path of a .py file, for a part of {folder}. "
@@ -39,10 +48,9 @@ def load(folder, name):
 
 
 def _load_file(path):
-    path = path.resolve()
     if not path.is_file():
         raise UserError(f"Expected a Python file with a part of your own. There is no file {str(path)!r}")
-    module_name = f"nas_tf_user_{path.stem}"
+    module_name = f"{_OWN}{path.stem}"
     if module_name in sys.modules and sys.modules[module_name].__file__ == str(path):
         return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, path)
@@ -50,10 +58,76 @@ def _load_file(path):
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[module_name]  # half of a module is none
-        raise
+        if isinstance(error, (*_MEANT, KeyboardInterrupt)):
+            raise
+        if isinstance(error, SyntaxError) and os.path.isfile(error.filename or ""):  # no line of the file has run
+            raise UserError(_line(error.filename, error.lineno, error)) from error
+        raise UserError(own_line(error) or _line(path, None, error)) from error
     return module
+
+
+def _check_promise(folder, module, path):
+    """Raises `UserError` unless a file of the user's own has what every part of `folder` has."""
+    needed = ("SPACE", "Scale") if folder.endswith(".spaces") else ("Config", "make")
+    missing = [name for name in needed if not hasattr(module, name)]
+    if missing:
+        raise UserError(
+            f"Expected {path} to have {' and '.join(needed)}, as every part of {folder} has. It lacks "
+            f"{' and '.join(missing)}"
+        )
+    first = getattr(module, needed[0])
+    if not dataclasses.is_dataclass(first) or isinstance(first, type) != (needed[0] == "Config"):
+        kind = "a frozen dataclass" if needed[0] == "Config" else "an instance of a frozen dataclass"
+        raise UserError(f"Expected {needed[0]} of {path} to be {kind}. Received: {first!r}")
+
+
+def own_line(error):
+    """Returns where an error arose in a file of the user's own, as "mine.py, line 12: NameError: ...".
+
+    That is the deepest line of its traceback in such a file. Returns None if the traceback has none.
+    """
+    lines = [
+        (frame.f_code.co_filename, number)
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).startswith(_OWN)
+    ]
+    return _line(*lines[-1], error) if lines else None
+
+
+def described(error):
+    """Returns what an error says, in one line, with its place if that is in a file of the user's own."""
+    return own_line(error) or str(error)
+
+
+@contextlib.contextmanager
+def mistakes_told(log_path):
+    """Turns an error in a file of the user's own, raised inside, into an `OwnFileError`. Its trace goes into a log.
+
+    Args:
+        log_path: of the log, `workers.log` of a run; None: standard error, which is that log in a worker's process.
+    """
+    try:
+        yield
+    except _MEANT:
+        raise
+    except Exception as error:
+        line = own_line(error)
+        if line is None:
+            raise
+        with open(log_path, "a") if log_path else contextlib.nullcontext(sys.stderr) as log:
+            traceback.print_exc(file=log)
+        raise OwnFileError(f"{line} (the whole trace is in workers.log in the run folder)") from error
+
+
+def _line(path, number, error):
+    try:
+        said = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    except Exception:
+        said = "an error that does not say what is wrong"
+    place = f"{pathlib.Path(path).name}, line {number}" if number else pathlib.Path(path).name
+    return f"{place}: {type(error).__name__}: {said[:_LONGEST]}"
 
 
 def expand(name):

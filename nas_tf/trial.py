@@ -26,6 +26,10 @@ class EvaluationError(Exception):
     """The world's fault (worker lost, device gone): tried again, then recorded, never shown to the algorithm."""
 
 
+class OwnFileError(EvaluationError):
+    """A mistake in a file of the user's own: its file and line, in one line. It ends a command with exit status 2."""
+
+
 def first_line(error):
     """Returns the first line of what an exception says, or its type's name if it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

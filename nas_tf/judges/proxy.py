@@ -6,6 +6,7 @@ import functools
 import numpy as np
 
 from nas_tf.judges import Judge
+from nas_tf.plugins import described
 from nas_tf.quiet import fresh_keras
 from nas_tf.trial import InfeasibleArchitecture
 
@@ -46,7 +47,9 @@ class ProxyJudge(Judge):
         try:
             child = self._space.build(architecture, task.proxy_scale)
         except ValueError as error:
-            raise InfeasibleArchitecture(f"The child cannot be built at {task.proxy_scale}: {error}") from error
+            raise InfeasibleArchitecture(
+                f"The child cannot be built at {task.proxy_scale}: {described(error)}"
+            ) from error
         trained = train(child, self._images, task.recipe, seed=seed, max_steps=max_steps)
         del child
         keras.backend.clear_session()

@@ -21,10 +21,10 @@ from nas_tf.devices.table import LatencyTable
 from nas_tf.export import to_tflite
 from nas_tf.files import parse_json, write_file
 from nas_tf.latency_tables import composition
-from nas_tf.plugins import Part
+from nas_tf.plugins import Part, own_line
 from nas_tf.quiet import import_keras, progress_bar
 from nas_tf.settings import Settings, knob
-from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, OwnFileError, UserError
 
 _PACKAGES = ("mobile-nas-tf", "keras", "tensorflow", "ai-edge-litert")
 
@@ -176,6 +176,9 @@ def _convert(plan, targets, networks, timings):
         for job in progress_bar(concurrent.futures.as_completed(jobs), total=len(jobs), desc="converting", unit="file"):
             try:
                 job.result()
+            except OwnFileError:
+                pool.shutdown(cancel_futures=True)
+                raise
             except (InfeasibleArchitecture, ValueError, concurrent.futures.BrokenExecutor) as error:
                 pool.shutdown(cancel_futures=True)
                 kind, name = jobs[job]
@@ -205,7 +208,12 @@ class _Converter:
 
 def _convert_one(kind, what, path):
     import_keras().backend.clear_session()
-    to_tflite(_Converter.here.build(kind, what), path)
+    try:
+        to_tflite(_Converter.here.build(kind, what), path)
+    except Exception as error:
+        if own_line(error) is None:
+            raise
+        raise OwnFileError(own_line(error)) from error  # its traceback does not come to the other process
 
 
 def _time(device, pending, timings):

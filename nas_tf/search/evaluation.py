@@ -13,7 +13,7 @@ import tempfile
 
 from nas_tf.devices import Meter
 from nas_tf.judges import Task
-from nas_tf.plugins import Part
+from nas_tf.plugins import Part, described
 from nas_tf.quiet import fresh_keras
 from nas_tf.trial import Cost, InfeasibleArchitecture, Latency, UserError
 
@@ -139,7 +139,7 @@ class Evaluator:
         try:
             child = self._space.build(architecture, scale)
         except ValueError as error:
-            raise InfeasibleArchitecture(f"The child cannot be built at {scale}: {error}") from error
+            raise InfeasibleArchitecture(f"The child cannot be built at {scale}: {described(error)}") from error
         size, classes = scale.image_size, scale.num_classes
         images = np.random.default_rng(0).uniform(-1, 1, (2, size, size, 3)).astype("float32")
         outputs = child(images, training=False)
@@ -166,7 +166,7 @@ class Evaluator:
         try:
             model = self._space.build(architecture, scale)
         except ValueError as error:
-            raise InfeasibleArchitecture(f"The network cannot be built at {scale}: {error}") from error
+            raise InfeasibleArchitecture(f"The network cannot be built at {scale}: {described(error)}") from error
         return self._cost(keras, model, architecture)
 
     def published_cost(self, name):

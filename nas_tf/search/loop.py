@@ -6,7 +6,7 @@ import time
 
 from nas_tf.search.deadlines import Deadlines
 from nas_tf.search.evaluation import AccuracyJob, CostJob
-from nas_tf.trial import EvaluationError, InfeasibleArchitecture, Measurement, Trial, UserError
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, Measurement, OwnFileError, Trial, UserError
 
 WARM_START = "warm start"
 _MAX_FAILURES_IN_A_ROW = 3
@@ -186,7 +186,7 @@ class Search:
             return self._finish(trial, infeasible=str(failure))
         if isinstance(failure, EvaluationError):
             if outcome.key in self._retried:
-                return self._finish(trial, error=str(failure))
+                return self._finish(trial, error=failure)
             self._retried.add(outcome.key)
             return self._advance(trial)
         if failure is not None:
@@ -203,15 +203,18 @@ class Search:
 
     def _finish(self, trial, *, measurement=None, infeasible=None, error=None):
         reward = self.reward(measurement) if measurement else self.reward.floor if infeasible else None
-        trial = dataclasses.replace(trial, measurement=measurement, infeasible=infeasible, error=error, reward=reward)
+        said = error and str(error)
+        trial = dataclasses.replace(trial, measurement=measurement, infeasible=infeasible, error=said, reward=reward)
         self.records.finish(trial)
         self._trials[trial.id] = trial
         self.on_trial(trial)
         self._failures_in_a_row = self._failures_in_a_row + 1 if error else 0
         if self._failures_in_a_row == _MAX_FAILURES_IN_A_ROW:
-            raise EvaluationError(
+            is_own = isinstance(error, OwnFileError)
+            then = "choose another --run_dir with the mended file" if is_own else "give the same command again"
+            raise (OwnFileError if is_own else EvaluationError)(
                 f"{_MAX_FAILURES_IN_A_ROW} trials in a row failed by no fault of theirs, the last with: "
-                f"{error.strip().splitlines()[-1]}. Nothing finished is lost: fix that and give the same command again"
+                f"{said.strip().splitlines()[-1]}. Nothing finished is lost: fix that and {then}"
             )
         for follower in self._followers.pop(self.space.decode(trial.tokens).fingerprint, []):
             self._advance(follower)

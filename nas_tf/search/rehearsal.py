@@ -10,7 +10,7 @@ from nas_tf.reports.numbers import cost_text
 from nas_tf.search.deadlines import PATIENT_SECONDS, Deadlines
 from nas_tf.search.evaluation import CostJob, PublishedCostJob, RehearsalJob
 from nas_tf.search.workers import Outcome
-from nas_tf.trial import EvaluationError, InfeasibleArchitecture, KilledWorker, UserError
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, KilledWorker, UserError, first_line
 
 _REHEARSED_STEPS = 8
 _MAX_REHEARSED = 3  # architectures, until one can be measured
@@ -115,7 +115,9 @@ def announcement(request, workers, goal, chance, rehearsal, remaining):
     if note:
         begin.append(note)
     if trained is None:
-        return "\n".join([*begin, "the rehearsed child cannot be trained, so that the time of a trial is not known"])
+        why = first_line(rehearsal.training.failure)
+        unknown = f"the rehearsed child cannot be trained, so that the time of a trial is not known: {why}"
+        return "\n".join([*begin, unknown])
     steps = trained.planned_steps
     trial_seconds = trained.train_seconds + steps * trained.step_seconds + cost_seconds
     minutes = remaining * trial_seconds / workers.num_workers / 60

@@ -8,6 +8,7 @@ from nas_tf import stopping
 from nas_tf.accuracy import chance_of
 from nas_tf.devices import Meter
 from nas_tf.files import alone, check_writable
+from nas_tf.plugins import mistakes_told
 from nas_tf.reports.device import device_name
 from nas_tf.search.deadlines import Deadlines
 from nas_tf.search.loop import WARM_START, Search
@@ -56,6 +57,7 @@ def run(request, say=print):
     folder = RunFolder(settings.run_dir)
     check_writable(folder.path)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(mistakes_told(folder.workers_log))
         stack.enter_context(alone(folder.path, "search"))
         records = Records(folder.records)
         stack.callback(records.close)

@@ -9,9 +9,10 @@ import dataclasses
 import time
 import traceback
 
-from nas_tf.trial import DivergedTraining, EvaluationError, InfeasibleArchitecture, UserError
+from nas_tf.plugins import mistakes_told
+from nas_tf.trial import DivergedTraining, EvaluationError, InfeasibleArchitecture, OwnFileError, UserError
 
-_KINDS = (DivergedTraining, InfeasibleArchitecture, EvaluationError, UserError)
+_KINDS = (DivergedTraining, InfeasibleArchitecture, OwnFileError, EvaluationError, UserError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +71,20 @@ class Workers(abc.ABC):
         """Ends everything. Jobs that are not finished are lost. A second call does nothing."""
 
 
-def run_job(evaluator, key, job, worker):
-    """Runs a job here and now, and returns its `Outcome`. `worker` is the name of the worker that does it."""
+def run_job(evaluator, key, job, worker, log_path=None):
+    """Runs a job here and now, and returns its `Outcome`.
+
+    Args:
+        evaluator: the `nas_tf.search.evaluation.Evaluator`.
+        key, job: as they were submitted.
+        worker: the name of the worker that does it.
+        log_path: where the trace of a mistake in a file of the user's own is written; None: standard error.
+    """
     begin = time.perf_counter()
     value = failure = None
     try:
-        value = job.run(evaluator)
+        with mistakes_told(log_path):
+            value = job.run(evaluator)
     except _KINDS as error:
         # A class of the user's own may not survive the way to another process.
         kind = type(error) if type(error) in _KINDS else next(kind for kind in _KINDS if isinstance(error, kind))

@@ -7,9 +7,10 @@ import signal
 import sys
 import traceback
 
+from nas_tf.plugins import mistakes_told
 from nas_tf.search.evaluation import Evaluator
 from nas_tf.search.workers import Outcome, run_job
-from nas_tf.trial import EvaluationError, UserError
+from nas_tf.trial import EvaluationError, OwnFileError, UserError
 
 STOPS = {signal.SIGINT, signal.SIGTERM}  # blocked while a process is started
 
@@ -51,9 +52,10 @@ def serve(connection, setup, cores, parent):
 def _make_evaluator(connection, setup, hold_still):
     """Returns the `Evaluator`; or None, and tells the parent why there is none."""
     try:
-        return Evaluator(setup, hold_still)
-    except UserError as error:
-        connection.send(("cannot_start", UserError(str(error))))
+        with mistakes_told(None):
+            return Evaluator(setup, hold_still)
+    except (UserError, OwnFileError) as error:
+        connection.send(("cannot_start", type(error)(str(error))))
     except Exception as error:
         connection.send(("cannot_start", EvaluationError(f"A worker cannot begin: {type(error).__name__}: {error}")))
     return None

@@ -12,7 +12,7 @@ class Config:
 
 
 def make(config, setup, *, num_workers=0, max_memory_mb=0, log_path=""):
-    return InlineWorkers(setup)
+    return InlineWorkers(setup, log_path)
 
 
 class InlineWorkers(Workers):
@@ -20,8 +20,8 @@ class InlineWorkers(Workers):
 
     num_workers = 1
 
-    def __init__(self, setup):
-        self._evaluator, self._jobs = Evaluator(setup), []
+    def __init__(self, setup, log_path=""):
+        self._evaluator, self._jobs, self._log_path = Evaluator(setup), [], log_path
 
     def submit(self, key, job, first=False, deadline_seconds=None):
         self._jobs.insert(0 if first else len(self._jobs), (key, job))
@@ -30,7 +30,7 @@ class InlineWorkers(Workers):
         if not self._jobs:
             return None
         key, job = self._jobs.pop(0)
-        return run_job(self._evaluator, key, job, "inline")
+        return run_job(self._evaluator, key, job, "inline", self._log_path)
 
     @property
     def num_pending(self):
