@@ -8,7 +8,7 @@ from nas_tf.apps import train
 from nas_tf.family import Family
 from nas_tf.networks import folder
 from nas_tf.search.request import SearchSettings
-from nas_tf.settings import knob
+from nas_tf.settings import CHILDREN, NETWORK, SEARCH, SHIPS, knob
 from nas_tf.training.recipe import recipe_knob
 from nas_tf.trial import UserError
 
@@ -19,11 +19,13 @@ SPACES = "mnas_tf.spaces"
 class MnasNetSearchSettings(SearchSettings):
     """The settings of every search, and this family's space and widths."""
 
-    search_space: str = knob("mnasnet", "Search space.", folder=SPACES)
+    search_space: str = knob("mnasnet", "Search space.", folder=SPACES, group=SEARCH)
     proxy_width_multiplier: float = knob(
-        0.5, "Factor on the filters of the children that are trained.", above=0, most=16
+        0.5, "Factor on the filters of the children that are trained.", above=0, most=16, group=CHILDREN
     )
-    deploy_width_multiplier: float = knob(1.0, "Factor on the filters of the network that ships.", above=0, most=16)
+    deploy_width_multiplier: float = knob(
+        1.0, "Factor on the filters of the network that ships.", above=0, most=16, group=SHIPS
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +36,17 @@ class MnasNetTrainSettings(train.TrainSettings):
         "mnasnet_a1",
         "An architecture.json; block strings, separated by blanks or commas; or a published name.",
         path=True,
+        group=NETWORK,
     )
-    search_space: str = knob("mnasnet", "Search space whose builder makes the network.", folder=SPACES)
+    search_space: str = knob("mnasnet", "Search space whose builder makes the network.", folder=SPACES, group=NETWORK)
     recipe: str = recipe_knob(PLANS)
-    width_multiplier: float = knob(1.0, "Factor on the filters.", above=0, most=16)
-    activation: str = knob("relu", "relu6 loses less when it is quantised to int8.", choices=("relu", "relu6"))
-    squeeze_excite: bool = knob(True, "Keep squeeze-and-excitation, which loses when it is quantised to int8.")
+    width_multiplier: float = knob(1.0, "Factor on the filters.", above=0, most=16, group=NETWORK)
+    activation: str = knob(
+        "relu", "relu6 loses less when it is quantised to int8.", choices=("relu", "relu6"), group=NETWORK
+    )
+    squeeze_excite: bool = knob(
+        True, "Keep squeeze-and-excitation, which loses when it is quantised to int8.", group=NETWORK
+    )
 
 
 def search_scales(settings, scale, num_classes):

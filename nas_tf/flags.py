@@ -13,12 +13,19 @@ import typing
 from absl import flags as absl_flags
 
 from nas_tf import plugins, stopping
-from nas_tf.settings import flag_name
+from nas_tf.settings import VISIT, flag_name
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, OwnFileError, UserError
 
+# dict from the title of each group of --help to a list of its flags, and from a plug-in folder to the flag that chooses
+# one of its parts, both as they were defined.
+_GROUPS, _CHOOSERS = {}, {}
 
-def define(config, prefix=""):
+
+def define(config, prefix="", title=""):
     """Defines a flag for each field of a dataclass type or instance. The values of an instance become the defaults.
+
+    In --help a flag is listed in the group of its knob, else in the one called `title`, which is by default what the
+    dataclass's docstring says first.
 
     Field types: int, float, str, bool, `tuple[int, ...]` and `tuple[str, ...]` (a comma-separated flag), `Literal` of
     strings, and `X | None`. A string with `choices` is an enum flag. A field whose knob has a `folder` takes the parts
@@ -29,7 +36,10 @@ def define(config, prefix=""):
         default = field.default if isinstance(config, type) else getattr(config, field.name)
         name, help_text = flag_name(field, prefix), field.metadata.get("help", "")
         folder, choices = field.metadata.get("folder"), field.metadata.get("choices")
+        group = field.metadata.get("group") or title or _first_sentence(config)
+        _GROUPS.setdefault(group, []).append(name)
         if folder:
+            _CHOOSERS[folder] = name
             help_text += f" One of: {', '.join(_names(field))}; or the path of a .py file."
         kind = _strip_none(hints[field.name])
         origin = typing.get_origin(kind)
@@ -77,10 +87,25 @@ def _names(field):
     return (*plugins.names(field.metadata["folder"]), *field.metadata.get("also", ()))
 
 
-def define_parts(folder):
-    """Defines the flags of every part in a plug-in folder, each prefixed with its file's name."""
+def define_parts(folder, chooser=None):
+    """Defines the flags of every part in a plug-in folder, each prefixed with its file's name, a group for each part.
+
+    Args:
+        folder: the plug-in folder.
+        chooser: the flag that chooses one of its parts; None: the setting with this `folder`, which was defined before.
+    """
+    chooser = chooser or _CHOOSERS.get(folder)
     for name in plugins.names(folder):
-        define(_settings_of(plugins.load(folder, name)), prefix=f"{name}_")
+        module = plugins.load(folder, name)
+        title = ": ".join(filter(None, (f"--{chooser}={name}" if chooser else name, _first_sentence(module))))
+        _GROUPS.setdefault(title, [])
+        define(_settings_of(module), prefix=f"{name}_", title=title)
+
+
+def _first_sentence(documented):
+    """Returns the first sentence of a docstring without its full stop; empty if there is none."""
+    paragraph = (documented.__doc__ or "").strip().split("\n\n")[0]
+    return " ".join(paragraph.split()).split(". ")[0].removesuffix(".")
 
 
 def read_part(folder, name):
@@ -165,21 +190,22 @@ def _print_quietly(text):
 
 
 def _help_text():
-    own = sorted(
-        (
-            flag
-            for module, flags in absl_flags.FLAGS.flags_by_module_dict().items()
-            for flag in flags
-            if not module.startswith("absl")
-        ),
-        key=lambda flag: flag.name,
+    """Returns all flags in groups: first those of a visit, then the command's others, then those of parts."""
+    order = {title: number for number, title in enumerate(VISIT)}
+    titles = sorted(_GROUPS, key=lambda title: order.get(title, len(order)))
+    return "\n\n".join(
+        "\n".join([absl_flags.text_wrap(title, 110, "    ", ""), *map(_flag_text, _GROUPS[title] or [None])])
+        for title in titles
     )
-    lines = []
-    for flag in own:
-        form = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
-        default = "" if flag.default in (None, "", []) else f" (default: {flag.default_as_str.strip(chr(39))})"
-        lines.append(absl_flags.text_wrap(f"{flag.help}{default}", 110, "      ", f"  {form}: "))
-    return "\n".join(lines)
+
+
+def _flag_text(name):
+    if name is None:
+        return "  nothing to set"
+    flag = absl_flags.FLAGS[name]
+    form = f"--[no]{name}" if flag.boolean else f"--{name}"
+    default = "" if flag.default in (None, "", []) else f" (default: {flag.default_as_str.strip(chr(39))})"
+    return absl_flags.text_wrap(f"{flag.help}{default}", 110, "      ", f"  {form}: ")
 
 
 def _settings_of(module):

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import typing
 
-from nas_tf.settings import Settings, knob
+from nas_tf.settings import TARGET, Settings, knob
 from nas_tf.trial import UserError
 
 COSTS = ("latency_ms", "mult_adds", "num_params")
@@ -115,21 +115,26 @@ class Objective(Settings):
         "soft",
         "What a search maximises: ACC x (COST/T)^w soft or hard, ACC + beta |COST/T - 1|, or accuracy alone.",
         choices=("soft", "hard", "absolute", "accuracy"),
+        group=TARGET,
     )
-    cost: str = knob("latency_ms", "What COST is.", choices=COSTS)
-    target_latency_ms: float | None = knob(None, "Target T in milliseconds on --device.", above=0)
-    target_mult_adds: float | None = knob(None, "Target T where --cost=mult_adds.", above=0)
-    target_num_params: float | None = knob(None, "Target T where --cost=num_params.", above=0)
+    cost: str = knob("latency_ms", "What COST is.", choices=COSTS, group=TARGET)
+    target_latency_ms: float | None = knob(None, "Target T in milliseconds on --device.", above=0, group=TARGET)
+    target_mult_adds: float | None = knob(None, "Target T where --cost=mult_adds.", above=0, group=TARGET)
+    target_num_params: float | None = knob(None, "Target T where --cost=num_params.", above=0, group=TARGET)
     target_latency_of: str = knob(
         "mobilenet_v2",
         "Published network whose own latency (or other --cost), measured on the same device in the same run at the "
         "deployment scale, is the target where no number is given.",
+        group=TARGET,
     )
     reward_alpha: float | None = knob(
-        None, "Exponent up to the target; default: the paper's for --reward. A cost cannot be a gain.", most=0
+        None,
+        "Exponent up to the target; default: the paper's for --reward. A cost cannot be a gain.",
+        most=0,
+        group=TARGET,
     )
     reward_beta: float | None = knob(
-        None, "Exponent, or factor of the absolute reward, beyond the target; as above.", most=0
+        None, "Exponent, or factor of the absolute reward, beyond the target; as above.", most=0, group=TARGET
     )
 
     def __post_init__(self):

@@ -14,6 +14,20 @@ import typing
 
 from nas_tf.trial import UserError
 
+# Titles of the groups in which --help lists settings. Those of `VISIT` come first, in the order of a visit; the others
+# follow as the command defines them.
+IMAGES = "Your images"
+NETWORK = "The network"
+TARGET = "Your target"
+DEVICE = "Your device"
+RUN = "The run"
+VISIT = (IMAGES, NETWORK, TARGET, DEVICE, RUN)
+SEARCH = "How it searches"
+PLACES = "Where trials are evaluated"
+CHILDREN = "The children, small networks that are trained in the search"
+SHIPS = "The network that ships"
+TRAINING = "How networks are trained"
+FILES = "The files"
 _BOUNDS = {
     "least": ("at least", operator.ge),
     "above": ("above", operator.gt),
@@ -35,6 +49,7 @@ def knob(
     folder=None,
     also=None,
     flag=None,
+    group=None,
     program=None,
     runs_code=None,
     path=None,
@@ -53,6 +68,7 @@ def knob(
         folder: plug-in folder, such as `"nas_tf.devices"`, whose parts the setting chooses from.
         also: values allowed beside those parts, as in `("none",)`.
         flag: the whole name of its flag, if that is not the prefix and the field's name.
+        group: title of the group of its flag in --help; by default what its dataclass's docstring says first.
         program: whether it is the path of a program that is run, which is never taken from a file.
         path: whether it is the path of something else, or may be one: another spelling of it is the same value.
         runs_code: says of a value whether it names code to fetch and run, which is never taken from a file.
@@ -69,6 +85,7 @@ def knob(
         "folder": folder,
         "also": also,
         "flag": flag,
+        "group": group,
         "program": program,
         "runs_code": runs_code,
         "path": path,

@@ -11,7 +11,7 @@ import pathlib
 
 from nas_tf.apps import export as command
 from nas_tf.apps.export import ExportSettings, export
-from nas_tf.settings import knob
+from nas_tf.settings import NETWORK, knob
 from nas_tf.trial import UserError
 from nasnet_tf.family import read_architecture
 
@@ -20,8 +20,10 @@ __all__ = ["Settings", "cli", "draw", "export"]
 
 @dataclasses.dataclass(frozen=True)
 class Settings(ExportSettings):
-    architecture: str = knob("", "With --draw: an architecture.json, or nasnet_a, in place of a folder.", path=True)
-    draw: bool = knob(False, "Only draw the two cells, as SVG and PNG.")
+    architecture: str = knob(
+        "", "With --draw: an architecture.json, or nasnet_a, in place of a folder.", path=True, group=NETWORK
+    )
+    draw: bool = knob(False, "Only draw the two cells, as SVG and PNG.", group=NETWORK)
 
     def __post_init__(self):
         super().__post_init__()

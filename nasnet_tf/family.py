@@ -7,7 +7,7 @@ from nas_tf.family import Family
 from nas_tf.networks import folder
 from nas_tf.rewards import Objective
 from nas_tf.search.request import SearchSettings
-from nas_tf.settings import knob
+from nas_tf.settings import CHILDREN, DEVICE, NETWORK, SEARCH, SHIPS, TRAINING, knob
 from nas_tf.training.recipe import ProxyRecipe, recipe_knob
 from nas_tf.trial import UserError
 from nasnet_tf import _keras_weights
@@ -21,39 +21,55 @@ STEMS = ("cifar", "imagenet")
 class NASNetSearchSettings(SearchSettings):
     """The settings of every search, and this family's space and how its cells are stacked."""
 
-    search_space: str = knob("nasnet", "Search space.", folder=SPACES)
-    device: str = knob("none", "Where latency comes from; none: nowhere.", folder="nas_tf.devices", also=("none",))
-    proxy_cells: int = knob(2, "Normal cells in a stage (N) of the children that are trained.", least=1, most=100)
-    proxy_filters: int = knob(
-        16, "Filters in the first stage (F) of the children that are trained.", least=1, most=4096
+    search_space: str = knob("nasnet", "Search space.", folder=SPACES, group=SEARCH)
+    device: str = knob(
+        "none", "Where latency comes from; none: nowhere.", folder="nas_tf.devices", also=("none",), group=DEVICE
     )
-    proxy_stem: str = knob("cifar", "Stem of the children that are trained.", choices=STEMS)
-    deploy_cells: int = knob(4, "Normal cells in a stage (N) of the network that ships.", least=1, most=100)
-    deploy_filters: int = knob(44, "Filters in the first stage (F) of the network that ships.", least=1, most=4096)
-    deploy_stem: str = knob("imagenet", "Stem of the network that ships.", choices=STEMS)
+    proxy_cells: int = knob(
+        2, "Normal cells in a stage (N) of the children that are trained.", least=1, most=100, group=CHILDREN
+    )
+    proxy_filters: int = knob(
+        16, "Filters in the first stage (F) of the children that are trained.", least=1, most=4096, group=CHILDREN
+    )
+    proxy_stem: str = knob("cifar", "Stem of the children that are trained.", choices=STEMS, group=CHILDREN)
+    deploy_cells: int = knob(
+        4, "Normal cells in a stage (N) of the network that ships.", least=1, most=100, group=SHIPS
+    )
+    deploy_filters: int = knob(
+        44, "Filters in the first stage (F) of the network that ships.", least=1, most=4096, group=SHIPS
+    )
+    deploy_stem: str = knob("imagenet", "Stem of the network that ships.", choices=STEMS, group=SHIPS)
 
 
 @dataclasses.dataclass(frozen=True)
 class NASNetTrainSettings(train.TrainSettings):
     """The settings of every training, and this family's space, how its cells are stacked, and its recipes."""
 
-    architecture: str = knob("nasnet_a", "An architecture.json with two cells, or the published nasnet_a.", path=True)
-    search_space: str = knob("nasnet", "Search space whose builder makes the network.", folder=SPACES)
-    cells: int = knob(4, "Normal cells in a stage (N).", least=1)
-    filters: int = knob(44, "Filters in the first stage (F); the papers' N @ P has P = 24 F.", least=1)
-    stem: str = knob("imagenet", "One convolution, or one and two Reduction cells.", choices=STEMS)
-    activation: str = knob("relu", "relu6 loses less when it is quantised to int8.", choices=("relu", "relu6"))
+    architecture: str = knob(
+        "nasnet_a", "An architecture.json with two cells, or the published nasnet_a.", path=True, group=NETWORK
+    )
+    search_space: str = knob("nasnet", "Search space whose builder makes the network.", folder=SPACES, group=NETWORK)
+    cells: int = knob(4, "Normal cells in a stage (N).", least=1, most=100, group=NETWORK)
+    filters: int = knob(
+        44, "Filters in the first stage (F); the papers' N @ P has P = 24 F.", least=1, most=4096, group=NETWORK
+    )
+    stem: str = knob("imagenet", "One convolution, or one and two Reduction cells.", choices=STEMS, group=NETWORK)
+    activation: str = knob(
+        "relu", "relu6 loses less when it is quantised to int8.", choices=("relu", "relu6"), group=NETWORK
+    )
     recipe: str = recipe_knob(PLANS)
     drop_path_keep: float | None = knob(
         None,
         "Probability to keep a path at the end of training in the deepest cell; default: the recipe's.",
         above=0,
         most=1,
+        group=TRAINING,
     )
     drop_path: str = knob(
         "v3",
         "Drop path's schedule: over training (v1), with depth (v2), both (v3: NASNet's last), or constant.",
         choices=("v1", "v2", "v3", "constant"),
+        group=TRAINING,
     )
 
 

@@ -5,13 +5,24 @@ import importlib
 import importlib.metadata
 
 from nas_tf import flags
+from nas_tf.settings import flag_name
 
 
 @dataclasses.dataclass(frozen=True)
 class Spied:
+    """A setting of a command.
+
+    Attributes:
+        command: the command's module.
+        config: the dataclass that has the setting.
+        field: its field there.
+        flag: its flag.
+    """
+
     command: str
     config: type
     field: dataclasses.Field
+    flag: str
 
 
 def commands():
@@ -25,9 +36,9 @@ def every_setting():
     for value in commands():
         module, _, function = value.partition(":")
 
-        def spy(config, *args, command=module, **kwargs):
+        def spy(config, prefix="", title="", command=module):
             kind = config if isinstance(config, type) else type(config)
-            found.extend(Spied(command, kind, field) for field in dataclasses.fields(kind))
+            found.extend(Spied(command, kind, field, flag_name(field, prefix)) for field in dataclasses.fields(kind))
 
         flags.define, flags.run = spy, lambda *args, **kwargs: None
         try:

@@ -15,7 +15,7 @@ from nas_tf.quiet import count
 from nas_tf.reports import files as report
 from nas_tf.reports.model_card import LICENCE
 from nas_tf.reports.numbers import milliseconds
-from nas_tf.settings import Settings, knob
+from nas_tf.settings import DEVICE, FILES, IMAGES, NETWORK, Settings, knob
 from nas_tf.shipping.files import check_other_networks, make_device, write_files
 from nas_tf.trial import EvaluationError, UserError
 
@@ -24,26 +24,35 @@ from nas_tf.trial import EvaluationError, UserError
 class ExportSettings(Settings):
     """The settings of every export."""
 
-    network_dir: str = knob("", "Folder with architecture.json and model.keras, of a search or a training.", path=True)
-    out_dir: str = knob("", "Folder for the files; empty: the same.", path=True)
+    network_dir: str = knob(
+        "", "Folder with architecture.json and model.keras, of a search or a training.", path=True, group=NETWORK
+    )
+    out_dir: str = knob("", "Folder for the files; empty: the same.", path=True, group=FILES)
     number_types: tuple[str, ...] = knob(
         (),
         f"TFLite files to write, of {', '.join(NUMBER_TYPES)}; empty: all, but int8 only with images.",
         choices=NUMBER_TYPES,
+        group=FILES,
     )
     dataset: str = knob(
         "",
         "Images for the accuracy of each file and to calibrate int8 on; default: image_folder with a --data_dir, else "
         "neither.",
         folder="nas_tf.datasets",
+        group=IMAGES,
     )
-    data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.", path=True)
-    batch_size: int = knob(1, "Batch size that the TFLite files are fixed to.", least=1)
-    device: str = knob("host", "Where the files are timed; none: nowhere.", folder="nas_tf.devices", also=("none",))
+    data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.", path=True, group=IMAGES)
+    batch_size: int = knob(1, "Batch size that the TFLite files are fixed to.", least=1, group=FILES)
+    device: str = knob(
+        "host", "Where the files are timed; none: nowhere.", folder="nas_tf.devices", also=("none",), group=DEVICE
+    )
     search_space: str = knob(
-        "", "Search space of the network, if that is a file of your own: only a file named here is run.", path=True
+        "",
+        "Search space of the network, if that is a file of your own: only a file named here is run.",
+        path=True,
+        group=NETWORK,
     )
-    licence: str = knob(LICENCE, "Licence, in the model card and the files' metadata.")
+    licence: str = knob(LICENCE, "Licence, in the model card and the files' metadata.", group=FILES)
 
     def __post_init__(self):
         super().__post_init__()

@@ -24,7 +24,7 @@ from nas_tf.files import check_writable
 from nas_tf.plugins import Part
 from nas_tf.quiet import import_keras, progress_bar
 from nas_tf.reports.latencies import Row, draw_rows, table_of_rows, write_rows_csv
-from nas_tf.settings import Settings, knob
+from nas_tf.settings import IMAGES, NETWORK, RUN, Settings, knob
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
 
@@ -33,24 +33,26 @@ class PhoneSettings(Settings):
     """The settings of nas-phone. Those of the device `android` say which phone, and how it is asked."""
 
     out_dir: str = knob(
-        "phone", "Folder for what the command writes: the zip of logs, the CSV, the picture.", path=True
+        "phone", "Folder for what the command writes: the zip of logs, the CSV, the picture.", path=True, group=RUN
     )
     number_types: tuple[str, ...] = knob(
         ("float32", "int8"),
         f"Types in which measure converts published networks, of {', '.join(NUMBER_TYPES)}.",
         choices=NUMBER_TYPES,
         required="at least one type",
+        group=NETWORK,
     )
     image_size: int = knob(
-        224, "Height and width, in pixels, at which published networks are measured.", least=1, most=4096
+        224, "Height and width, in pixels, at which published networks are measured.", least=1, most=4096, group=NETWORK
     )
-    num_classes: int = knob(1000, "Classes of the published networks.", least=1, most=1_000_000)
+    num_classes: int = knob(1000, "Classes of the published networks.", least=1, most=1_000_000, group=NETWORK)
     dataset: str = knob(
         "",
         "Images on which int8 files are calibrated; default: image_folder with a --data_dir, else digits.",
         folder="nas_tf.datasets",
+        group=IMAGES,
     )
-    data_dir: str = knob("", "Folder or zip of these images, where the data set needs one.", path=True)
+    data_dir: str = knob("", "Folder or zip of these images, where the data set needs one.", path=True, group=IMAGES)
     tool_version: str = knob("", "Version of benchmark_model that setup fetches; empty: that of ai-edge-litert here.")
     tool_sha256: str = knob("", "SHA-256 that the fetched tool must have.")
 

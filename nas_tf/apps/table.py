@@ -18,7 +18,7 @@ from nas_tf.files import check_writable
 from nas_tf.latency_tables import builder
 from nas_tf.plugins import Part
 from nas_tf.reports.latency_table import draw_scatter, validation_text
-from nas_tf.settings import knob
+from nas_tf.settings import DEVICE, NETWORK, RUN, knob
 from nas_tf.trial import UserError
 
 
@@ -26,11 +26,16 @@ from nas_tf.trial import UserError
 class TableSettings(builder.Thoroughness):
     """The settings of nas-table. Those of the scale are the families' (`nas_tf.family.deploy_settings`)."""
 
-    search_space: str = knob("mnasnet", "Search space, of any family; or the path of a .py file.", path=True)
-    device: str = knob("host", "Device that times files.", folder="nas_tf.devices")
-    num_classes: int = knob(1000, "Classes of the networks.", least=1)
+    search_space: str = knob(
+        "mnasnet", "Search space, of any family; or the path of a .py file.", path=True, group=NETWORK
+    )
+    device: str = knob("host", "Device that times files.", folder="nas_tf.devices", group=DEVICE)
+    num_classes: int = knob(1000, "Classes of the networks.", least=1, group=NETWORK)
     out: str = knob(
-        "", "The table's file, such as host_mnasnet.json; a picture and the timings come beside it.", path=True
+        "",
+        "The table's file, such as host_mnasnet.json; a picture and the timings come beside it.",
+        path=True,
+        group=RUN,
     )
 
     def __post_init__(self):
@@ -84,8 +89,9 @@ def main():
 def cli():
     flags.define(TableSettings)
     flags.define(deploy_settings())
-    for folder in ("nas_tf.devices", *(family.space_folder for family in families())):
-        flags.define_parts(folder)
+    flags.define_parts("nas_tf.devices")
+    for family in families():
+        flags.define_parts(family.space_folder, "search_space")
     flags.run(main, __doc__)
 
 

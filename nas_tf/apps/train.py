@@ -21,7 +21,7 @@ from nas_tf.plugins import Part
 from nas_tf.quiet import import_keras
 from nas_tf.reports import training as report
 from nas_tf.reports.numbers import share
-from nas_tf.settings import Settings, knob
+from nas_tf.settings import IMAGES, NETWORK, RUN, TRAINING, Settings, knob
 from nas_tf.training import read_count
 from nas_tf.training.evaluate import evaluate
 from nas_tf.training.machine import Machine
@@ -39,37 +39,47 @@ _OF_THE_WEIGHTS = ("padding", "input_normalization", "bn_epsilon")
 class TrainSettings(Settings):
     """The settings of every training. A family adds its space, its scale and its recipes."""
 
-    architecture: str = knob("", "Network to train.", path=True)
-    dataset: str = knob("", "Images; default: image_folder with a --data_dir, else digits.", folder="nas_tf.datasets")
-    data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.", path=True)
-    out_dir: str = knob("", "Folder to write; the same command goes on where it stopped.", path=True)
-    image_size: int = knob(224, "Height and width of the images in pixels.", least=1, most=4096)
-    num_samples: int = knob(0, "Training images, drawn by class; 0: all.", least=0)
-    epochs: int | None = knob(None, "Epochs; default: the recipe's.", least=1)
-    batch_size: int | None = knob(None, "Images in a step, over all devices; default: the recipe's.", least=1)
-    learning_rate: float | None = knob(None, "Peak of the schedule; default: the recipe's.", above=0)
-    weight_decay: float | None = knob(None, "Weight decay; default: the recipe's.", least=0)
+    architecture: str = knob("", "Network to train.", path=True, group=NETWORK)
+    dataset: str = knob(
+        "", "Images; default: image_folder with a --data_dir, else digits.", folder="nas_tf.datasets", group=IMAGES
+    )
+    data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.", path=True, group=IMAGES)
+    out_dir: str = knob("", "Folder to write; the same command goes on where it stopped.", path=True, group=RUN)
+    image_size: int = knob(224, "Height and width of the images in pixels.", least=1, most=4096, group=IMAGES)
+    num_samples: int = knob(0, "Training images, drawn by class; 0: all.", least=0, group=IMAGES)
+    epochs: int | None = knob(None, "Epochs; default: the recipe's.", least=1, group=TRAINING)
+    batch_size: int | None = knob(
+        None, "Images in a step, over all devices; default: the recipe's.", least=1, group=TRAINING
+    )
+    learning_rate: float | None = knob(None, "Peak of the schedule; default: the recipe's.", above=0, group=TRAINING)
+    weight_decay: float | None = knob(None, "Weight decay; default: the recipe's.", least=0, group=TRAINING)
     label_smoothing: float | None = knob(
-        None, "Probability that labels give away evenly; default: the recipe's.", least=0, below=1
+        None, "Probability that labels give away evenly; default: the recipe's.", least=0, below=1, group=TRAINING
     )
     bn_momentum: float | None = knob(
         None,
         "Momentum of batch normalisation; default: the recipe's. 0.99 suits thousands of steps.",
         least=0,
         below=1,
+        group=TRAINING,
     )
     dropout_rate: float | None = knob(
-        None, "Dropout in front of the classifier; default: the recipe's.", least=0, below=1
+        None, "Dropout in front of the classifier; default: the recipe's.", least=0, below=1, group=TRAINING
     )
     initial_weights: str = knob(
         "",
         "Weights to begin with: a trained network's folder, a .keras or .weights.h5 file, or published ones of the "
         "family (docs/training.md); a head with other classes is trained anew.",
         path=True,
+        group=NETWORK,
     )
-    evaluate_only: bool = knob(False, "Only print the accuracy of --initial_weights on the validation and test images.")
-    checkpoint_minutes: float = knob(10.0, "Minutes between checkpoints; there is one after every epoch, too.", above=0)
-    seed: int = knob(0, "Decides splits, initial weights and the order of images.", least=0)
+    evaluate_only: bool = knob(
+        False, "Only print the accuracy of --initial_weights on the validation and test images.", group=RUN
+    )
+    checkpoint_minutes: float = knob(
+        10.0, "Minutes between checkpoints; there is one after every epoch, too.", above=0, group=RUN
+    )
+    seed: int = knob(0, "Decides splits, initial weights and the order of images.", least=0, group=RUN)
 
     def __post_init__(self):
         super().__post_init__()

@@ -12,7 +12,7 @@ from nas_tf.plugins import Part
 from nas_tf.rewards import Limits, Objective
 from nas_tf.search.evaluation import Setup
 from nas_tf.search.run_folder import RunFolder
-from nas_tf.settings import Settings, flag_name, knob
+from nas_tf.settings import CHILDREN, DEVICE, IMAGES, PLACES, RUN, SEARCH, SHIPS, Settings, flag_name, knob
 from nas_tf.training.recipe import ProxyRecipe
 from nas_tf.trial import UserError
 
@@ -30,50 +30,76 @@ class SearchSettings(Settings):
         required="the folder of the run, as in --run_dir=runs/first",
         path=True,
         decides=False,
+        group=RUN,
     )
-    dataset: str = knob("", "Images; default: image_folder with a --data_dir, else digits.", folder=DATASETS)
-    data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.", path=True, decides=False)
-    algorithm: str = knob("ppo", "Search algorithm.", folder=ALGORITHMS)
-    judge: str = knob("proxy", "Where accuracy comes from.", folder=JUDGES)
-    device: str = knob("host", "Where latency comes from; none: nowhere.", folder=DEVICES, also=("none",))
-    num_trials: int = knob(40, "Trials in all.", least=1, decides=False)
-    max_hours: float | None = knob(None, "Hours in all, over every session of the run.", above=0, decides=False)
-    seed: int = knob(0, "Decides suggestions, splits, initial weights and the order of images.", least=0)
-    workers: str = knob("process", "Where evaluations run.", folder=WORKERS, decides=False)
-    num_workers: int = knob(0, "Worker processes; 0: one for each core, at most 8.", least=0, decides=False)
+    dataset: str = knob(
+        "", "Images; default: image_folder with a --data_dir, else digits.", folder=DATASETS, group=IMAGES
+    )
+    data_dir: str = knob(
+        "", "Folder or zip of the images, where the data set needs one.", path=True, decides=False, group=IMAGES
+    )
+    algorithm: str = knob("ppo", "Search algorithm.", folder=ALGORITHMS, group=SEARCH)
+    judge: str = knob("proxy", "Where accuracy comes from.", folder=JUDGES, group=SEARCH)
+    device: str = knob("host", "Where latency comes from; none: nowhere.", folder=DEVICES, also=("none",), group=DEVICE)
+    num_trials: int = knob(40, "Trials in all.", least=1, decides=False, group=RUN)
+    max_hours: float | None = knob(
+        None, "Hours in all, over every session of the run.", above=0, decides=False, group=RUN
+    )
+    seed: int = knob(0, "Decides suggestions, splits, initial weights and the order of images.", least=0, group=SEARCH)
+    workers: str = knob("process", "Where evaluations run.", folder=WORKERS, decides=False, group=PLACES)
+    num_workers: int = knob(
+        0, "Worker processes; 0: one for each core, at most 8.", least=0, decides=False, group=PLACES
+    )
     worker_memory_mb: int = knob(
-        1400, "A worker that has grown beyond this is replaced after its job.", least=1, decides=False
+        1400, "A worker that has grown beyond this is replaced after its job.", least=1, decides=False, group=PLACES
     )
     deadline_factor: float = knob(
         10.0,
         "Times the rehearsal's time for that much work after which a worker process is killed.",
         least=1,
         decides=False,
+        group=PLACES,
     )
     proxy_image_size: int = knob(
-        32, "Height and width of the images on which children are trained, in pixels.", least=1, most=4096
+        32,
+        "Height and width of the images on which children are trained, in pixels.",
+        least=1,
+        most=4096,
+        group=CHILDREN,
     )
-    proxy_samples: int = knob(0, "Training images that a child sees, drawn by class; 0: all.", least=0)
+    proxy_samples: int = knob(0, "Training images that a child sees, drawn by class; 0: all.", least=0, group=CHILDREN)
     deploy_image_size: int = knob(
-        224, "Height and width, in pixels, at which the network ships and its cost counts.", least=1, most=4096
+        224,
+        "Height and width, in pixels, at which the network ships and its cost counts.",
+        least=1,
+        most=4096,
+        group=SHIPS,
     )
     deploy_number_type: str = knob(
         "float32",
         "Type of the TFLite file that is timed and ships; int8 is calibrated on training images.",
         choices=("float32", "float16", "int8"),
+        group=SHIPS,
     )
     final_epochs: int = knob(
-        5, "Epochs, at the deployment scale, of the best network; 0 leaves it untrained.", least=0, decides=False
+        5,
+        "Epochs, at the deployment scale, of the best network; 0 leaves it untrained.",
+        least=0,
+        decides=False,
+        group=SHIPS,
     )
-    final_samples: int = knob(0, "Training images for these epochs, drawn by class; 0: all.", least=0, decides=False)
+    final_samples: int = knob(
+        0, "Training images for these epochs, drawn by class; 0: all.", least=0, decides=False, group=SHIPS
+    )
     remeasured_share: float = knob(
         0.1,
         "Share of the trials of an architecture tried before that are measured anew, to know the noise; others copy.",
         least=0,
         most=1,
+        group=SEARCH,
     )
     warm_start: str = knob(
-        "", "Folder of an earlier run whose trials are judged again and learned from first.", path=True
+        "", "Folder of an earlier run whose trials are judged again and learned from first.", path=True, group=RUN
     )
 
     def __post_init__(self):

@@ -28,7 +28,7 @@ from nas_tf.reports.model_card import LICENCE
 from nas_tf.search.records import Records
 from nas_tf.search.request import SearchSettings, remade_request
 from nas_tf.search.run_folder import RunFolder
-from nas_tf.settings import Settings, knob
+from nas_tf.settings import DEVICE, FILES, IMAGES, NETWORK, RUN, TRAINING, Settings, knob
 from nas_tf.shipping import choice
 from nas_tf.shipping.baselines import builder, train_baseline
 from nas_tf.shipping.candidates import TEST_ACCURACY, Workshop, train_trial
@@ -57,41 +57,52 @@ _UNUSED = ("algorithm", "judge", "workers", "warm_start")  # settings of a run t
 class ShipSettings(Settings):
     """The settings of a chain. All others are the run's own."""
 
-    top_k: int = knob(5, "Best trials to train in full.", least=1)
-    recipe: str = knob("cosine", "Recipe of the run's family, as in its train command.")
-    epochs: int | None = knob(None, "Epochs; default: the recipe's.", least=1)
-    batch_size: int | None = knob(None, "Images in a step; default: the recipe's.", least=1)
-    learning_rate: float | None = knob(None, "Peak of the schedule; default: the recipe's.", above=0)
-    num_samples: int = knob(0, "Training images, drawn by class; 0: all.", least=0)
+    top_k: int = knob(5, "Best trials to train in full.", least=1, group=RUN)
+    recipe: str = knob("cosine", "Recipe of the run's family, as in its train command.", group=TRAINING)
+    epochs: int | None = knob(None, "Epochs; default: the recipe's.", least=1, group=TRAINING)
+    batch_size: int | None = knob(None, "Images in a step; default: the recipe's.", least=1, group=TRAINING)
+    learning_rate: float | None = knob(None, "Peak of the schedule; default: the recipe's.", above=0, group=TRAINING)
+    num_samples: int = knob(0, "Training images, drawn by class; 0: all.", least=0, group=TRAINING)
     search_space: str = knob(
-        "", "The run's search space, if that is a file of your own: only a file named here is run.", path=True
+        "",
+        "The run's search space, if that is a file of your own: only a file named here is run.",
+        path=True,
+        group=NETWORK,
     )
     dataset: str = knob(
         "",
         "The run's data set, if that is a file of your own or a TFDS name with a namespace: only what is named here is "
         "run.",
         path=True,
+        group=IMAGES,
     )
-    data_dir: str = knob("", "Where the run's images are now; empty: where they were.", path=True)
-    allow_test_in_train: bool = knob(False, "Go on although test images are among the training images too.")
+    data_dir: str = knob("", "Where the run's images are now; empty: where they were.", path=True, group=IMAGES)
+    allow_test_in_train: bool = knob(
+        False, "Go on although test images are among the training images too.", group=IMAGES
+    )
     device: str = knob(
         "",
         "Device that times the files, with its own flags; empty: the run's as it was, or this machine if that times "
         "none.",
         folder="nas_tf.devices",
+        group=DEVICE,
     )
     number_types: tuple[str, ...] = knob(
-        NUMBER_TYPES, "Types of the TFLite files.", choices=NUMBER_TYPES, required="at least one type"
+        NUMBER_TYPES, "Types of the TFLite files.", choices=NUMBER_TYPES, required="at least one type", group=FILES
     )
     baselines: tuple[str, ...] = knob(
-        ("mnasnet_a1", "mobilenet_v2"), "Published networks trained the same way, at the width of equal latency."
+        ("mnasnet_a1", "mobilenet_v2"),
+        "Published networks trained the same way, at the width of equal latency.",
+        group=RUN,
     )
     quantization_friendly: bool = knob(
-        False, "ReLU6 in place of ReLU and no squeeze-and-excitation, which int8 takes better."
+        False, "ReLU6 in place of ReLU and no squeeze-and-excitation, which int8 takes better.", group=NETWORK
     )
-    licence: str = knob(LICENCE, "Text of the model card's licence section.")
-    checkpoint_minutes: float = knob(10.0, "Minutes between checkpoints; there is one after every epoch, too.", above=0)
-    out_dir: str = knob("", "Folder to write; empty: `ship` in the run's folder.", path=True)
+    licence: str = knob(LICENCE, "Text of the model card's licence section.", group=FILES)
+    checkpoint_minutes: float = knob(
+        10.0, "Minutes between checkpoints; there is one after every epoch, too.", above=0, group=RUN
+    )
+    out_dir: str = knob("", "Folder to write; empty: `ship` in the run's folder.", path=True, group=RUN)
 
 
 def ship(run_dir, settings, machine=None, device_settings=None, say=print):

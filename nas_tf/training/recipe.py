@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from nas_tf.settings import Settings, knob
+from nas_tf.settings import CHILDREN, TRAINING, Settings, knob
 from nas_tf.trial import UserError
 
 
@@ -164,7 +164,12 @@ class Plan:
 
 def recipe_knob(plans, default="quick"):
     """Returns the setting `recipe` of a command that trains by one of `plans`, a dict from name to `Plan`."""
-    return knob(default, "; ".join(f"{name}: {plan.about}" for name, plan in plans.items()) + ".", choices=tuple(plans))
+    return knob(
+        default,
+        "; ".join(f"{name}: {plan.about}" for name, plan in plans.items()) + ".",
+        choices=tuple(plans),
+        group=TRAINING,
+    )
 
 
 _OWN = "this project's own, for images of one's own; published nowhere"
@@ -202,9 +207,9 @@ PLANS = {
 class ProxyRecipe(Settings):
     """The settings of a search's own training; the rest of `Recipe` stays at its defaults."""
 
-    proxy_epochs: int = knob(5, "Epochs for which each child is trained.", least=1)
-    proxy_batch_size: int = knob(32, "Images in a training step of a child.", least=1)
-    proxy_learning_rate: float = knob(0.02, "Peak learning rate of a child's cosine schedule.", above=0)
+    proxy_epochs: int = knob(5, "Epochs for which each child is trained.", least=1, group=CHILDREN)
+    proxy_batch_size: int = knob(32, "Images in a training step of a child.", least=1, group=CHILDREN)
+    proxy_learning_rate: float = knob(0.02, "Peak learning rate of a child's cosine schedule.", above=0, group=CHILDREN)
 
     @property
     def recipe(self):
