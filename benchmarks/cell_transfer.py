@@ -41,8 +41,10 @@ WITHIN = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Settings):
-    data_dir: str = knob("", "Zip with train/ and test/, each with a folder for each class, as cifar10_jpeg.zip.")
-    out_dir: str = knob("runs/transfer", "Folder of the search and of the results.")
+    data_dir: str = knob(
+        "", "Zip with train/ and test/, each with a folder for each class, as cifar10_jpeg.zip.", path=True
+    )
+    out_dir: str = knob("runs/transfer", "Folder of the search and of the results.", path=True)
     num_trials: int = knob(30, "Trials of the search.")
     proxy_samples: int = knob(2500, "Images that a child of the search sees.")
     proxy_epochs: int = knob(3, "Epochs of a child of the search.")

@@ -29,8 +29,8 @@ VARIANTS = {"none": {}, "DropPath": {"drop_path": "constant"}, "ScheduledDropPat
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Settings):
-    data_dir: str = knob("", "Folder or zip of images, with a folder for each class.")
-    out_dir: str = knob("runs/drop_path", "Folder of the results.")
+    data_dir: str = knob("", "Folder or zip of images, with a folder for each class.", path=True)
+    out_dir: str = knob("runs/drop_path", "Folder of the results.", path=True)
     keep: float = knob(0.6, "Probability to keep a path; if it is scheduled, at the end and in the deepest cell.")
     image_size: int = knob(32, "Height and width of the images.")
     cells: int = knob(1, "Normal cells in each stage.")

@@ -25,8 +25,8 @@ from nas_tf.trial import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Settings):
-    tables: tuple[str, ...] = knob((), "Latency tables made by nas-table.")
-    out: str = knob("flops_vs_latency.png", "Picture to write.")
+    tables: tuple[str, ...] = knob((), "Latency tables made by nas-table.", path=True)
+    out: str = knob("flops_vs_latency.png", "Picture to write.", path=True)
 
 
 def read_networks(path):

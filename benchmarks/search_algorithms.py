@@ -28,7 +28,7 @@ ALGORITHMS = {
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Settings):
-    table: str = knob("", "JSON of all 15,625 cells: rows of cell and CIFAR-10 test accuracy.")
+    table: str = knob("", "JSON of all 15,625 cells: rows of cell and CIFAR-10 test accuracy.", path=True)
     seeds: int = knob(40, "Searches by each algorithm.")
 
 

@@ -36,7 +36,7 @@ def define(config, prefix="", title=""):
         default = field.default if isinstance(config, type) else getattr(config, field.name)
         name, help_text = flag_name(field, prefix), field.metadata.get("help", "")
         folder, choices = field.metadata.get("folder"), field.metadata.get("choices")
-        group = field.metadata.get("group") or title or _first_sentence(config)
+        group = field.metadata.get("group") or title or _first_sentence(config) or "Settings"
         _GROUPS.setdefault(group, []).append(name)
         if folder:
             _CHOOSERS[folder] = name
@@ -103,7 +103,9 @@ def define_parts(folder, chooser=None):
 
 
 def _first_sentence(documented):
-    """Returns the first sentence of a docstring without its full stop; empty if there is none."""
+    """Returns the first sentence of a docstring without its full stop; empty if nobody wrote one."""
+    if (documented.__doc__ or "").startswith(f"{getattr(documented, '__name__', '')}("):
+        return ""  # Python's own of a dataclass
     paragraph = (documented.__doc__ or "").strip().split("\n\n")[0]
     return " ".join(paragraph.split()).split(". ")[0].removesuffix(".")
 

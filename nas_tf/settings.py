@@ -115,8 +115,15 @@ def expand(settings):
     """Replaces `~` in front of the paths among the fields of a dataclass instance by the user's home folder."""
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        if is_path(field, value):
-            object.__setattr__(settings, field.name, os.path.expanduser(value))  # most instances are frozen
+        expanded = _expanded(field, value)
+        if expanded is not value:
+            object.__setattr__(settings, field.name, expanded)  # most instances are frozen
+
+
+def _expanded(field, value):
+    if isinstance(value, tuple):
+        return tuple(_expanded(field, each) for each in value)
+    return os.path.expanduser(value) if is_path(field, value) else value
 
 
 def is_path(field, value):

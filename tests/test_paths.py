@@ -70,10 +70,13 @@ def test_only_paths_are_expanded(monkeypatch):
         name: str = knob("~/name")
         place: str = knob("~/place", path=True)
         device: str = knob("~", folder="nas_tf.devices")
+        tables: tuple[str, ...] = knob(("~/a", "b"), path=True)
+        names: tuple[str, ...] = knob(("~/a", "b"))
 
     monkeypatch.setenv("HOME", "/home/of/mine")
     some = Some()
     assert (some.name, some.place, some.device) == ("~/name", "/home/of/mine/place", "~")
+    assert (some.tables, some.names) == (("/home/of/mine/a", "b"), ("~/a", "b"))
     assert not any(is_path(dataclasses.fields(Some)[0], value) for value in (None, 3, "~/x.py"))
 
 
