@@ -1,16 +1,25 @@
 """Phones as the device: the real meter, through real adb, to simulated phones; every fault that can be scripted."""
 
+import contextlib
 import dataclasses
 import json
+import pathlib
+import signal
 import statistics
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 from phone import Fault, Phone, elf_header
+from phone.client import FOLDER, TOOL, wait_until
 from phone.meter import QUICK, given
+from support import ROOT
 
 from nas_tf.devices import android
 from nas_tf.devices._android.bench import REFERENCE
+from nas_tf.devices._android.runner import PID_FILE
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
 pytestmark = pytest.mark.real
@@ -53,9 +62,62 @@ def test_what_a_killed_worker_left_is_put_right(phone, meter_of):
     left.write_bytes(b"left behind")
     with meter.held(phone.address) as bench:
         bench._adb.run("cmd power set-fixed-performance-mode-enabled true")
+        # A tool that has outlived its connection.
+        flags = f"--graph={FOLDER}/reference.tflite --min_secs=600 --max_secs=600"
+        bench._adb.run(f"nohup {TOOL} {flags} > /dev/null 2>&1 & echo $! > {PID_FILE}")
+    assert wait_until(lambda: tool_of(phone))
     meter.close()
+    assert wait_until(lambda: not tool_of(phone))
     assert not left.exists() and phone.path("/data/local/tmp/nas_tf/reference.tflite").exists()
     assert phone.fixed_performance == "false"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+def test_a_phone_is_left_as_it_was_found(adb, tmp_path, binary, small_model, monkeypatch, number):
+    """By nas-phone when it is stopped in mid-timing; by a search for its worker, which it kills."""
+    for name, value in adb.env.items():
+        monkeypatch.setenv(name, value)
+    with Phone(tmp_path / "one", children_survive=True) as phone:
+        settings = {**QUICK, "benchmark_binary": binary, "serials": (adb.connect(phone),)}
+        meter = android.make(android.Config(**settings))
+        meter.check()
+        endless = {**settings, "serials": phone.address, "min_seconds": 600, "max_seconds": 600}
+        flags = [f"--android_{name}={value}" for name, value in endless.items()]
+        program = "import sys; from nas_tf.apps.phone import cli; sys.argv[0] = 'nas-phone'; cli()"
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, "measure", str(small_model), f"--out_dir={tmp_path}", *flags],
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        folder = phone.path("/data/local/tmp/nas_tf")
+
+        def is_timing():
+            names = [path.name for path in folder.glob("*.tflite")]
+            return len(names) == 2 and phone.fixed_performance == "true" and tool_of(phone)
+
+        assert wait_until(is_timing, 60), process.communicate(timeout=10)
+        process.send_signal(number)
+        begin = time.monotonic()
+        _, said = process.communicate(timeout=60)
+        if number == signal.SIGKILL:
+            assert len(list(folder.glob("*.tflite"))) == 2 and phone.fixed_performance == "true"
+            meter.close()
+        else:
+            assert process.returncode == 143 and said.count("\n") == 1 and "nas-phone: stopped." in said, said
+            assert time.monotonic() - begin < 5.5
+        assert sorted(path.name for path in folder.iterdir()) == ["benchmark_model", "reference.tflite"]
+        assert phone.fixed_performance == "false" and wait_until(lambda: not tool_of(phone), 10)
+
+
+def tool_of(phone):
+    """The ids of the phone's processes that time the small network."""
+    found = []
+    for process in phone.processes():
+        with contextlib.suppress(OSError):
+            words = pathlib.Path(f"/proc/{process}/cmdline").read_bytes()
+            found += [process] if b"--min_secs=600" in words and b"benchmark_model" in words else []
+    return found
 
 
 def test_settings_reach_the_tool(phone, meter_of, small_model):

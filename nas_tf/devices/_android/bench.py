@@ -15,14 +15,14 @@ import time
 from nas_tf.devices._android import phone
 from nas_tf.devices._android.adb import Adb, AdbFailed, quote
 from nas_tf.devices._android.fleet import Memory
-from nas_tf.devices._android.runner import PID_FILE, Runner
+from nas_tf.devices._android.runner import END, Runner
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
 REFERENCE = pathlib.Path(__file__).with_name("reference.tflite")
 EMULATOR = "emulator: not a phone's latency"
-# Removes what a killed worker may have left behind.
+# Ends and removes what a killed worker may have left behind.
 RESTORE = (
-    f"rm -f {PID_FILE}; cd {phone.FOLDER} && for f in *.tflite; do "
+    f"{END}; cd {phone.FOLDER} && for f in *.tflite; do "
     '[ "$f" = reference.tflite ] || rm -f "$f"; done; cmd power set-fixed-performance-mode-enabled false'
 )
 _PASSED_FOR_SECONDS = 60.0
@@ -90,9 +90,9 @@ class Bench:
         content = pathlib.Path(path).read_bytes()
         remote = f"{phone.FOLDER}/{hashlib.sha256(content).hexdigest()[:16]}.tflite"
         self._prepare()
-        fixed = self._settle()
         voided = []
         try:
+            fixed = self._settle()
             self._adb.push(path, remote, timeout_seconds=self._config.answer_seconds + len(content) / _SLOWEST_PUSH)
             for attempt in range(self._config.attempts):
                 if attempt:
@@ -113,7 +113,7 @@ class Bench:
                     continue
                 return self._latency(runs, spread, before, after, {**reference, "after_ms": last["ms"]}, fixed, voided)
         finally:
-            self._clean(remote, fixed)
+            self._clean(remote)
         tries = "; ".join(_voided(each) for each in voided)
         raise Unfit(
             f"{self._adb.serial} gives no stable latency: {tries}. Let it cool, close other programs, see nas-phone "
@@ -134,13 +134,13 @@ class Bench:
             UserError: the two differ too much.
         """
         self._prepare()
-        fixed = self._settle()
         try:
+            self._settle()
             found = self._reference()
         except ReferenceRefused as error:
             raise UserError(str(error)) from error
         finally:
-            self._clean(None, fixed)
+            self._clean(None)
         if found["drift"] > self._config.max_drift:
             raise UserError(
                 f"{self._adb.serial} times its reference network at {found['ms']:.3f} ms, {found['drift']:.0%} away "
@@ -176,10 +176,14 @@ class Bench:
                 raise Unfit(f"{self._adb.serial} stayed unfit for {self._config.patience_minutes:g} minutes: {why}")
             time.sleep(self._config.poll_seconds)
             self.condition = phone.condition(self._adb)
-        if self.facts.sdk < 30 or self.facts.is_emulator:
+        if not self._knows_fixed_performance:
             return False
         status, text, error = self._adb.run("cmd power set-fixed-performance-mode-enabled true")
         return status == 0 and "error" not in (text + error).lower()
+
+    @property
+    def _knows_fixed_performance(self):
+        return self.facts.sdk >= 30 and not self.facts.is_emulator
 
     def _why_unfit(self):
         """Says why the phone cannot time anything now; returns None where it can."""
@@ -290,15 +294,20 @@ class Bench:
         details |= {"voided": voided, **({"note": EMULATOR} if self.facts.is_emulator else {})}
         return dataclasses.replace(middle, details=details)
 
-    def _clean(self, remote, fixed):
-        """Removes the file `remote` from the phone, and turns its fixed performance off if it was `fixed`."""
-        script = f"rm -f {PID_FILE} {quote(remote) if remote else ''}"
-        if fixed:
+    def _clean(self, remote):
+        """Leaves the phone as it was found: ends a tool that still runs, removes the file `remote`, and turns fixed
+        performance off."""
+        script = f"{END}; rm -f {quote(remote)}" if remote else END
+        if self._knows_fixed_performance:
             script += "; cmd power set-fixed-performance-mode-enabled false"
         # A lost phone keeps the file, which the next push replaces. A silent phone is not waited for a second time.
         if not self._adb.is_silent:
             with contextlib.suppress(EvaluationError):
-                self._adb.run(script)
+                try:
+                    self._adb.run(script)
+                except KeyboardInterrupt:  # of a stop just now; a second one ends the process
+                    self._adb.run(script)
+                    raise
 
 
 def _figures(runs):

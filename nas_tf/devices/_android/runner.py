@@ -9,6 +9,11 @@ from nas_tf.devices._android.phone import FOLDER
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture
 
 PID_FILE = f"{FOLDER}/benchmark.pid"
+# Ends a tool that still runs.
+END = (
+    f'p=$(cat {PID_FILE} 2>/dev/null); [ -n "$p" ] && grep -q benchmark_model /proc/$p/cmdline 2>/dev/null '
+    f"&& kill -9 $p; rm -f {PID_FILE}"
+)
 _DELEGATE_FLAGS = {"cpu": ("--use_xnnpack=true",), "gpu": ("--use_gpu=true",), "nnapi": ("--use_nnapi=true",)}
 _DELEGATE_LINES = {"cpu": {}, "gpu": {"Use gpu": "1"}, "nnapi": {"Use NNAPI": "1"}}
 
@@ -98,12 +103,8 @@ class Runner:
 
     def end_process(self):
         """Ends a tool that still runs after the connection was lost or silent, if the phone can be reached."""
-        script = (
-            f'p=$(cat {PID_FILE} 2>/dev/null); [ -n "$p" ] && grep -q benchmark_model /proc/$p/cmdline 2>/dev/null '
-            f"&& kill -9 $p; rm -f {PID_FILE}"
-        )
         with contextlib.suppress(EvaluationError):
-            self._adb.run(script)
+            self._adb.run(END)
 
 
 def _or(value, default):
