@@ -1,8 +1,12 @@
 """A search with its phones: two of them, simulated, through real adb, while every scripted fault strikes once."""
 
 import json
+import pathlib
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -128,6 +132,43 @@ def query(run_dir, sql):
     rows = db.execute(sql).fetchall()
     db.close()
     return rows
+
+
+@pytest.mark.storm
+def test_a_search_that_is_stopped_in_mid_timing_leaves_the_phone_as_it_was_found(
+    adb, phone, tmp_path, binary, plain_space
+):
+    adb.connect(phone)
+    command = [
+        pathlib.Path(sys.executable).parent / "mnas-search",
+        f"--run_dir={tmp_path / 'run'}",
+        f"--search_space={plain_space}",
+        "--algorithm=random_search",
+        "--random_search_batch_size=2",
+        "--device=android",
+        *quick_flags(binary, phone),
+        "--target_latency_ms=1",
+        "--deploy_image_size=24",
+        "--proxy_image_size=8",
+        "--proxy_samples=100",
+        "--proxy_epochs=1",
+        "--num_workers=1",
+        "--final_epochs=0",
+    ]
+    environment = {**adb.env, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    front = tmp_path / "run" / "pareto.csv"
+    assert wait_until(lambda: front.exists() or process.poll() is not None, 300) and process.poll() is None
+    phone.add(Fault("benchmark_stopped", times=float("inf")))
+    phone.wait_for("fault", timeout=120, kind="benchmark_stopped")
+    process.send_signal(signal.SIGTERM)
+    begin = time.monotonic()
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - begin < 5.5 and process.returncode == 143
+    assert "mnas-search: stopped." in said.strip().splitlines()[-1] and "pareto.csv" in said
+    left = sorted(path.name for path in phone.path("/data/local/tmp/nas_tf").iterdir())
+    assert left == ["benchmark_model", "reference.tflite"] and phone.fixed_performance == "false"
+    assert wait_until(lambda: not phone.processes(), 10)
 
 
 def test_nas_phone_measures_files_and_published_networks(adb, phone, tmp_path, binary, small_model):
