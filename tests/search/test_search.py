@@ -1,6 +1,7 @@
 """The loop's own logic, with scripted workers: replay, copies, failures, limits, time."""
 
 import dataclasses
+import types
 
 import pytest
 
@@ -64,6 +65,34 @@ class ScriptedWorkers:
             return Outcome(key, failure=error)
 
 
+class SlowWorkers(ScriptedWorkers):
+    """The n-th accuracy takes `seconds[n]`, or none, on a clock of their own. They begin every job at once."""
+
+    def __init__(self, seconds):
+        super().__init__(facts)
+        self.now, self.closed_at, self._seconds, self._ready = 0.0, None, iter(seconds), {}
+
+    def submit(self, key, job, **options):
+        super().submit(key, job, **options)
+        self._ready[key] = self.now + (next(self._seconds, 0.0) if isinstance(job, AccuracyJob) else 0.0)
+
+    def drop_queue(self):
+        pass
+
+    def wait(self, timeout_seconds=None):
+        ready = next((job for job in self._jobs if self._ready[job[0]] <= self.now), None)
+        if ready is None:
+            self.now += timeout_seconds
+            return None
+        self._jobs.remove(ready)
+        self._jobs.append(ready)
+        return super().wait()
+
+    def close(self):
+        self.closed_at = self.now
+        self._jobs.clear()
+
+
 def facts(method, number):
     if method == "cost":
         return Cost(100 * number + 1, 1000, 10, latency=Latency.estimate(1.0 + number))
@@ -89,8 +118,10 @@ class SpyAlgorithm:
             self.updates.append([(trial.id, trial.reward) for trial in trials])
 
 
-def search(records, answer=facts, num_trials=20, limits=None, reward=None, remeasured_share=0.0, **options):
-    workers, algorithm, seen = ScriptedWorkers(answer), SpyAlgorithm(), []
+def search(
+    records, answer=facts, num_trials=20, limits=None, reward=None, remeasured_share=0.0, workers=None, **options
+):
+    workers, algorithm, seen = workers or ScriptedWorkers(answer), SpyAlgorithm(), []
     loop = Search(
         SumSpace(),
         algorithm,
@@ -314,6 +345,22 @@ def test_time_over_ends_the_search_and_more_time_goes_on(records, tmp_path):
     other = Records(tmp_path / "other.sqlite")
     _, alone, _ = search(other)
     assert resumed.updates == alone.updates
+    other.close()
+
+
+def test_what_goes_on_when_time_is_over_has_a_minute_more(records, tmp_path, monkeypatch):
+    """Time is over after 10 s: of the three that take longer, one is done after 69 s, and two are not after 70 s."""
+    workers = SlowWorkers([5.0, 69.0, 75.0, float("inf")])
+    clock = types.SimpleNamespace(monotonic=lambda: workers.now, perf_counter=lambda: workers.now)
+    monkeypatch.setattr("nas_tf.search.loop.time", clock)
+    search(records, workers=workers, out_of_time=lambda: workers.now >= 10.0)
+    assert workers.closed_at == 70.0
+    trials = records.trials()
+    waiting = [trial for trial in trials if trial.state == "running"]
+    assert len(trials) == 5 and len({sum(trial.tokens) for trial in waiting}) == 2
+    _, resumed, _ = search(records)
+    other = Records(tmp_path / "other.sqlite")
+    assert resumed.updates == search(other)[1].updates
     other.close()
 
 
