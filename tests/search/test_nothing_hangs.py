@@ -21,7 +21,7 @@ from nas_tf.search.workers import Outcome
 from nas_tf.search.workers.inline import InlineWorkers
 from nas_tf.search.workers.process import ProcessWorkers
 from nas_tf.training.train import Trained
-from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, KilledWorker
+from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, KilledWorker, UserError
 
 pytestmark = pytest.mark.real
 
@@ -113,16 +113,18 @@ def test_a_wait_ends(workers):
     workers.close()
 
 
-def test_processes_that_cannot_begin_are_the_worlds_fault(plain_space, tmp_path):
+def test_processes_that_cannot_begin(plain_space, tmp_path):
+    """It is the user's own mistake where the line of a file of theirs is known, else the world's fault."""
     space = tmp_path / "gone_space.py"
     space.write_text(plain_space.read_text())
     setup = make_setup(space)
     space.write_text("import no_such_module")
     gone = ProcessWorkers(setup, num_workers=1, log_path=tmp_path / "log")
     gone.submit(1, BadJob("well"))
-    with pytest.raises(EvaluationError, match=r"cannot begin: ModuleNotFoundError: .*no_such_module"):
+    with pytest.raises(UserError, match=r"^gone_space.py, line 1: ModuleNotFoundError: .*no_such_module"):
         gone.wait(60)
     gone.close()
+    assert f'"{space}", line 1, in <module>' in (tmp_path / "log").read_text()
     space.write_text("import os\nos._exit(7)")
     gone.submit(1, BadJob("well"))
     with pytest.raises(EvaluationError, match=r"3 worker processes in a row ended before .* by exit status 7"):

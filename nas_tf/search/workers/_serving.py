@@ -7,10 +7,10 @@ import signal
 import sys
 import traceback
 
-from nas_tf.plugins import mistakes_told
+from nas_tf.plugins import own_line
 from nas_tf.search.evaluation import Evaluator
 from nas_tf.search.workers import Outcome, run_job
-from nas_tf.trial import EvaluationError, OwnFileError, UserError
+from nas_tf.trial import EvaluationError, UserError
 
 STOPS = {signal.SIGINT, signal.SIGTERM}  # blocked while a process is started
 
@@ -52,12 +52,15 @@ def serve(connection, setup, cores, parent):
 def _make_evaluator(connection, setup, hold_still):
     """Returns the `Evaluator`; or None, and tells the parent why there is none."""
     try:
-        with mistakes_told(None):
-            return Evaluator(setup, hold_still)
-    except (UserError, OwnFileError) as error:
-        connection.send(("cannot_start", type(error)(str(error))))
+        return Evaluator(setup, hold_still)
     except Exception as error:
-        connection.send(("cannot_start", EvaluationError(f"A worker cannot begin: {type(error).__name__}: {error}")))
+        traceback.print_exc()  # into the log
+        if isinstance(error, UserError):
+            failure = UserError(str(error))
+        else:
+            why = own_line(error) or f"{type(error).__name__}: {error}"
+            failure = EvaluationError(f"A worker cannot begin: {why}")
+        connection.send(("cannot_start", failure))
     return None
 
 
