@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import psutil
@@ -15,11 +16,15 @@ import pytest
 from support import ROOT, assert_one_line, readme_file, script
 from worker_support import BadJob, make_setup
 
+from mnas_tf.search import Settings, search
+from nas_tf.rewards import Objective
 from nas_tf.search import deadlines
 from nas_tf.search.deadlines import Deadlines
+from nas_tf.search.evaluation import AccuracyJob
 from nas_tf.search.workers import Outcome
 from nas_tf.search.workers.inline import InlineWorkers
 from nas_tf.search.workers.process import ProcessWorkers
+from nas_tf.training.recipe import ProxyRecipe
 from nas_tf.training.train import Trained
 from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, KilledWorker, UserError
 
@@ -209,6 +214,61 @@ def test_a_space_in_which_most_networks_kill_their_worker_is_searched_to_the_end
     assert {why for state, why in found if state == "infeasible"} == {reason}
     in_a_row = "".join("x" if state == "infeasible" else "." for state, _ in found)
     assert "xxx" in in_a_row
+
+
+def test_a_child_that_sleeps_for_ever_ends_no_search(tmp_path, monkeypatch):
+    """In a whole search with its worker processes. Each job's deadline is the rehearsal's; here it is cut short for
+    those that sleep, which none does before the first trial."""
+    mark, asked, sleepers = tmp_path / "trials", {}, []
+    body = f"        if os.path.exists({str(mark)!r}) and net.filters == 16 and scale.image_size == 8:\n"
+    space = bad_space(tmp_path, f"{body}            time.sleep(600)\n")
+    submit = ProcessWorkers.submit
+
+    def submit_and_cut(self, key, job, first=False, deadline_seconds=None):
+        asked[key] = deadline_seconds
+        if isinstance(job, AccuracyJob):
+            mark.touch()
+            if job.tokens[0] == 1:
+                sleepers.append(key[0])
+                deadline_seconds = 1.0
+        submit(self, key, job, first=first, deadline_seconds=deadline_seconds)
+
+    monkeypatch.setattr(ProcessWorkers, "submit", submit_and_cut)
+    nothing = types.SimpleNamespace(weights="none", accuracy=types.SimpleNamespace(validation=None))
+    monkeypatch.setattr("nas_tf.search.results.best_network", lambda *_: nothing)
+    monkeypatch.setattr("nas_tf.search.run.measure_published", lambda *_: {})
+
+    def run():
+        asked.clear()
+        settings = Settings(
+            run_dir=str(tmp_path / "run"),
+            search_space=str(space),
+            algorithm="random_search",
+            device="simulated",
+            num_trials=3,
+            num_workers=1,
+            proxy_image_size=8,
+            proxy_samples=50,
+            deploy_image_size=16,
+            seed=2,
+        )
+        return search(
+            settings,
+            Objective(target_latency_ms=0.6),
+            proxy=ProxyRecipe(1),
+            parts={"random_search": {"batch_size": 3}},
+            say=lambda line: None,
+        )
+
+    trials = run().trials
+    assert [trial.tokens[0] for trial in trials] == [2, 0, 1]  # with this seed
+    assert [trial.state for trial in trials] == ["done", "done", "infeasible"] and sleepers == [3]
+    assert trials[2].infeasible == "The network cost its worker twice, at last by taking longer than 1 s"
+    assert asked.pop("training") == asked.pop("cost") == deadlines.PATIENT_SECONDS
+    of_trials = {key: seconds for key, seconds in asked.items() if isinstance(key, tuple)}
+    assert of_trials and all(60 <= seconds < 24 * 3600 for seconds in of_trials.values())
+    # The same command is not stuck on them, and asks for nothing more.
+    assert run().trials == trials and not asked
 
 
 @pytest.mark.parametrize(
