@@ -5,8 +5,10 @@ another virtual environment can run it: `python _host_timer.py --runtime=litert 
 """
 
 import argparse
+import ctypes
 import json
 import os
+import signal
 import sys
 import time
 
@@ -113,6 +115,8 @@ def main():
     parser.add_argument("--tolerance", type=float, default=0.01)
     args = parser.parse_args()
 
+    if sys.platform == "linux":  # nobody reads what it says once its parent is gone, and the network may never end
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     interpreter_class, version = _load_runtime(args.runtime)
     figures = {"runtime": version, "python": sys.version.split()[0]}
     if args.model is None:

@@ -12,10 +12,10 @@ import time
 
 from nas_tf.devices import Meter, _cores
 from nas_tf.settings import Settings, knob
-from nas_tf.trial import EvaluationError, InfeasibleArchitecture, Latency, UserError
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, KilledWorker, Latency, UserError
 
 _TIMER = pathlib.Path(__file__).with_name("_host_timer.py")
-_LIMIT_SECONDS = 300
+_LIMIT_SECONDS = 300  # for what comes before and after the runs, and for the last one
 _BRIEF_SPREAD = 0.5  # a moment's disturbance fills a third of a brief timing
 
 
@@ -100,7 +100,10 @@ class HostMeter(Meter):
     @functools.cached_property
     def _runtime(self):
         """dict of the versions of the runtime and of the Python that runs it."""
-        process = self._run_timer()
+        try:
+            process = self._run_timer()
+        except subprocess.TimeoutExpired as late:
+            raise EvaluationError(f"The Python {self._python!r} said nothing for {late.timeout:.0f} s") from late
         if process.returncode != 0:
             raise UserError(
                 f"Expected the Python {self._python!r} to have the TFLite runtime {self._config.runtime!r}. It says: "
@@ -152,13 +155,19 @@ class HostMeter(Meter):
         return Latency(**figures, details=details)
 
     def _time(self, tflite_path):
-        """Returns a dict of what the timer says of a file, timed once."""
-        process = self._run_timer(str(tflite_path))
-        if process.returncode < 0:
-            raise EvaluationError(f"The timing process of {tflite_path} died of signal {-process.returncode}")
-        if process.returncode != 0:
-            raise InfeasibleArchitecture(f"The TFLite runtime refused the network: {_last_line(process.stderr)}")
-        return self._answer(process)
+        """Returns a dict of what the timer says of a file, timed once. A timer that was lost is tried once more."""
+        for _ in range(2):
+            try:
+                process = self._run_timer(str(tflite_path))
+            except subprocess.TimeoutExpired as late:
+                lost_by = f"taking longer than {late.timeout:.0f} s"
+                continue
+            if process.returncode > 0:
+                raise InfeasibleArchitecture(f"The TFLite runtime refused the network: {_last_line(process.stderr)}")
+            if process.returncode == 0:
+                return self._answer(process)
+            lost_by = f"signal {-process.returncode}"
+        raise KilledWorker(f"The network cost the process that times it twice, at last by {lost_by}")
 
     def _answer(self, process):
         """Returns the dict that the timer's last line holds."""
@@ -178,7 +187,13 @@ class HostMeter(Meter):
         return self._config.python or sys.executable
 
     def _run_timer(self, *arguments):
+        """Returns the `subprocess.CompletedProcess` of the timer.
+
+        Raises:
+            subprocess.TimeoutExpired: it took too long, and was killed.
+        """
         config = self._config
+        limit_seconds = _LIMIT_SECONDS + config.warmup_seconds + config.max_seconds
         command = [
             self._python,
             str(_TIMER),
@@ -193,11 +208,9 @@ class HostMeter(Meter):
         if self._kind is not None:
             command.append(f"--cores={','.join(map(str, self._kind[1]))}")
         try:
-            return subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_SECONDS)
+            return subprocess.run(command, capture_output=True, text=True, timeout=limit_seconds)
         except OSError as error:
             raise UserError(f"Cannot start --host_python={self._python!r}: {error.strerror}") from error
-        except subprocess.TimeoutExpired as error:
-            raise EvaluationError(f"Timing {arguments} did not end within {_LIMIT_SECONDS} s") from error
 
 
 def _last_line(text):

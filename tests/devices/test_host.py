@@ -1,5 +1,6 @@
 """The host as a device: real files timed by a real process, and what it says of bad ones."""
 
+import contextlib
 import functools
 import itertools
 import json
@@ -7,11 +8,14 @@ import os
 import subprocess
 import sys
 
+import psutil
 import pytest
+from phone.client import wait_until
+from support import ROOT
 
 from nas_tf import export
 from nas_tf.devices import _cores, _host_timer, host
-from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, KilledWorker, UserError
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +174,70 @@ def test_an_unstable_timing_is_taken_again(scripted, monkeypatch):
 def test_of_timings_that_stay_unsteady_the_steadiest_counts_within_a_bound(scripted):
     latency = scripted(host.make(host.Config(attempts=3, pause_seconds=0.0)), 0.5, 0.2, 0.3)
     assert latency.median_ms == 1.2 and [each["spread"] for each in latency.details["unstable_before"]] == [0.5, 0.3]
+
+
+@pytest.fixture
+def timers(monkeypatch, tmp_path):
+    """`timers(*ends)` returns what a meter makes of a file whose timing processes end so: a status, or None: never."""
+    path = tmp_path / "network.tflite"
+    path.write_bytes(b"the processes are scripted")
+    figures = {"median_ms": 1.0, "mean_ms": 2.0, "p95_ms": 3.0, "std_ms": 0.1, "runs": 40}
+    figures |= {"stable": True, "spread": 0.0, "cores": [5]}
+
+    def measure(*ends):
+        left = list(ends)
+
+        def run(command, timeout, **more):
+            status = left.pop(0)
+            if status is None:
+                raise subprocess.TimeoutExpired(command, timeout)
+            return subprocess.CompletedProcess(command, status, json.dumps(figures), "it says no")
+
+        monkeypatch.setattr(host.subprocess, "run", run)
+        try:
+            return host.make(host.Config(warmup_seconds=0.2, max_seconds=99.0)).measure(path)
+        finally:
+            assert left == []
+
+    return measure
+
+
+@pytest.mark.parametrize(
+    "ends,words", [((-9, -11), "signal 11"), ((-9, None), "taking longer than 399 s")], ids=["killed", "late"]
+)
+def test_a_network_that_costs_its_timing_process_twice_is_infeasible(timers, ends, words):
+    with pytest.raises(KilledWorker) as error:
+        timers(*ends)
+    assert str(error.value) == f"The network cost the process that times it twice, at last by {words}"
+    assert timers(ends[1], 0).latency_ms == 1.0
+    with pytest.raises(InfeasibleArchitecture, match="The TFLite runtime refused the network: it says no"):
+        timers(ends[1], 1)
+
+
+@pytest.mark.real
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends orphans on Linux only")
+def test_a_timing_process_does_not_outlive_its_parent(tflite_file):
+    program = (
+        "import sys; from nas_tf.devices import host; "
+        "host.make(host.Config(min_seconds=600, max_seconds=600)).measure(sys.argv[1])"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program, str(tflite_file)], cwd=ROOT)
+    process = psutil.Process(parent.pid)
+    # Once it has loaded the runtime it has begun for good.
+    assert wait_until(lambda: [child for child in process.children() if has_loaded(child, "ai_edge_litert")], 60)
+    (timer,) = process.children()
+    parent.kill()
+    parent.wait()
+    psutil.wait_procs([timer], timeout=10)
+    goes_on = timer.is_running() and timer.status() != psutil.STATUS_ZOMBIE
+    if goes_on:
+        timer.kill()
+    assert not goes_on
+
+
+def has_loaded(process, library):
+    with contextlib.suppress(psutil.Error):
+        return any(library in each.path for each in process.memory_maps())
 
 
 def test_a_latency_that_stays_unstable_is_refused(scripted):
