@@ -50,7 +50,14 @@ class BadJob:
             if mark.exists():
                 return "well"
             mark.touch()
+        if self.how == "sleep_while_it_times":
+            with evaluator._hold_still():
+                time.sleep(600)
         return getattr(self, f"_{self.how}")()
+
+    def _nap(self):
+        time.sleep(1)
+        return "well"
 
     def _well(self):
         return "well"

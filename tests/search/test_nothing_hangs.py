@@ -78,6 +78,14 @@ def test_time_held_still_does_not_count(workers):
     workers.close()
 
 
+def test_one_that_is_killed_while_it_times_lets_the_others_go_on(workers):
+    workers.submit("nap", BadJob("nap"))
+    workers.submit("sleep", BadJob("sleep_while_it_times"), deadline_seconds=0.5)
+    found = {outcome.key: outcome for outcome in (workers.wait(60), workers.wait(60))}
+    assert found["nap"].value == "well" and isinstance(found["sleep"].failure, KilledWorker)
+    assert outcomes(workers, "nap", "well")["nap"].value == "well"
+
+
 def test_a_network_that_kills_its_worker_twice_is_infeasible(workers):
     found = outcomes(workers, "kill", "crash", "leave", "close", "exit")
     says = {how: str(outcome.failure) for how, outcome in found.items()}
