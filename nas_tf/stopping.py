@@ -1,6 +1,7 @@
 """A stop by the user, Ctrl-C or SIGTERM: it ends a command within seconds, whatever runs, with one line."""
 
 import contextlib
+import ctypes
 import importlib
 import os
 import select
@@ -89,6 +90,32 @@ def stoppable(command):
             thread.join()
             os.close(readable)
             os.close(stderr)
+
+
+@contextlib.contextmanager
+def stops_blocked():
+    """A process that is started inside does not notice a stop, until it calls `follow`; this one does afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STATUS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def follow(parent):
+    """Leaves Ctrl-C to the parent, and has the kernel kill this process when that is gone, even while it is stopped.
+
+    The latter on Linux only.
+
+    Args:
+        parent: the parent's process id.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STATUS)
 
 
 def leave(stop, command):

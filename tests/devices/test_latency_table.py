@@ -1,10 +1,17 @@
 """Latency tables: what they refuse, how they add up, and one that is built on this machine."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
-from support import assert_one_line, script
+from phone.client import wait_until
+from support import ROOT, assert_one_line, script
 from weightless import without_weights
 
 from mnas_tf.spaces import mnasnet
@@ -231,6 +238,37 @@ def test_a_table_is_built_here_resumed_and_searched_with(tmp_path):
     network = made["validation"]["networks"][0]
     cost = Evaluator(setup).cost(network["tokens"])
     assert cost.latency.latency_ms == pytest.approx(network["predicted_ms"])
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_stop_while_units_are_converted_is_one_line_and_leaves_no_process(tmp_path, number):
+    """The terminal sends Ctrl-C to the processes that convert, too."""
+    program = "import sys; sys.argv[0] = 'nas-table'; from nas_tf.apps.scripts import table; table()"
+    flags = [f"--out={tmp_path / 'table.json'}", "--num_workers=2", "--deploy_image_size=32"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    assert "units and 100 networks" in process.stdout.readline()
+
+    def converting():
+        children = psutil.Process(process.pid).children()
+        return [each for each in children if "spawn_main" in " ".join(each.cmdline())]
+
+    assert wait_until(lambda: len(converting()) == 2)
+    children = psutil.Process(process.pid).children()
+    begin = time.monotonic()
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - begin < 5.5 and process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+    assert said.strip() == "nas-table: stopped. Nothing finished is lost: the same command goes on from here"
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_help_and_mistakes_of_nas_table(tmp_path):

@@ -1,25 +1,19 @@
 """The life of a worker process: jobs in, outcomes out. `nas_tf.search.workers.process` starts it and listens to it."""
 
 import contextlib
-import ctypes
 import os
-import signal
-import sys
 import traceback
 
+from nas_tf import stopping
 from nas_tf.plugins import own_line
 from nas_tf.search.evaluation import Evaluator
 from nas_tf.search.workers import Outcome, run_job
 from nas_tf.trial import EvaluationError, UserError
 
-STOPS = {signal.SIGINT, signal.SIGTERM}  # blocked while a process is started
-
 
 def serve(connection, setup, cores, parent):
     """A worker's life: jobs in, outcomes out, until the pipe closes. Its output is its parent's log already."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with_parent(parent)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    stopping.follow(parent)
     with contextlib.suppress(OSError):
         if cores:
             os.sched_setaffinity(0, cores)
@@ -62,14 +56,6 @@ def _make_evaluator(connection, setup, hold_still):
             failure = EvaluationError(f"A worker cannot begin: {why}")
         connection.send(("cannot_start", failure))
     return None
-
-
-def _die_with_parent(parent):
-    """Makes the kernel kill this process when its parent is gone, even while it is stopped (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def _memory_mb():

@@ -13,8 +13,9 @@ import sys
 import time
 import traceback
 
+from nas_tf import stopping
 from nas_tf.search.workers import Outcome, Workers
-from nas_tf.search.workers._serving import STOPS, serve
+from nas_tf.search.workers._serving import serve
 from nas_tf.trial import EvaluationError, KilledWorker
 
 _START_SECONDS = 300.0  # that a process may take before it begins a job
@@ -237,7 +238,8 @@ class _Worker:
         self._since, self._held_since, self._held_seconds = 0.0, None, 0.0
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, setup, cores, os.getpid()), daemon=True)
-        with _output_to(log_path), _stops_blocked():
+        multiprocessing.resource_tracker.ensure_running()  # else it is started with the process, and unblocks stops
+        with _output_to(log_path), stopping.stops_blocked():
             self.process.start()
         theirs.close()
         self.name = f"process-{self.process.pid}"
@@ -324,17 +326,6 @@ def _output_to(log_path):
             stack.callback(os.dup2, saved, number)
             os.dup2(log.fileno(), number)
         yield
-
-
-@contextlib.contextmanager
-def _stops_blocked():
-    """A process that is started inside does not notice Ctrl-C; this one does afterwards."""
-    multiprocessing.resource_tracker.ensure_running()  # else it is started with the first process, and unblocks them
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _status(process, seconds):
