@@ -1,6 +1,7 @@
 """Writes networks as files: TFLite, a SavedModel for TF Hub, `.keras`. TensorFlow is imported where it is needed."""
 
 import contextlib
+import dataclasses
 import math
 import os
 import pathlib
@@ -14,7 +15,23 @@ from nas_tf.trial import InfeasibleArchitecture, first_line
 NUMBER_TYPES = ("float32", "float16", "dynamic", "int8")
 
 
-def to_tflite(model, path, batch_size=1, number_type="float32", calibration=None):
+@dataclasses.dataclass(frozen=True)
+class FrozenNetwork:
+    """A network as plain data, its weights included: all that a process needs to convert it.
+
+    Attributes:
+        graph: a serialised `tf.GraphDef`.
+        inputs, outputs: names of its tensors.
+        signature: tuple of the shape and the name of the dtype of each input. A batch that is open is None.
+    """
+
+    graph: bytes
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    signature: tuple[tuple[tuple[int | None, ...], str], ...]
+
+
+def to_tflite(model, path, batch_size=1, number_type="float32", calibration=None, call=None):
     """Writes a TFLite file with the signature `serving_default`, from `image` to `probabilities`.
 
     The file is made for one batch size, and takes others after `resize_tensor_input`. Variables are frozen to constants
@@ -29,6 +46,8 @@ def to_tflite(model, path, batch_size=1, number_type="float32", calibration=None
             it runs if the runtime has such a kernel (dynamic range). `int8` computes in integers only.
         calibration: training images on which the ranges of `int8` are calibrated: float32 [n, height, width, 3], scaled
             as the model takes them.
+        call: `call(function, *arguments)` returns the function's value, as `nas_tf.recycling.Processes.call` does. The
+            converter then runs in that process, and leaves this one the memory that it keeps; None: here.
 
     Returns:
         The size of the file in bytes.
@@ -37,28 +56,76 @@ def to_tflite(model, path, batch_size=1, number_type="float32", calibration=None
         InfeasibleArchitecture: the converter refused the network.
         ValueError: the type is unknown, or there are no images to calibrate `int8` on.
     """
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
     if number_type not in NUMBER_TYPES:
         raise ValueError(f"Expected number_type to be one of {', '.join(NUMBER_TYPES)}. Received: {number_type!r}")
     if number_type == "int8" and (calibration is None or len(calibration) == 0):
         raise ValueError("Expected images to calibrate an int8 file on. Received: none")
-    with quiet():
+    frozen, signature = _freeze(model, batch_size)
+    if call is None:
+        content = _convert(frozen, signature, batch_size, number_type, calibration)
+    else:
+        images = calibration if number_type == "int8" else None
+        content = call(convert, _as_data(frozen, signature), batch_size, number_type, images)
+    write_file(path, content)
+    return len(content)
+
+
+def _freeze(model, batch_size):
+    """Returns `(concrete function, list of tf.TensorSpec)`: a network for one batch size, its variables constants."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    with quiet(), _refused():
         batch = None if batch_size == 1 and _adds_vectors(model) else batch_size
         signature = [tf.TensorSpec((batch, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
         function = tf.function(
             lambda *inputs: model(inputs[0] if len(inputs) == 1 else inputs, training=False), jit_compile=False
         )
-        try:
-            frozen = convert_variables_to_constants_v2(function.get_concrete_function(*signature))
-            converter = tf.lite.TFLiteConverter.from_concrete_functions([_named(frozen, signature)], tf.Module())
-            _choose_type(converter, number_type, batch_size, calibration)
-            content = _for_any_batch(converter.convert(), batch_size)
-        except Exception as error:  # the converter raises its own kinds of error, and plain ones
-            raise InfeasibleArchitecture(f"The TFLite converter refused the network: {first_line(error)}") from error
-    write_file(path, content)
-    return len(content)
+        return convert_variables_to_constants_v2(function.get_concrete_function(*signature)), signature
+
+
+def _as_data(frozen, signature):
+    return FrozenNetwork(
+        graph=frozen.graph.as_graph_def().SerializeToString(),
+        inputs=tuple(tensor.name for tensor in frozen.inputs),
+        outputs=tuple(tensor.name for tensor in frozen.outputs),
+        signature=tuple((tuple(spec.shape), spec.dtype.name) for spec in signature),
+    )
+
+
+def convert(network, batch_size, number_type, calibration):
+    """Returns the content of the TFLite file of a `FrozenNetwork`. The arguments are those of `to_tflite`.
+
+    Raises:
+        InfeasibleArchitecture: the converter refused the network.
+    """
+    with quiet():
+        import tensorflow as tf
+
+        graph = tf.compat.v1.GraphDef.FromString(network.graph)
+        imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
+        frozen = imported.prune(list(network.inputs), list(network.outputs))
+        signature = [tf.TensorSpec(shape, dtype) for shape, dtype in network.signature]
+    return _convert(frozen, signature, batch_size, number_type, calibration)
+
+
+def _convert(frozen, signature, batch_size, number_type, calibration):
+    import tensorflow as tf
+
+    with quiet(), _refused():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([_named(frozen, signature)], tf.Module())
+        _choose_type(converter, number_type, batch_size, calibration)
+        return _for_any_batch(converter.convert(), batch_size)
+
+
+@contextlib.contextmanager
+def _refused():
+    """Inside it, any failure is an `InfeasibleArchitecture`: the converter raises its own kinds of error, and plain
+    ones."""
+    try:
+        yield
+    except Exception as error:
+        raise InfeasibleArchitecture(f"The TFLite converter refused the network: {first_line(error)}") from error
 
 
 def _named(frozen, signature):

@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # may import one another, but for plug-ins.
 ROWS = [
     ("trial", "accuracy", "quiet", "stopping", "complexity"),
-    ("space", "settings", "files"),
+    ("space", "settings", "files", "recycling"),
     ("plugins", "rewards", "resume", "export"),
     ("flags", "ranking", "networks.*", "algorithms.*", "datasets.*", "devices.*"),
     ("latency_tables.*", "reports.*", "training.*"),
@@ -33,13 +33,14 @@ PLUG_INS = (
 OWNERS = {
     "sqlite3": ("nas_tf.search.records",),
     "absl": ("nas_tf.flags",),
+    "tqdm": ("nas_tf.quiet",),
     "ray": ("nas_tf.search.workers.ray",),
     "adbutils": ("nas_tf.devices._android.adb",),
     "tensorflow": ("nas_tf.export", "nas_tf.datasets.tfds", "nas_tf.datasets._tfds_images", "nas_tf.training.machine"),
     "flatbuffers": ("nas_tf.shipping._flatbuffer",),
     "safetensors": ("mnas_tf._pytorch_weights",),
     "tensorflow_datasets": ("nas_tf.datasets.tfds",),
-    "multiprocessing": ("nas_tf.search.workers.process", "nas_tf.latency_tables.builder"),
+    "multiprocessing": ("nas_tf.search.workers.process", "nas_tf.recycling"),
 }
 # Classes that Keras has to find or to extend; imported where a network is built or trained.
 KERAS_AT_TOP = (

@@ -5,11 +5,11 @@ kept at once, so that the same call goes on where one stopped.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
 import json
-import multiprocessing
 import os
 import pathlib
 
@@ -23,6 +23,7 @@ from nas_tf.files import parse_json, write_file
 from nas_tf.latency_tables import composition
 from nas_tf.plugins import Part, own_line
 from nas_tf.quiet import import_keras, progress_bar
+from nas_tf.recycling import Processes
 from nas_tf.settings import Settings, knob
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, OwnFileError, UserError
 
@@ -165,51 +166,35 @@ def _convert(plan, targets, networks, timings):
     if not missing:
         return
     count = min(plan.thoroughness.num_workers or os.cpu_count(), len(missing))
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(count, context, _Converter.start, (plan.space, plan.scale)) as pool:
-        jobs = {
-            pool.submit(
-                _convert_one, kind, networks[name][0] if kind == "network" else name, timings.file(kind, name)
-            ): (kind, name)
-            for kind, name in missing
-        }
-        for job in progress_bar(concurrent.futures.as_completed(jobs), total=len(jobs), desc="converting", unit="file"):
-            try:
-                job.result()
-            except OwnFileError:
-                pool.shutdown(cancel_futures=True)
-                raise
-            except (InfeasibleArchitecture, ValueError, concurrent.futures.BrokenExecutor) as error:
-                pool.shutdown(cancel_futures=True)
-                kind, name = jobs[job]
-                raise EvaluationError(f"{kind} {name} cannot be converted, so there is no table: {error}") from error
+    calls = {
+        (kind, name): (
+            _convert_one,
+            plan.space,
+            plan.scale,
+            kind,
+            networks[name][0] if kind == "network" else name,
+            timings.file(kind, name),
+        )
+        for kind, name in missing
+    }
+    with contextlib.closing(Processes(count)) as processes:
+        done = progress_bar(processes.run(calls), total=len(calls), desc="converting", unit="file")
+        for (kind, name), _, failure in done:
+            if failure is not None:
+                done.close()
+                if isinstance(failure, OwnFileError):
+                    raise failure
+                raise EvaluationError(f"{kind} {name} cannot be converted, so there is no table: {failure}")
 
 
-class _Converter:
-    """What a process of the pool converts with, made once in each."""
-
-    here = None
-
-    def __init__(self, space, scale):
-        self._space, self._scale = space.space, scale
-        self._units = {unit.name: unit for unit in self._space.all_units(scale)}
-
-    @classmethod
-    def start(cls, space, scale):
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        import_keras()
-        cls.here = cls(space, scale)
-
-    def build(self, kind, what):
-        if kind == "network":
-            return self._space.build(self._space.decode(what), self._scale)
-        return self._units[what].build()
-
-
-def _convert_one(kind, what, path):
+def _convert_one(space_part, scale, kind, what, path):
     import_keras().backend.clear_session()
+    space = space_part.space
     try:
-        to_tflite(_Converter.here.build(kind, what), path)
+        if kind == "network":
+            to_tflite(space.build(space.decode(what), scale), path)
+        else:
+            to_tflite(next(unit for unit in space.all_units(scale) if unit.name == what).build(), path)
     except Exception as error:
         if own_line(error) is None:
             raise

@@ -8,7 +8,7 @@ import numpy as np
 
 from nas_tf.accuracy import standard_error
 from nas_tf.datasets import scaled_images
-from nas_tf.export import NUMBER_TYPES, to_keras, to_saved_model, to_tflite
+from nas_tf.export import NUMBER_TYPES, to_keras, to_saved_model
 from nas_tf.files import digest, write_file
 from nas_tf.networks.description import FileRecord
 from nas_tf.networks.folder import read_records, write_records
@@ -16,6 +16,7 @@ from nas_tf.reports import model_card
 from nas_tf.reports.device import device_name
 from nas_tf.reports.numbers import milliseconds, share
 from nas_tf.shipping import tflite_metadata
+from nas_tf.shipping._converting import to_tflite_apart
 from nas_tf.shipping.tflite_accuracy import accuracy
 from nas_tf.space import fingerprint
 from nas_tf.training.evaluate import evaluate
@@ -116,7 +117,7 @@ class FileWriter:
         reached = latency = failure = None
         failed.unlink(missing_ok=True)
         try:
-            to_tflite(self._model, failed, self._batch_size, number_type, calibration)
+            to_tflite_apart(self._model, failed, self._batch_size, number_type, calibration)
             write_file(failed, tflite_metadata.write(failed.read_bytes(), self._metadata()))
             if self._dataset:
                 reached = _run(failed, self._validation, f"running {path.name} on the validation images")

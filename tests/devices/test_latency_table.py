@@ -15,12 +15,14 @@ from support import ROOT, assert_one_line, script
 from weightless import without_weights
 
 from mnas_tf.spaces import mnasnet
+from nas_tf import recycling
 from nas_tf.datasets import Source
 from nas_tf.devices import table
 from nas_tf.devices.table import Composer, LatencyTable
 from nas_tf.judges import Task
-from nas_tf.latency_tables import composition
+from nas_tf.latency_tables import builder, composition
 from nas_tf.plugins import Part
+from nas_tf.recycling import Processes
 from nas_tf.search.evaluation import Evaluator, Setup
 from nas_tf.trial import EvaluationError, UserError
 from nasnet_tf.spaces import nasnet
@@ -165,6 +167,39 @@ def test_predictions_are_kept_by_part(tmp_path):
                 counts[unit.name] = counts.get(unit.name, 0) + count
         expected = 1.0 + sum(names[name] * count for name, count in counts.items())
         assert composer.latency_ms(network) == pytest.approx(expected)
+
+
+@pytest.fixture
+def plan():
+    """Of a space of one block and two operations of NASNet, converted in one process at a time."""
+    space = Part("nasnet_tf.spaces", "nasnet", {"blocks": 1, "operations": ("identity", "conv_1x1")})
+    scale = nasnet.Scale(16, 10, 1, 4, "cifar")
+    return builder.TablePlan(space, scale, Part("nas_tf.devices", "host"), builder.Thoroughness(num_workers=1))
+
+
+def jobs_of(plan, count):
+    units = [unit.name for unit in plan.space.space.all_units(plan.scale) if not unit.costs_nothing]
+    return [("unit", name) for name in units[:count]]
+
+
+@pytest.mark.real
+def test_units_are_converted_in_processes_that_are_recycled(plan, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(builder, "Processes", lambda count: made.append(Processes(count)) or made[-1])
+    monkeypatch.setattr(recycling, "MAX_MEMORY_MB", 1)
+    timings, jobs = builder._Timings(tmp_path, {}), jobs_of(plan, 2)
+    builder._convert(plan, jobs, [], timings)
+    assert all(timings.file(*job).stat().st_size for job in jobs)
+    assert [each.num_started for each in made] == [2] and made[0].memory_mb > 100
+
+
+@pytest.mark.real
+def test_a_conversion_that_never_ends_ends_the_table(plan, tmp_path, monkeypatch):
+    monkeypatch.setattr(recycling, "DEADLINE_SECONDS", 0.2)
+    (job,) = jobs_of(plan, 1)
+    words = f"unit {job[1]} cannot be converted, so there is no table: It cost its process 2 times, .* than 0 s"
+    with pytest.raises(EvaluationError, match=words):
+        builder._convert(plan, [job], [], builder._Timings(tmp_path, {}))
 
 
 @pytest.mark.real

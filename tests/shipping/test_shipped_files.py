@@ -1,21 +1,24 @@
 """The files that ship: each run on the validation images and timed; bad ones named and kept apart; resumption."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 import toy_networks
 
-from nas_tf import export
+from nas_tf import export, recycling
 from nas_tf.datasets import Images, Stream
 from nas_tf.networks.description import NetworkDescription
 from nas_tf.plugins import Part
 from nas_tf.reports import files as files_report
 from nas_tf.shipping import _file_writer, tflite_metadata
 from nas_tf.shipping import files as shipped_files
+from nas_tf.shipping._converting import processes, to_tflite_apart
+from nas_tf.shipping.candidates import time_network
 from nas_tf.shipping.tflite_accuracy import accuracy
 from nas_tf.training.evaluate import evaluate
-from nas_tf.trial import EvaluationError, UserError
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, Latency, UserError
 
 pytestmark = pytest.mark.real
 ALL = {"model.keras", "saved_model", *shipped_files.TFLITE_FILES.values()}
@@ -200,3 +203,42 @@ def test_accuracy_of_a_file(model, make_data, tmp_path):
     for empty in (Images(split.images[:0], split.labels[:0]), Stream(None, 0)):
         with pytest.raises(UserError, match="an empty split"):
             accuracy(tmp_path / "one.tflite", empty)
+
+
+def test_files_are_converted_in_processes_that_are_recycled(model, make_data, tmp_path, monkeypatch):
+    """And not in this one, which runs them."""
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.lite.TFLiteConverter, "from_concrete_functions", None)
+    monkeypatch.setattr(recycling, "MAX_MEMORY_MB", 1)
+    before = processes().num_started
+    types = ("float32", "float16")
+    records = shipped_files.write_files(model, UNDESCRIBED, tmp_path, dataset=make_data(), number_types=types)
+    assert [each.failure for each in records] == [None] * 4
+    time_network(Timer(), model)
+    assert processes().num_started - before in (2, 3)  # the first may have been there
+    assert processes().call(os.getpid) != os.getpid()
+
+
+class Timer:
+    def measure(self, path):
+        return Latency.estimate(1.0)
+
+
+def test_a_file_that_is_converted_apart_is_the_same(model, tmp_path):
+    """For every type: what the other process is given is all of the network."""
+    images = np.random.default_rng(0).uniform(-1, 1, (8, *model.inputs[0].shape[1:])).astype("float32")
+    for number_type in export.NUMBER_TYPES:
+        export.to_tflite(model, tmp_path / "here", 2, number_type, images)
+        to_tflite_apart(model, tmp_path / "apart", 2, number_type, images)
+        assert (tmp_path / "here").read_bytes() == (tmp_path / "apart").read_bytes()
+
+
+def test_what_the_converter_refuses_apart_is_infeasible(tmp_path):
+    import keras
+
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, keras.ops.erfinv(inputs))
+    with pytest.raises(InfeasibleArchitecture, match="The TFLite converter refused the network: "):
+        to_tflite_apart(model, tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
