@@ -11,6 +11,7 @@ from mnas_tf.spaces.mnasnet import Scale
 from nas_tf.datasets import Source
 from nas_tf.judges import Task
 from nas_tf.plugins import Part
+from nas_tf.quiet import doing
 from nas_tf.search.evaluation import Setup
 from nas_tf.training.recipe import Recipe
 from nas_tf.trial import InfeasibleArchitecture
@@ -92,6 +93,16 @@ class BadJob:
         for _ in range(40):
             os.write(1, b"x" * 100_000 + b"\n")
             os.write(2, b"y" * 100_000 + b"\n")
+        return "well"
+
+    def _talk(self):
+        while True:
+            doing("still at it")
+            time.sleep(0.01)
+
+    def _say_nonsense(self):
+        for words in ("\r\x1b[2Jlonger" * 100, "", None, 7, b"\xff", _Unreadable):
+            doing(words)
         return "well"
 
     def _raise_what_cannot_be_pickled(self):

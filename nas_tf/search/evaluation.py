@@ -14,7 +14,7 @@ import tempfile
 from nas_tf.devices import Meter
 from nas_tf.judges import Task
 from nas_tf.plugins import Part, described
-from nas_tf.quiet import fresh_keras
+from nas_tf.quiet import doing, fresh_keras
 from nas_tf.trial import Cost, InfeasibleArchitecture, Latency, UserError
 
 _TOLERANCE = 1e-3  # of probabilities and their sum
@@ -161,6 +161,7 @@ class Evaluator:
             InfeasibleArchitecture: the network cannot be built, converted or run by the device.
             EvaluationError: the device did not answer.
         """
+        doing("building")
         architecture, scale = self._space.decode(tokens), self._setup.task.deploy_scale
         keras = fresh_keras(self._setup.task.seed)
         try:
@@ -176,6 +177,7 @@ class Evaluator:
             InfeasibleArchitecture: it cannot be built as small as the deployment scale, converted or run by the device.
             UserError: no published network has that name.
         """
+        doing("building")
         module = importlib.import_module(self._setup.published)
         architecture = module.architecture(name)
         is_estimator = self._device is not None and not isinstance(self._device, Meter)
@@ -212,8 +214,10 @@ class Evaluator:
 
         with tempfile.TemporaryDirectory(prefix="nas_tf_") as folder:
             path = pathlib.Path(folder) / "child.tflite"
+            doing("converting")
             tflite_bytes = to_tflite(model, path, 1, self._setup.number_type, self._calibration)
             with self._hold_still() if self._device.shares_host else contextlib.nullcontext():
+                doing("timing")
                 return {"tflite_bytes": tflite_bytes, "latency": self._device.measure(os.fspath(path))}
 
 

@@ -8,6 +8,8 @@ from nas_tf.ranking import rank
 from nas_tf.reports.numbers import milliseconds
 from nas_tf.search.loop import WARM_START
 
+_MOST_RUNNING = 3  # trials of which the bar says what they are at
+
 
 class Clock:
     """The clock of `--max_hours`, over every session of a run; without hours it never runs out."""
@@ -21,18 +23,22 @@ class Clock:
 
 
 class Progress:
-    """Shows each trial that finishes. One that is replayed from the records is counted, but not written again."""
+    """Shows each trial that finishes, and what the running ones are at.
+
+    A trial that is replayed from the records is counted, but not written again.
+    """
 
     def __init__(self, settings, records, tensorboard, goal):
         self._goal = goal
         self._replayed = {trial.id for trial in records.trials() if trial.state != "running"}
         self._best = self._best_reward = None
+        self._doing = {}  # from (trial, kind of job) to words
 
         with quiet():
             from tensorboard.summary import Writer
 
             self._writer = Writer(str(tensorboard))
-        self._bar = progress_bar(total=settings.num_trials, desc="trials", unit="trial", smoothing=0.1)
+        self._bar = progress_bar(total=settings.num_trials, desc="trials", unit="trial", smoothing=0)
 
     def close(self):
         """Ends bar and writer. A second call does nothing."""
@@ -46,11 +52,10 @@ class Progress:
             self._best = min(filter(None, (self._best, trial)), key=self._rank)
             self._best_reward = max(trial.reward, trial.reward if self._best_reward is None else self._best_reward)
         if not trial.note.startswith(WARM_START):
+            if trial.id in self._replayed:
+                self._bar.initial += 1  # it took no time now
             self._bar.update()
-        if self._best is not None:
-            facts = self._best.measurement
-            latency = {"latency": milliseconds(facts.cost.latency.latency_ms)} if facts.cost.latency else {}
-            self._bar.set_postfix(best=accuracy.text(facts.accuracy, error=facts.standard_error), **latency)
+        self._refresh()
         if trial.id in self._replayed or trial.reward is None:
             return
         scalars = {"reward": trial.reward}
@@ -65,6 +70,24 @@ class Progress:
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, trial.id)
         self._writer.flush()
+
+    def doing(self, key, words):
+        """Shows what a job is at, as `nas_tf.search.workers.Workers` say it: "" once it no longer runs."""
+        self._doing.pop(key, None)
+        if words:
+            self._doing[key] = words
+        self._refresh()
+
+    def _refresh(self):
+        words = []
+        if self._best is not None:
+            facts = self._best.measurement
+            words.append(f"best {accuracy.text(facts.accuracy, error=facts.standard_error)}")
+            words += [milliseconds(facts.cost.latency.latency_ms)] if facts.cost.latency else []
+        running = [f"trial {trial_id}: {doing}" for (trial_id, _), doing in self._doing.copy().items()]
+        hidden = len(running) - _MOST_RUNNING
+        words += running[:_MOST_RUNNING] + ([f"{hidden} more"] if hidden > 0 else [])
+        self._bar.set_postfix_str(", ".join(words))
 
     def _rank(self, trial):
         return rank(trial.measurement.accuracy, trial.measurement.cost, self._goal)

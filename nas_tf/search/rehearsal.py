@@ -165,6 +165,7 @@ def _run_all(workers, jobs, description, clock, patience_seconds):
         workers.submit(key, job, deadline_seconds=PATIENT_SECONDS + patience_seconds)
     outcomes = {}
     with progress_bar(total=len(jobs), desc=description, disable=None if jobs else True, leave=False) as bar:
+        workers.on_doing = lambda key, words: bar.set_postfix_str(words and f"{key}: {words}")
         while len(outcomes) < len(jobs):
             if clock.is_over():
                 workers.close()

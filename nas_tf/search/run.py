@@ -99,6 +99,7 @@ def run(request, say=print):
         stopping.say_what_there_is(f"What it has found so far: {folder.pareto_csv} and {folder.pareto_png.name}")
         progress = Progress(settings, records, folder.tensorboard, goal)
         stack.callback(progress.close)
+        workers.on_doing = progress.doing
         begin = time.perf_counter()
         loop = Search(
             space,

@@ -9,9 +9,11 @@ import time
 
 import keras
 
-from nas_tf.quiet import progress_bar
+from nas_tf.quiet import doing, progress_bar
 from nas_tf.training import checkpoint
 from nas_tf.training.evaluate import accuracy_on
+
+_SAID_SECONDS = 0.5  # between two words on where it stands
 
 
 @dataclasses.dataclass
@@ -54,9 +56,10 @@ class StepClock(keras.callbacks.Callback):
         self._place, self._steps_per_epoch, self._max_steps = place, steps_per_epoch, max_steps
         self._batch_size, self._optimizer, self._validation, self._log = recipe.batch_size, optimizer, validation, log
         self.setup_seconds, self.loss, self._seconds = 0.0, 0.0, []
-        self._saved_at = time.monotonic()
+        self._saved_at, self._said_at = time.monotonic(), 0.0
+        self._epochs, self._steps = recipe.epochs, recipe.epochs * steps_per_epoch
         self._bar = progress_bar(
-            total=recipe.epochs * steps_per_epoch,
+            total=self._steps,
             initial=place.step,
             desc=progress,
             unit="step",
@@ -77,6 +80,10 @@ class StepClock(keras.callbacks.Callback):
         self._place.step += 1
         self._bar.update()
         step = self._place.step
+        if now - self._said_at >= _SAID_SECONDS:
+            self._said_at = now
+            epoch = (step - 1) // self._steps_per_epoch + 1
+            doing(f"epoch {epoch}/{self._epochs}, {step:,}/{self._max_steps or self._steps:,} steps")
         ends_epoch = step % self._steps_per_epoch == 0
         if ends_epoch or step == self._max_steps or self.model.stop_training:
             self.loss = float(logs["loss"])

@@ -7,6 +7,7 @@ import time
 
 from nas_tf import resume
 from nas_tf.accuracy import standard_error
+from nas_tf.quiet import doing
 from nas_tf.training import checkpoint
 from nas_tf.training.evaluate import accuracy, accuracy_on, make_loss
 from nas_tf.training.input_pipeline import with_input_pipeline
@@ -81,7 +82,9 @@ def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=
     from nas_tf.training._clock import StepClock
 
     begin = time.perf_counter()
+    doing("reading images")
     train_split, validation = dataset.train(), dataset.validation()
+    doing("tracing")
     steps_per_epoch = math.ceil(train_split.num_examples / recipe.batch_size)
     steps = recipe.epochs * steps_per_epoch
     set_total_steps(child, steps)
@@ -102,6 +105,7 @@ def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=
     if not math.isfinite(clock.loss):
         raise DivergedTraining(f"Training diverged: the loss was {clock.loss} at step {place.step} of {steps}")
     optimizer.swap_averages()
+    doing("validating")
     if log:
         reached = place.history[-1]["validation_accuracy"]
     else:

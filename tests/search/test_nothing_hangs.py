@@ -63,6 +63,24 @@ def test_what_is_late_only_once_is_done(workers, tmp_path):
     assert workers.wait(60).value == "well"
 
 
+def test_saying_what_one_is_at_prolongs_no_deadline_and_no_wait(workers):
+    workers.submit(1, BadJob("talk"), deadline_seconds=1.0)
+    begin, outcome = time.monotonic(), None
+    while outcome is None:
+        looked = time.monotonic()
+        outcome = workers.wait(0.3)
+        assert time.monotonic() - looked < 5
+    assert str(outcome.failure) == "The network cost its worker twice, at last by taking longer than 1 s"
+    assert time.monotonic() - begin < 30
+
+
+def test_nonsense_about_what_one_is_at_ends_nothing_and_is_one_short_line(workers, monkeypatch):
+    said = []
+    monkeypatch.setattr(workers, "on_doing", lambda key, words: said.append((key, words)))
+    assert outcomes(workers, "say_nonsense")["say_nonsense"].value == "well"
+    assert said == [("say_nonsense", ("[2Jlonger" * 100)[:80]), *[("say_nonsense", "")] * 6]
+
+
 def test_time_held_still_does_not_count(workers):
     """As for another's timing: the clock of the process is that of its work."""
     workers.submit(1, BadJob("sleep"), deadline_seconds=1.0)

@@ -35,9 +35,16 @@ class Outcome:
 
 
 class Workers(abc.ABC):
-    """Runs jobs of `nas_tf.search.evaluation`, each of which ends in one `Outcome`."""
+    """Runs jobs of `nas_tf.search.evaluation`, each of which ends in one `Outcome`.
+
+    Attributes:
+        num_workers: how many jobs run at once.
+        on_doing: called as `on_doing(key, words)` with what a job is at, as far as that is known, such as "converting",
+            and with "" when it no longer runs.
+    """
 
     num_workers: int
+    on_doing = staticmethod(lambda key, words: None)
 
     @abc.abstractmethod
     def submit(self, key, job, first=False, deadline_seconds=None):

@@ -6,6 +6,8 @@ import traceback
 
 from nas_tf import stopping
 from nas_tf.plugins import own_line
+from nas_tf.quiet import listening
+from nas_tf.recycling import memory_mb
 from nas_tf.search.evaluation import Evaluator
 from nas_tf.search.workers import Outcome, run_job
 from nas_tf.trial import EvaluationError, UserError
@@ -27,20 +29,25 @@ def serve(connection, setup, cores, parent):
         finally:
             connection.send(("go_on", None))
 
+    def tell(words):
+        with contextlib.suppress(OSError):  # a job goes on without
+            connection.send(("doing", words))
+
     name = f"process-{os.getpid()}"
     with contextlib.suppress(EOFError, OSError):  # the parent is gone
         evaluator = _make_evaluator(connection, setup, hold_still)
         while evaluator is not None:
             key, job = connection.recv()
             connection.send(("begun", None))
-            outcome = run_job(evaluator, key, job, name)
+            with listening(tell):
+                outcome = run_job(evaluator, key, job, name)
             try:
-                connection.send(("outcome", (outcome, _memory_mb())))
+                connection.send(("outcome", (outcome, memory_mb())))
             except (EOFError, OSError):
                 return
             except Exception:
                 failure = EvaluationError(f"What came of the job cannot be sent: {traceback.format_exc()}")
-                connection.send(("outcome", (Outcome(key, failure=failure, worker=name), _memory_mb())))
+                connection.send(("outcome", (Outcome(key, failure=failure, worker=name), memory_mb())))
 
 
 def _make_evaluator(connection, setup, hold_still):
@@ -56,9 +63,3 @@ def _make_evaluator(connection, setup, hold_still):
             failure = EvaluationError(f"A worker cannot begin: {why}")
         connection.send(("cannot_start", failure))
     return None
-
-
-def _memory_mb():
-    import psutil
-
-    return psutil.Process().memory_info().rss / 2**20

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from nas_tf.quiet import listening
 from nas_tf.search.evaluation import Evaluator
 from nas_tf.search.workers import Workers, run_job
 
@@ -30,7 +31,10 @@ class InlineWorkers(Workers):
         if not self._jobs:
             return None
         key, job = self._jobs.pop(0)
-        return run_job(self._evaluator, key, job, "inline", self._log_path)
+        with listening(lambda words: self.on_doing(key, words)):
+            outcome = run_job(self._evaluator, key, job, "inline", self._log_path)
+        self.on_doing(key, "")
+        return outcome
 
     @property
     def num_pending(self):

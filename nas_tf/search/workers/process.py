@@ -21,6 +21,7 @@ from nas_tf.trial import EvaluationError, KilledWorker
 _START_SECONDS = 300.0  # that a process may take before it begins a job
 _MAX_FAILED_STARTS = 3  # in a row
 _LOOK_SECONDS = 1.0  # between two looks at the clock
+_MOST_LETTERS = 80  # of what a worker says that it is at
 _LOG_BYTES = 64 * 2**20  # beyond which the log of what workers print begins anew
 
 
@@ -130,6 +131,7 @@ class ProcessWorkers(Workers):
             return self._lose(worker)
         except Exception:
             failure = EvaluationError(f"What came of the job cannot be read: {traceback.format_exc()}")
+            self.on_doing(worker.task.key, "")
             self._dismiss(worker)
             return Outcome(worker.task.key, failure=failure, worker=worker.name)
         if kind == "ended":
@@ -137,12 +139,15 @@ class ProcessWorkers(Workers):
         if kind == "outcome":
             outcome, memory_mb = content
             worker.task = None
+            self.on_doing(outcome.key, "")
             if memory_mb > self._max_memory_mb:
                 self._dismiss(worker)
             return outcome
         if kind == "cannot_start":
             raise content
-        if kind == "begun":
+        if kind == "doing":
+            self.on_doing(worker.task.key, _printable(content))
+        elif kind == "begun":
             worker.has_begun_it()
             self._failed_starts = 0
         elif kind == "hold_still":
@@ -184,6 +189,7 @@ class ProcessWorkers(Workers):
             EvaluationError: processes end before they begin any job.
         """
         reason, task = reason or worker.end_in_words(), worker.task
+        self.on_doing(task.key, "")
         self._dismiss(worker)
         if not worker.has_begun:
             self._failed_starts += 1
@@ -337,6 +343,11 @@ def _status(process, seconds):
     while process.exitcode is None and time.monotonic() < end:
         time.sleep(0.01)
     return process.exitcode
+
+
+def _printable(words):
+    """Returns what a worker says that it is at as words of one short line, whatever it says."""
+    return "".join(filter(str.isprintable, words))[:_MOST_LETTERS] if isinstance(words, str) else ""
 
 
 def _last_line(path):
