@@ -74,6 +74,16 @@ def stoppable(command):
             if number is not None:
                 _end(number, command, stderr)
 
+    def unraisable(lost):
+        # Python prints and forgets what is raised in __del__ or in what its garbage collector calls.
+        if is_stopping.is_set() and issubclass(lost.exc_type, KeyboardInterrupt):
+            again = threading.Timer(0.05, _raise_in, (threading.main_thread().ident, lost.exc_type))
+            again.daemon = True
+            again.start()
+        else:
+            hook_before(lost)
+
+    hook_before, sys.unraisablehook = sys.unraisablehook, unraisable
     before = _handle(stop)
     written_before = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
     thread = threading.Thread(target=watch, name="stops", daemon=True)
@@ -83,6 +93,7 @@ def stoppable(command):
     finally:
         # Only a command that is not being stopped goes on afterwards: that one is watched to its very end.
         if not is_stopping.is_set():
+            sys.unraisablehook = hook_before
             signal.set_wakeup_fd(written_before)
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -139,6 +150,11 @@ def _end(number, command, stderr):
     with contextlib.suppress(OSError):
         os.write(stderr, f"\n{last_line(command)}\n".encode())
     os._exit(_STATUS[number])
+
+
+def _raise_in(thread, kind):
+    """Raises an exception of a type in another thread, once that runs Python code."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind))
 
 
 def _next_stop(readable):

@@ -389,6 +389,35 @@ with stopping.stoppable("toy"):
     assert process.returncode == 130 and said.strip().startswith("toy: stopped.") and said.count("\n") == 2, said
 
 
+def test_a_stop_that_python_forgets_is_raised_again():
+    """As in __del__, and in what the garbage collector calls, such as JAX's own callback."""
+    program = """
+import time
+from nas_tf import stopping
+class Slow:
+    def __del__(self):
+        print("runs", flush=True)
+        time.sleep(600)
+with stopping.stoppable("toy"):
+    stopping._PATIENCE_SECONDS = 600
+    try:
+        slow = Slow()
+        del slow
+        while True:
+            time.sleep(0.01)
+    except stopping.Terminated as stop:
+        print("closed", flush=True)
+        stopping.leave(stop, "toy")
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert process.stdout.readline() == "runs\n"
+    process.send_signal(signal.SIGTERM)
+    output, said = process.communicate(timeout=60)
+    assert (process.returncode, output, said.count("\n")) == (143, "closed\n", 1), said
+
+
 def console_scripts():
     """[(name, module, function), ...] of setup.cfg."""
     config = configparser.ConfigParser()
