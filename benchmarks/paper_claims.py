@@ -15,9 +15,10 @@ import tempfile
 from mnas_tf import published as mnas
 from mnas_tf.spaces.mnasnet import Scale
 from nas_tf import complexity, flags
+from nas_tf.bars import progress_bar
 from nas_tf.devices import Meter
 from nas_tf.export import to_tflite
-from nas_tf.quiet import import_keras, progress_bar
+from nas_tf.quiet import import_keras
 from nas_tf.settings import Settings, knob
 from nas_tf.trial import UserError
 from nasnet_tf.published import NASNetALarge

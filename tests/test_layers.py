@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # may import one another, but for plug-ins.
 ROWS = [
     ("trial", "accuracy", "quiet", "stopping", "complexity"),
-    ("space", "settings", "files", "recycling"),
+    ("space", "settings", "files", "recycling", "bars"),
     ("plugins", "rewards", "resume", "export"),
     ("flags", "ranking", "networks.*", "algorithms.*", "datasets.*", "devices.*"),
     ("latency_tables.*", "reports.*", "training.*"),
@@ -33,7 +33,7 @@ PLUG_INS = (
 OWNERS = {
     "sqlite3": ("nas_tf.search.records",),
     "absl": ("nas_tf.flags",),
-    "tqdm": ("nas_tf.quiet",),
+    "tqdm": ("nas_tf.bars",),
     "ray": ("nas_tf.search.workers.ray",),
     "adbutils": ("nas_tf.devices._android.adb",),
     "tensorflow": ("nas_tf.export", "nas_tf.datasets.tfds", "nas_tf.datasets._tfds_images", "nas_tf.training.machine"),

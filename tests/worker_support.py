@@ -8,10 +8,10 @@ import tempfile
 import time
 
 from mnas_tf.spaces.mnasnet import Scale
+from nas_tf.bars import doing
 from nas_tf.datasets import Source
 from nas_tf.judges import Task
 from nas_tf.plugins import Part
-from nas_tf.quiet import doing
 from nas_tf.search.evaluation import Setup
 from nas_tf.training.recipe import Recipe
 from nas_tf.trial import InfeasibleArchitecture

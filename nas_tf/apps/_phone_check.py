@@ -8,10 +8,10 @@ import time
 import traceback
 import zipfile
 
+from nas_tf.bars import progress_bar
 from nas_tf.devices import android
 from nas_tf.devices._android import bench, fleet
 from nas_tf.files import check_writable
-from nas_tf.quiet import progress_bar
 from nas_tf.reports.device import device_line
 from nas_tf.trial import InfeasibleArchitecture, UserError
 

@@ -15,6 +15,7 @@ import tempfile
 
 from nas_tf import datasets, flags
 from nas_tf.apps import _phone_check
+from nas_tf.bars import progress_bar
 from nas_tf.datasets import Source
 from nas_tf.devices import android
 from nas_tf.devices._android import fleet, tool
@@ -22,7 +23,7 @@ from nas_tf.export import NUMBER_TYPES, to_tflite
 from nas_tf.family import family_of_published
 from nas_tf.files import check_writable
 from nas_tf.plugins import Part
-from nas_tf.quiet import import_keras, progress_bar
+from nas_tf.quiet import import_keras
 from nas_tf.reports.latencies import Row, draw_rows, table_of_rows, write_rows_csv
 from nas_tf.settings import IMAGES, NETWORK, RUN, Settings, knob
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError

@@ -16,13 +16,14 @@ import pathlib
 import numpy as np
 
 from nas_tf import resume
+from nas_tf.bars import progress_bar
 from nas_tf.devices import Meter
 from nas_tf.devices.table import LatencyTable
 from nas_tf.export import to_tflite
 from nas_tf.files import parse_json, write_file
 from nas_tf.latency_tables import composition
 from nas_tf.plugins import Part, own_line
-from nas_tf.quiet import import_keras, progress_bar
+from nas_tf.quiet import import_keras
 from nas_tf.recycling import Processes
 from nas_tf.settings import Settings, knob
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, OwnFileError, UserError

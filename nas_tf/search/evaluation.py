@@ -11,10 +11,11 @@ import os
 import pathlib
 import tempfile
 
+from nas_tf.bars import doing
 from nas_tf.devices import Meter
 from nas_tf.judges import Task
 from nas_tf.plugins import Part, described
-from nas_tf.quiet import doing, fresh_keras
+from nas_tf.quiet import fresh_keras
 from nas_tf.trial import Cost, InfeasibleArchitecture, Latency, UserError
 
 _TOLERANCE = 1e-3  # of probabilities and their sum

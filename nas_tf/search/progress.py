@@ -3,7 +3,8 @@
 import time
 
 from nas_tf import accuracy
-from nas_tf.quiet import progress_bar, quiet
+from nas_tf.bars import progress_bar
+from nas_tf.quiet import quiet
 from nas_tf.ranking import rank
 from nas_tf.reports.numbers import milliseconds
 from nas_tf.search.loop import WARM_START

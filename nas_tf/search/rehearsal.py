@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 
+from nas_tf.bars import progress_bar
 from nas_tf.complexity import mult_adds
-from nas_tf.quiet import count, import_keras, progress_bar
+from nas_tf.quiet import count, import_keras
 from nas_tf.reports.numbers import cost_text
 from nas_tf.search.deadlines import PATIENT_SECONDS, Deadlines
 from nas_tf.search.evaluation import CostJob, PublishedCostJob, RehearsalJob

@@ -4,8 +4,9 @@ import os
 
 import numpy as np
 
+from nas_tf.bars import progress_bar
 from nas_tf.datasets import scale_pixels
-from nas_tf.quiet import progress_bar, quiet
+from nas_tf.quiet import quiet
 from nas_tf.trial import UserError
 
 _READ_AT_ONCE = 32  # images; the file keeps its own batch size

@@ -9,7 +9,7 @@ import time
 
 import keras
 
-from nas_tf.quiet import doing, progress_bar
+from nas_tf.bars import doing, progress_bar
 from nas_tf.training import checkpoint
 from nas_tf.training.evaluate import accuracy_on
 

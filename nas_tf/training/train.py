@@ -7,7 +7,7 @@ import time
 
 from nas_tf import resume
 from nas_tf.accuracy import standard_error
-from nas_tf.quiet import doing
+from nas_tf.bars import doing
 from nas_tf.training import checkpoint
 from nas_tf.training.evaluate import accuracy, accuracy_on, make_loss
 from nas_tf.training.input_pipeline import with_input_pipeline

@@ -8,7 +8,7 @@ import pytest
 from worker_support import make_setup
 
 from mnas_tf.search import Settings, search
-from nas_tf import quiet
+from nas_tf import bars
 from nas_tf.rewards import Goal, Objective
 from nas_tf.search.evaluation import AccuracyJob, CostJob
 from nas_tf.search.progress import Progress
@@ -85,7 +85,7 @@ def test_lines_name_three_running_trials_and_count_the_others(tmp_path, capsys):
 
 @pytest.mark.real
 def test_a_search_without_a_terminal_says_how_far_its_trials_are(plain_space, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(quiet, "LINE_SECONDS", 0.05)
+    monkeypatch.setattr(bars, "LINE_SECONDS", 0.05)
     settings = Settings(
         run_dir=str(tmp_path / "run"),
         search_space=str(plain_space),

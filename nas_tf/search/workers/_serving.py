@@ -5,8 +5,8 @@ import os
 import traceback
 
 from nas_tf import stopping
+from nas_tf.bars import listening
 from nas_tf.plugins import own_line
-from nas_tf.quiet import listening
 from nas_tf.recycling import memory_mb
 from nas_tf.search.evaluation import Evaluator
 from nas_tf.search.workers import Outcome, run_job

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from nas_tf.quiet import listening
+from nas_tf.bars import listening
 from nas_tf.search.evaluation import Evaluator
 from nas_tf.search.workers import Workers, run_job
 

@@ -9,16 +9,16 @@ import time
 
 import pytest
 
-from nas_tf import quiet
+from nas_tf import bars
 
 
 @pytest.fixture
 def often(monkeypatch):
-    monkeypatch.setattr(quiet, "LINE_SECONDS", 0.1)
+    monkeypatch.setattr(bars, "LINE_SECONDS", 0.1)
 
 
 def test_without_a_terminal_there_are_lines_also_while_nothing_is_done(often, capsys):
-    with quiet.progress_bar(total=40, initial=10, desc="trials") as bar:
+    with bars.progress_bar(total=40, initial=10, desc="trials") as bar:
         bar.update(2)
         bar.set_postfix_str("best 61.2 %, trial 13: epoch 2/5")
         time.sleep(0.55)
@@ -33,21 +33,21 @@ def test_without_a_terminal_there_are_lines_also_while_nothing_is_done(often, ca
 
 
 def test_every_kind_of_bar_has_a_line_at_its_end(capsys):
-    assert list(quiet.progress_bar(range(3), desc="converting", unit="file")) == [0, 1, 2]
-    with quiet.progress_bar(desc="benchmark_model", unit="B", unit_scale=True) as bar:
+    assert list(bars.progress_bar(range(3), desc="converting", unit="file")) == [0, 1, 2]
+    with bars.progress_bar(desc="benchmark_model", unit="B", unit_scale=True) as bar:
         bar.total = 5_000_000
         bar.update(1_234_567)
     assert capsys.readouterr().err.splitlines() == [
         "converting: 3 of 3; 0 s",
         "benchmark_model: 1.2 MB of 5.0 MB; 0 s, about 0 s left",
     ]
-    list(quiet.progress_bar(range(3), desc="Checking images", leave=False))
-    list(quiet.progress_bar(range(3), disable=True))
+    list(bars.progress_bar(range(3), desc="Checking images", leave=False))
+    list(bars.progress_bar(range(3), disable=True))
     assert capsys.readouterr().err == ""
 
 
 def test_a_bar_that_was_left_in_the_middle_says_no_more(often, capsys):
-    for _ in quiet.progress_bar(range(3)):
+    for _ in bars.progress_bar(range(3)):
         break
     time.sleep(0.3)
     assert capsys.readouterr().err == ""
@@ -56,9 +56,9 @@ def test_a_bar_that_was_left_in_the_middle_says_no_more(often, capsys):
 def test_lines_show_while_standard_error_is_hidden():
     program = """
         import os, time
-        from nas_tf import quiet
-        quiet.LINE_SECONDS = 0.2
-        with quiet.progress_bar(total=2, desc="converting"):
+        from nas_tf import bars, quiet
+        bars.LINE_SECONDS = 0.2
+        with bars.progress_bar(total=2, desc="converting"):
             with quiet.quiet(), quiet.quiet():
                 os.write(2, b"greetings")
                 time.sleep(0.5)
@@ -73,7 +73,7 @@ def test_on_a_terminal_there_is_a_bar(often, monkeypatch):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
-    with quiet.progress_bar(total=4, desc="trials") as bar:
+    with bars.progress_bar(total=4, desc="trials") as bar:
         bar.update()
         time.sleep(0.3)
     said = terminal.getvalue()
@@ -91,4 +91,4 @@ def test_on_a_terminal_there_is_a_bar(often, monkeypatch):
     ],
 )
 def test_durations_in_words(seconds, exact, rough):
-    assert (quiet._duration(seconds), quiet._rough_duration(seconds)) == (exact, rough)
+    assert (bars._duration(seconds), bars._rough_duration(seconds)) == (exact, rough)
