@@ -1,7 +1,8 @@
 """Neural architecture search for mobile vision: what both searches share. It knows neither MnasNet nor NASNet.
 
 * `trial`, `accuracy`, `space`, `settings`, `rewards`, `ranking`: what is asked, answered, measured, rewarded, picked.
-* `files`, `resume`, `plugins`, `flags`, `quiet`, `bars`, `stopping`, `recycling`, `complexity`, `export`, `family`: tools.
+* `files`, `resume`, `plugins`, `flags`, `quiet`, `bars`, `stopping`, `recycling`, `complexity`, `export`, `family`:
+  tools.
 * `algorithms/`: what suggests architectures, one search algorithm in each file.
 * `datasets/`: images, one data set in each file; the images that calibrate int8 files.
 * `devices/`: where latency comes from, one source in each file: this machine, a phone, a table.
