@@ -9,7 +9,7 @@ from nas_tf.ranking import rank
 from nas_tf.reports.numbers import milliseconds
 from nas_tf.search.loop import WARM_START
 
-_MOST_RUNNING = 3  # trials of which the bar says what they are at
+_MOST_SHOWN = 3  # running jobs of which a bar says what they are at
 
 
 class Clock:
@@ -23,6 +23,25 @@ class Clock:
         return self._max_hours is not None and hours >= self._max_hours
 
 
+class Running:
+    """What the running jobs are at, as `nas_tf.search.workers.Workers` say it."""
+
+    def __init__(self):
+        self._words = {}
+
+    def note(self, key, words):
+        """Takes what a job is at: "" once it no longer runs."""
+        self._words.pop(key, None)
+        if words:
+            self._words[key] = words
+
+    def shown(self, name=str):
+        """Returns a list of words, with the name that `name(key)` is, on the first few jobs; the others are counted."""
+        running = [f"{name(key)}: {words}" for key, words in sorted(self._words.items())]
+        hidden = len(running) - _MOST_SHOWN
+        return running[:_MOST_SHOWN] + ([f"{hidden} more"] if hidden > 0 else [])
+
+
 class Progress:
     """Shows each trial that finishes, and what the running ones are at.
 
@@ -33,7 +52,7 @@ class Progress:
         self._goal = goal
         self._replayed = {trial.id for trial in records.trials() if trial.state != "running"}
         self._best = self._best_reward = None
-        self._doing = {}  # from (trial, kind of job) to words
+        self._running = Running()
 
         with quiet():
             from tensorboard.summary import Writer
@@ -73,10 +92,8 @@ class Progress:
         self._writer.flush()
 
     def doing(self, key, words):
-        """Shows what a job is at, as `nas_tf.search.workers.Workers` say it: "" once it no longer runs."""
-        self._doing.pop(key, None)
-        if words:
-            self._doing[key] = words
+        """Shows what the job of a trial is at; its key is `(trial, kind of job)`."""
+        self._running.note(key, words)
         self._refresh()
 
     def _refresh(self):
@@ -85,9 +102,7 @@ class Progress:
             facts = self._best.measurement
             words.append(f"best {accuracy.text(facts.accuracy, error=facts.standard_error)}")
             words += [milliseconds(facts.cost.latency.latency_ms)] if facts.cost.latency else []
-        running = [f"trial {trial_id}: {doing}" for (trial_id, _), doing in self._doing.copy().items()]
-        hidden = len(running) - _MOST_RUNNING
-        words += running[:_MOST_RUNNING] + ([f"{hidden} more"] if hidden > 0 else [])
+        words += self._running.shown(lambda key: f"trial {key[0]}")
         self._bar.set_postfix_str(", ".join(words))
 
     def _rank(self, trial):

@@ -10,6 +10,7 @@ from nas_tf.quiet import count, import_keras
 from nas_tf.reports.numbers import cost_text
 from nas_tf.search.deadlines import PATIENT_SECONDS, Deadlines
 from nas_tf.search.evaluation import CostJob, PublishedCostJob, RehearsalJob
+from nas_tf.search.progress import Running
 from nas_tf.search.workers import Outcome
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, KilledWorker, UserError, first_line
 
@@ -164,9 +165,14 @@ def _run_all(workers, jobs, description, clock, patience_seconds):
     """
     for key, job in jobs.items():
         workers.submit(key, job, deadline_seconds=PATIENT_SECONDS + patience_seconds)
-    outcomes = {}
+    outcomes, running = {}, Running()
     with progress_bar(total=len(jobs), desc=description, disable=None if jobs else True, leave=False) as bar:
-        workers.on_doing = lambda key, words: bar.set_postfix_str(words and f"{key}: {words}")
+
+        def show(key, words):
+            running.note(key, words)
+            bar.set_postfix_str(", ".join(running.shown()))
+
+        workers.on_doing = show
         while len(outcomes) < len(jobs):
             if clock.is_over():
                 workers.close()

@@ -3,6 +3,7 @@
 import io
 import re
 import sys
+import types
 
 import pytest
 from worker_support import make_setup
@@ -11,8 +12,10 @@ from mnas_tf.search import Settings, search
 from nas_tf import bars
 from nas_tf.rewards import Goal, Objective
 from nas_tf.search.evaluation import AccuracyJob, CostJob
-from nas_tf.search.progress import Progress
+from nas_tf.search.progress import Clock, Progress
 from nas_tf.search.records import Records
+from nas_tf.search.rehearsal import _run_all
+from nas_tf.search.workers import Outcome
 from nas_tf.search.workers.inline import InlineWorkers
 from nas_tf.search.workers.process import ProcessWorkers
 from nas_tf.training.recipe import ProxyRecipe
@@ -81,6 +84,27 @@ def test_lines_name_three_running_trials_and_count_the_others(tmp_path, capsys):
     progress.close()
     line = "trials: 0 of 40, trial 0: tracing, trial 1: tracing, trial 2: tracing, 2 more; 0 s\n"
     assert capsys.readouterr().err == line
+
+
+def test_jobs_of_a_rehearsal_do_not_hide_one_another(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+
+    class Workers:
+        def submit(self, key, job, deadline_seconds):
+            pass
+
+        def wait(self, seconds):
+            self.on_doing("training", "tracing")
+            self.on_doing("cost", "timing")
+            self.on_doing("cost", "")
+            return Outcome("cost", 1)
+
+    clock = Clock(None, types.SimpleNamespace(hours=lambda: 0.0))
+    assert _run_all(Workers(), {"cost": None}, "rehearsing", clock, 0.0)["cost"].value == 1
+    shown = re.findall(r"/s, ([^]]*)\]", terminal.getvalue())
+    assert shown[:3] == ["training: tracing", "cost: timing, training: tracing", "training: tracing"]
 
 
 @pytest.mark.real
