@@ -16,7 +16,7 @@ from nas_tf.reports import model_card
 from nas_tf.reports.device import device_name
 from nas_tf.reports.numbers import milliseconds, share
 from nas_tf.shipping import tflite_metadata
-from nas_tf.shipping._converting import to_tflite_apart
+from nas_tf.shipping._converting import to_tflite_recycled
 from nas_tf.shipping.tflite_accuracy import accuracy
 from nas_tf.space import fingerprint
 from nas_tf.training.evaluate import evaluate
@@ -117,7 +117,7 @@ class FileWriter:
         reached = latency = failure = None
         failed.unlink(missing_ok=True)
         try:
-            to_tflite_apart(self._model, failed, self._batch_size, number_type, calibration)
+            to_tflite_recycled(self._model, failed, self._batch_size, number_type, calibration)
             write_file(failed, tflite_metadata.write(failed.read_bytes(), self._metadata()))
             if self._dataset:
                 reached = _run(failed, self._validation, f"running {path.name} on the validation images")

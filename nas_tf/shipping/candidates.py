@@ -16,7 +16,7 @@ from nas_tf.networks.folder import describe, is_whole
 from nas_tf.reports import training as report
 from nas_tf.reports.numbers import milliseconds
 from nas_tf.search.evaluation import Setup
-from nas_tf.shipping._converting import to_tflite_apart
+from nas_tf.shipping._converting import to_tflite_recycled
 from nas_tf.training.machine import Machine
 from nas_tf.training.network import train_network
 from nas_tf.training.recipe import Plan
@@ -162,7 +162,7 @@ def time_network(device, model, number_type="float32", calibration=None):
     """Returns the `nas_tf.trial.Latency` of a network as a file of that type: the middle one of three timings."""
     with tempfile.TemporaryDirectory(prefix="nas_tf_") as folder:
         path = os.path.join(folder, "network.tflite")
-        to_tflite_apart(model, path, 1, number_type, calibration)
+        to_tflite_recycled(model, path, 1, number_type, calibration)
         timings = [device.measure(path) for _ in range(_TIMINGS)]
         return sorted(timings, key=lambda timing: timing.latency_ms)[_TIMINGS // 2]
 

@@ -14,7 +14,7 @@ from nas_tf.plugins import Part
 from nas_tf.reports import files as files_report
 from nas_tf.shipping import _file_writer, tflite_metadata
 from nas_tf.shipping import files as shipped_files
-from nas_tf.shipping._converting import processes, to_tflite_apart
+from nas_tf.shipping._converting import processes, to_tflite_recycled
 from nas_tf.shipping.candidates import time_network
 from nas_tf.shipping.tflite_accuracy import accuracy
 from nas_tf.training.evaluate import evaluate
@@ -206,7 +206,7 @@ def test_accuracy_of_a_file(model, make_data, tmp_path):
 
 
 def test_files_are_converted_in_processes_that_are_recycled(model, make_data, tmp_path, monkeypatch):
-    """And not in this one, which runs them."""
+    """Once this process has grown: one of 1 MB it never was."""
     import tensorflow as tf
 
     monkeypatch.setattr(tf.lite.TFLiteConverter, "from_concrete_functions", None)
@@ -225,20 +225,22 @@ class Timer:
         return Latency.estimate(1.0)
 
 
-def test_a_file_that_is_converted_apart_is_the_same(model, tmp_path):
+def test_a_file_that_is_converted_apart_is_the_same(model, tmp_path, monkeypatch):
     """For every type: what the other process is given is all of the network."""
+    monkeypatch.setattr(recycling, "MAX_MEMORY_MB", 1)
     images = np.random.default_rng(0).uniform(-1, 1, (8, *model.inputs[0].shape[1:])).astype("float32")
     for number_type in export.NUMBER_TYPES:
         export.to_tflite(model, tmp_path / "here", 2, number_type, images)
-        to_tflite_apart(model, tmp_path / "apart", 2, number_type, images)
+        to_tflite_recycled(model, tmp_path / "apart", 2, number_type, images)
         assert (tmp_path / "here").read_bytes() == (tmp_path / "apart").read_bytes()
 
 
-def test_what_the_converter_refuses_apart_is_infeasible(tmp_path):
+def test_what_the_converter_refuses_apart_is_infeasible(tmp_path, monkeypatch):
     import keras
 
+    monkeypatch.setattr(recycling, "MAX_MEMORY_MB", 1)
     inputs = keras.Input((8,))
     model = keras.Model(inputs, keras.ops.erfinv(inputs))
     with pytest.raises(InfeasibleArchitecture, match="The TFLite converter refused the network: "):
-        to_tflite_apart(model, tmp_path / "model.tflite")
+        to_tflite_recycled(model, tmp_path / "model.tflite")
     assert not list(tmp_path.iterdir())
