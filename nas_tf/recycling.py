@@ -16,7 +16,7 @@ import traceback
 from nas_tf import stopping
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, KilledWorker, OwnFileError, UserError
 
-MAX_MEMORY_MB = 1400  # as the default of --worker_memory_mb: some 100 conversions of a small network
+MAX_MEMORY_MB = 1400  # as the default of --worker_memory_mb; one with TensorFlow begins at about 900
 DEADLINE_SECONDS = 1800.0  # as before the first trial of a search
 _IDLE_SECONDS = 60.0
 _LOOK_SECONDS = 1.0  # between two looks at the clock
