@@ -12,8 +12,8 @@ import time
 
 from mnas_tf import published
 from nas_tf import flags
-from nas_tf.export import to_tflite
 from nas_tf.bars import progress_bar
+from nas_tf.export import to_tflite
 from nas_tf.quiet import fresh_keras
 from nas_tf.recycling import MAX_MEMORY_MB, Processes, memory_mb
 from nas_tf.settings import Settings, knob
