@@ -37,7 +37,8 @@ def _lines_type():
     class Lines(tqdm):
         """A line every `LINE_SECONDS`, also while nothing is done, and one at the end.
 
-        One that leaves nothing behind has no line at its end if it had none before.
+        One that leaves nothing behind has no line at its end if it had none before; one that a stop or a failure ends
+        has none.
         """
 
         monitor_interval = 0  # tqdm needs no thread of its own
@@ -66,7 +67,7 @@ def _lines_type():
         def close(self):
             if not self._is_over.is_set():
                 self._is_over.set()
-                if self._leaves:
+                if self._leaves and sys.exc_info()[0] is None:
                     self.write_line()
             super().close()
 

@@ -32,6 +32,17 @@ def test_without_a_terminal_there_are_lines_also_while_nothing_is_done(often, ca
     assert all(re.fullmatch(form, line) for line in lines), lines
 
 
+def test_what_ends_in_a_failure_has_no_line_at_its_end(capsys):
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt), bars.progress_bar(total=2) as bar:
+            bar.update()
+            raise KeyboardInterrupt
+        with pytest.raises(ZeroDivisionError):
+            for each in bars.progress_bar(range(2)):
+                each / 0
+    assert not capsys.readouterr().err
+
+
 def test_every_kind_of_bar_has_a_line_at_its_end(capsys):
     assert list(bars.progress_bar(range(3), desc="converting", unit="file")) == [0, 1, 2]
     with bars.progress_bar(desc="benchmark_model", unit="B", unit_scale=True) as bar:

@@ -1,5 +1,6 @@
 """A mistake in a file of the user's own: one line that has its file and line, and the whole trace in workers.log."""
 
+import contextlib
 import re
 
 import pytest
@@ -8,6 +9,7 @@ from toy_networks import PARTS
 
 from nas_tf import plugins
 from nas_tf.latency_tables import builder
+from nas_tf.recycling import Processes
 from nas_tf.trial import OwnFileError, UserError
 
 SMALL = (
@@ -175,14 +177,20 @@ def test_mistakes_in_mid_run_end_it_with_their_line(mine, tmp_path):
     assert_one_line(process, 2, f"mine.py, line {number}: NameError", "3 trials in a row", "another --run_dir")
 
 
-def test_a_mistake_met_in_making_a_table(mine, monkeypatch):
+def test_a_mistake_met_in_making_a_table(mine, tmp_path):
     """What converts is another process, to which the error goes without its traceback."""
-    path, _ = mine("device", None, "Config = make = None\n\n\ndef build(kind, what):\n    missing()\n")
-    with pytest.raises(UserError, match="Expected Config"):
-        plugins.load(FOLDERS["device"], str(path))
-    monkeypatch.setattr(builder._Converter, "here", plugins.sys.modules["nas_tf_user_mine"])
-    with pytest.raises(OwnFileError, match=r"^mine.py, line 5: NameError: name 'missing' is not defined$"):
-        builder._convert_one("network", (0,), "none.tflite")
+    path, number = mine("search_space", "x = inputs", "missing()")
+    part = plugins.Part(FOLDERS["search_space"], str(path))
+    architecture = (
+        part,
+        part.module.Scale(image_size=8, num_classes=2),
+        "network",
+        (0, 0, 0),
+        tmp_path / "none.tflite",
+    )
+    with contextlib.closing(Processes()) as processes:
+        with pytest.raises(OwnFileError, match=rf"^mine.py, line {number}: NameError: name 'missing' is not defined$"):
+            processes.call(builder._convert_one, *architecture)
 
 
 @pytest.mark.real
