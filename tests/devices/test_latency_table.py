@@ -292,7 +292,7 @@ def test_ctrl_c_while_units_are_converted_is_one_line_and_leaves_no_process(tmp_
 
     def converting():
         children = psutil.Process(process.pid).children()
-        return [each for each in children if "spawn_main" in " ".join(each.cmdline())]
+        return [each for each in children if "nas_tf.recycling" in " ".join(each.cmdline())]
 
     assert wait_until(lambda: len(converting()) == 2)
     children = psutil.Process(process.pid).children()

@@ -171,10 +171,10 @@ def test_encode_names_another_shape_of_network():
 @pytest.mark.parametrize(
     "settings,message",
     [
-        ({"image_size": 0}, "Expected --image_size to be at least 1. Received: 0"),
+        ({"image_size": 0}, "Expected --image_size to be at least 1 and at most 4096. Received: 0"),
         ({"num_classes": 2.0}, "Expected --num_classes to be a whole number"),
         ({"width_multiplier": float("nan")}, "Expected --width_multiplier to be a finite number. Received: nan"),
-        ({"width_multiplier": 0}, "Expected --width_multiplier to be above 0. Received: 0"),
+        ({"width_multiplier": 0}, "Expected --width_multiplier to be above 0 and at most 16. Received: 0"),
         ({"bn_momentum": 1.0}, "Expected --bn_momentum to be at least 0 and below 1"),
         ({"dropout_rate": -0.1}, "Expected --dropout_rate"),
     ],

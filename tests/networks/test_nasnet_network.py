@@ -48,7 +48,7 @@ def test_the_smallest_images():
         ({"drop_path_keep": 1.5}, "drop_path_keep to be above 0 and at most 1. Received: 1.5"),
         ({"drop_path": "v4"}, "drop_path to be one of v1, v2, v3, constant. Received: v4"),
         ({"stem": "resnet"}, "stem to be one of cifar, imagenet. Received: resnet"),
-        ({"cells": 0}, "--cells to be at least 1. Received: 0"),
+        ({"cells": 0}, "--cells to be at least 1 and at most 100. Received: 0"),
         ({"bn_momentum": 1.0}, "bn_momentum to be at least 0 and below 1"),
     ],
 )

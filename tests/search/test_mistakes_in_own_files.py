@@ -181,13 +181,8 @@ def test_a_mistake_met_in_making_a_table(mine, tmp_path):
     """What converts is another process, to which the error goes without its traceback."""
     path, number = mine("search_space", "x = inputs", "missing()")
     part = plugins.Part(FOLDERS["search_space"], str(path))
-    architecture = (
-        part,
-        part.module.Scale(image_size=8, num_classes=2),
-        "network",
-        (0, 0, 0),
-        tmp_path / "none.tflite",
-    )
+    scale = part.module.Scale(image_size=8, num_classes=2)
+    architecture = (part, scale, "network", (0, 0, 0), tmp_path / "none.tflite")
     with contextlib.closing(Processes()) as processes:
         with pytest.raises(OwnFileError, match=rf"^mine.py, line {number}: NameError: name 'missing' is not defined$"):
             processes.call(builder._convert_one, *architecture)

@@ -232,7 +232,7 @@ def test_help(name, flag):
 @pytest.mark.parametrize(
     "flags,words",
     [
-        (["--proxy_filters=0"], ["Expected --proxy_filters to be at least 1. Received: 0"]),
+        (["--proxy_filters=0"], ["Expected --proxy_filters to be at least 1 and at most 4096. Received: 0"]),
         (["--deploy_filters=42"], ["multiple of 4", "filters=42"]),
         (["--deploy_image_size=16"], ["image_size of at least 19", "imagenet stem", "image_size=16"]),
         (["--proxy_image_size=2"], ["image_size of at least 3", "cifar stem", "image_size=2"]),
