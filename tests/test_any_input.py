@@ -8,7 +8,6 @@ import copy
 import dataclasses
 import json
 import re
-import resource
 import time
 
 import numpy as np
@@ -16,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nasnet_support import rewritten
-from support import script
+from support import peak_mb, script
 
 from mnas_tf.family import FAMILY
 from mnas_tf.published import ARCHITECTURES
@@ -64,7 +63,7 @@ def check(num_examples, inputs, answer):
     )
     @given(inputs)
     def one(value):
-        seconds, kib = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        seconds, held_mb = time.process_time(), peak_mb(anew=True)
         try:
             answer(value)
         except UserError as error:
@@ -72,7 +71,7 @@ def check(num_examples, inputs, answer):
             assert 10 < len(said) < 2_000, said[:300]
             said.encode(errors="backslashreplace")
         assert time.process_time() - seconds < 1
-        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - kib < 500 * 1024
+        assert peak_mb() - held_mb < 500
 
     one()
 
@@ -364,9 +363,15 @@ def test_any_config_json_of_a_run_to_start_from(num_examples, whole_run, tmp_pat
 @pytest.fixture(scope="module")
 def commands():
     """Dict from command to the flags that change nothing of what the test gives it."""
+    images = ("--dataset=image_folder", "--data_dir=none_here")
     given = {
-        "mnas-search": ("--run_dir=run", "--dataset=image_folder", "--data_dir=none_here"),
-        "nasnet-train": ("--out_dir=out", "--dataset=image_folder", "--data_dir=none_here"),
+        "mnas-search": ("--run_dir=run", *images),
+        "mnas-train": ("--out_dir=out", *images),
+        "mnas-export": ("--network_dir=none_here",),
+        "nasnet-search": ("--run_dir=run", *images),
+        "nasnet-train": ("--out_dir=out", *images),
+        "nasnet-export": ("--network_dir=none_here",),
+        "nas-table": ("--out=table.json", "--device=simulated"),
         "nas-ship": ("none_here",),
     }
     found = {}
@@ -381,6 +386,7 @@ def commands():
 @both
 def test_any_flags(num_examples, commands, tmp_path):
     """No image, network or run is there, so that flags that are right end in the one line that says so."""
+    usual_seconds = max(script(command, "--help").cpu_seconds for command in commands)
     texts = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
     values = texts | NUMBERS.map(str) | st.sampled_from(("", "none", "true", "a,b", "1,2", "mnasnet", "x.py", "1e999"))
 
@@ -395,6 +401,8 @@ def test_any_flags(num_examples, commands, tmp_path):
         command, arguments = line
         process = script(command, *arguments, cwd=tmp_path)
         said = process.stderr.strip().splitlines()
+        # Beside what every command takes to import.
+        assert process.cpu_seconds < usual_seconds + 1 and process.grown_mb < 500
         if process.returncode == 0:  # one of them asks for help
             assert process.stdout.strip() and not said
             return

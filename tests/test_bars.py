@@ -12,6 +12,10 @@ import pytest
 from nas_tf import bars
 
 
+def test_lines_are_half_a_minute_apart():
+    assert bars.LINE_SECONDS == 30
+
+
 @pytest.fixture
 def often(monkeypatch):
     monkeypatch.setattr(bars, "LINE_SECONDS", 0.1)

@@ -8,6 +8,7 @@ import gc
 import importlib.metadata
 import json
 import os
+import resource
 import sys
 
 
@@ -18,6 +19,7 @@ def serve(answers):
     without_graph_rewriting()
     gc.collect()
     gc.freeze()
+    begun_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
@@ -25,8 +27,13 @@ def serve(answers):
         if child == 0:
             _run(request)
         print(json.dumps({"pid": child}), file=answers, flush=True)
-        _, status = os.waitpid(child, 0)
-        print(json.dumps({"status": os.waitstatus_to_exitcode(status)}), file=answers, flush=True)
+        _, status, usage = os.wait4(child, 0)
+        ended = {
+            "status": os.waitstatus_to_exitcode(status),
+            "cpu_seconds": usage.ru_utime + usage.ru_stime,
+            "grown_mb": usage.ru_maxrss / 1024 - begun_mb,
+        }
+        print(json.dumps(ended), file=answers, flush=True)
 
 
 def _run(request):

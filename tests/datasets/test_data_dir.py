@@ -58,6 +58,7 @@ def test_a_search_goes_on_with_the_folder_alone(tmp_path, plain_space):
     for number, more in enumerate(([data], [data], [data, "--dataset=image_folder"]), 1):
         process = search(*more, f"--num_trials={number}")
         assert process.returncode == 0 and "image_folder: " in process.stdout, process.stderr[-3000:]
+        assert "images of median 12 px; --deploy_image_size=16 enlarges them" in process.stdout
     assert json.loads((tmp_path / "run" / "config.json").read_text())["flags"]["dataset"] == "image_folder"
     assert_one_line(search("--num_trials=4"), 2, "begun with other settings", "--dataset=digits (was image_folder)")
     assert_one_line(search(data, "--dataset=digits"), 2, "'digits' reads no folder", "leave --dataset out")

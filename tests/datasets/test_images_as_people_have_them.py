@@ -421,7 +421,16 @@ def test_the_flags_of_bad_images():
 def test_images_of_too_many_pixels_count_as_unreadable_by_their_header(make, pets, monkeypatch, name):
     Image.new("L", (2001, 1000)).save(pets / "test" / "cat" / name)
     assert make("image_folder", data_dir=pets, max_megapixels=2.001).describe()["num_examples"]["test"] == 15
-    monkeypatch.setattr(Image.Image, "resize", lambda *_, **__: pytest.fail("an image was decoded"))
+    # Pillow decodes in `load` of an image's file, which nothing calls.
+    opened = Image.open
+
+    def undecoded(*given, **more):
+        image = opened(*given, **more)
+        if image.size == (2001, 1000):
+            image.load = lambda: pytest.fail("an image of too many pixels was decoded")
+        return image
+
+    monkeypatch.setattr(Image, "open", undecoded)
     line = refused(make, "image_folder", data_dir=pets, max_megapixels=2.0)
     assert "1 of 85 that cannot" in line
     assert "(2001 x 1000 pixels, expected at most 2 million (--image_folder_max_megapixels))" in line

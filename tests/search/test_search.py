@@ -119,7 +119,15 @@ class SpyAlgorithm:
 
 
 def search(
-    records, answer=facts, num_trials=20, limits=None, reward=None, remeasured_share=0.0, workers=None, **options
+    records,
+    answer=facts,
+    num_trials=20,
+    limits=None,
+    reward=None,
+    remeasured_share=0.0,
+    workers=None,
+    after_batch=lambda: None,
+    **options,
 ):
     workers, algorithm, seen = workers or ScriptedWorkers(answer), SpyAlgorithm(), []
     loop = Search(
@@ -133,6 +141,7 @@ def search(
         "proxy",
         seen.append,
         remeasured_share,
+        after_batch=after_batch,
     )
     loop.run(num_trials, **options)
     return workers, algorithm, seen
@@ -145,6 +154,13 @@ def test_every_trial_is_judged_and_told_in_order(records):
     assert all(trial.reward == sum(trial.tokens) / 10 for trial in trials)
     assert algorithm.updates == [[(t.id, t.reward) for t in trials[i : i + 5]] for i in range(0, 20, 5)]
     assert sorted(trial.id for trial in seen) == list(range(1, 21))
+
+
+def test_each_batch_is_told_of_once_the_next_has_begun(records):
+    """With these the files of the front are renewed."""
+    seen = []
+    search(records, after_batch=lambda: seen.append(sum(trial.state == "done" for trial in records.trials())))
+    assert len(seen) == 4 and all(done >= 5 * before for before, done in enumerate(seen))
 
 
 def test_an_architecture_is_measured_once(records):
