@@ -36,13 +36,17 @@ def status_of(stop):
 
 
 def console_script(module):
-    """Returns the function of a console script, which calls `cli` of a module. A stop ends its imports quietly, too."""
+    """Returns the function of a console script, which calls `cli` of a module. A stop ends its imports quietly, too.
+
+    Its attribute `module` is the module's name.
+    """
 
     def run():
         command = os.path.basename(sys.argv[0])
         _handle(lambda number, frame: _end(number, command, 2))  # until `stoppable` does: there is nothing to close yet
         return importlib.import_module(module).cli()
 
+    run.module = module
     return run
 
 

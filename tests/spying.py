@@ -26,15 +26,15 @@ class Spied:
 
 
 def commands():
+    """List of the modules of all commands."""
     distribution = importlib.metadata.distribution("mobile-nas-tf")
-    return sorted(point.value for point in distribution.entry_points if point.group == "console_scripts")
+    return sorted(point.load().module for point in distribution.entry_points if point.group == "console_scripts")
 
 
 def every_setting():
     """Every field that a command makes a flag of, as a `Spied`. The commands are asked themselves."""
     found, define, run = [], flags.define, flags.run
-    for value in commands():
-        module, _, function = value.partition(":")
+    for module in commands():
 
         def spy(config, prefix="", title="", command=module):
             kind = config if isinstance(config, type) else type(config)
@@ -42,7 +42,7 @@ def every_setting():
 
         flags.define, flags.run = spy, lambda *args, **kwargs: None
         try:
-            getattr(importlib.import_module(module), function)()
+            importlib.import_module(module).cli()
         finally:
             flags.define, flags.run = define, run
     return found

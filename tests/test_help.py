@@ -15,7 +15,7 @@ from nas_tf.settings import VISIT
 
 pytestmark = pytest.mark.real
 SCRIPTS = {"nas_tf.apps.phone": "nas-phone", "nas_tf.apps.ship": "nas-ship", "nas_tf.apps.table": "nas-table"}
-MODULES = [value.partition(":")[0] for value in commands()]
+MODULES = commands()
 FOLDERS = {spied.field.metadata["folder"] for spied in every_setting() if "folder" in spied.field.metadata}
 LISTED = r"^  --(?:\[no\])?(\w+): "
 # What a visitor needs, in this order.

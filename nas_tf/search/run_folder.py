@@ -117,9 +117,6 @@ class RunFolder:
             for name in ("flags", "device", "space", *_EARLIER):
                 if not isinstance(config[name], dict):
                     raise ValueError(f"{name} is no object")
-            part = config["space"].get("part")
-            if not isinstance(part, dict) or not isinstance(part.get("folder"), str):
-                raise ValueError("the part of space is no object with a folder")
             config["flags"] = {**_EARLIER_FLAGS, **config["flags"]}
             return config
         except FileNotFoundError as error:
@@ -131,7 +128,10 @@ class RunFolder:
         resume.refuse_other_settings(self.path, made, identity, instead="choose another --run_dir")
 
     def _refuse_other_command(self, made, space):
-        theirs, ours = (_command(each["part"]["folder"]) for each in (made["space"], space))
+        part = made["space"].get("part")
+        if not isinstance(part, dict) or not isinstance(part.get("folder"), str):
+            raise UserError(f"{self.config} is damaged: it describes no search space. Choose another --run_dir")
+        theirs, ours = _command(part["folder"]), _command(space["part"]["folder"])
         if theirs != ours:
             raise UserError(f"{self.path} is a run of {theirs}. Received: {ours}. Choose another --run_dir")
 

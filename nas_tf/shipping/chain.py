@@ -129,7 +129,7 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
     run = RunFolder(run_dir)
     config = run.read()
     for name in _OWN:
-        _refuse_other_part(name, getattr(settings, name), config["flags"].get(name), run.config)
+        _refuse_other_part(name, getattr(settings, name), config["flags"], run.config)
     space = space_from_file(config["space"].get("part"), run.config, settings.search_space)
     family = family_of(space.name)
     if settings.recipe not in family.plans:
@@ -185,12 +185,16 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         return _report(folder, rows, workshop, why, notes)
 
 
-def _refuse_other_part(setting, own, theirs, where):
-    """Raises `UserError` if `own`, which the user gave, is another part than `theirs`, which the run's file names.
+def _refuse_other_part(setting, own, flags, where):
+    """Raises `UserError` if `own`, which the user gave, is another part than the run's file names in its `flags`.
 
-    Whether two files of the user's own are the same is for `nas_tf.plugins.refuse_to_run`.
+    Whether two files of the user's own are the same, or two names of TFDS with a namespace, is for those who run them.
     """
-    if own and own != theirs and not (own.endswith(".py") and str(theirs).endswith(".py")):
+    theirs, tfds_name = flags.get(setting), str(flags.get("tfds_name"))
+    both_run_code = (own.endswith(".py") and str(theirs).endswith(".py")) or (
+        setting == "dataset" and theirs == "tfds" and ":" in own and ":" in tfds_name
+    )
+    if own and own != theirs and not both_run_code:
         raise UserError(
             f"Expected --{setting} only for a .py file of your own that the run names. {where} names {theirs!r}. "
             f"Received: {own!r}"
