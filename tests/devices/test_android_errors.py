@@ -103,6 +103,26 @@ def test_big_cores_of_real_phones(name, mask):
     assert found.mask(1) == mask and found.abi == "arm64-v8a" and not found.is_emulator
 
 
+def emulator_by(properties):
+    return facts.parse_facts("x", properties, "0-3", "", "", "4").is_emulator
+
+
+def test_getprop_redroid_like():
+    """A container on x86_64, which has no QEMU; each of its names alone gives it away."""
+    properties = (SAMPLES / "getprop_redroid_like.txt").read_text()
+    assert emulator_by(properties)
+    lines = [line for line in properties.splitlines() if "redroid" in line]
+    assert len(lines) == 4 and all(map(emulator_by, lines))
+
+
+def test_emulators_by_their_names():
+    assert emulator_by((SAMPLES / "getprop_emulator.txt").read_text())
+    assert emulator_by("[ro.hardware]: [unknown]\n[ro.product.model]: [WayDroid x86_64 Device]\n")
+    assert emulator_by("[ro.hardware]: [cutf_cvm]\n") and emulator_by("[ro.boot.qemu]: [1]\n")
+    # A phone with an Intel processor, as there were.
+    assert not emulator_by("[ro.hardware]: [mofd_v1]\n[ro.product.cpu.abi]: [x86_64]\n[ro.product.model]: [Z00A]\n")
+
+
 def test_masks_of_other_shapes():
     def mask(threads, *speeds):
         capacities = "\n".join(f"/cpu{core}/cpu_capacity {speed}" for core, speed in enumerate(speeds))

@@ -22,6 +22,11 @@ _CHANGING = (
 # Thermal types of android.hardware.thermal; others are currents, voltages and sensors of the board.
 _THERMAL_TYPES = {0: "cpu", 2: "battery", 3: "skin"}
 _LEAST_FREE_BYTES = 100 << 20
+# Properties that name a device, and the names that emulators have there, those in a container included. Any of these
+# properties may be disguised; the processor says nothing, since there were phones with x86.
+_NAMES = [f"ro.product.{name}" for name in ("manufacturer", "brand", "model", "device", "name")]
+_NAMES += ["ro.hardware", "ro.boot.hardware"]
+_EMULATORS = re.compile("goldfish|ranchu|cutf_cvm|cuttlefish|vbox86|genymotion|redroid|waydroid|anbox", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +157,7 @@ def parse_facts(serial, properties, online, capacities, frequencies, processors)
     if len(speeds) < len(cores):  # a core of unknown speed may be the fastest
         speeds = {}
     qemu = "1" in (prop.get("ro.kernel.qemu"), prop.get("ro.boot.qemu"))
-    hardware = prop.get("ro.hardware") in ("goldfish", "ranchu", "cutf_cvm")
+    named = any(_EMULATORS.search(prop.get(name, "")) for name in _NAMES)
     return Facts(
         serial=serial,
         model=f"{prop.get('ro.product.manufacturer', '')} {prop.get('ro.product.model', 'unknown model')}".strip(),
@@ -162,7 +167,7 @@ def parse_facts(serial, properties, online, capacities, frequencies, processors)
         abi=prop.get("ro.product.cpu.abi", "unknown"),
         cores=len(cores) or int(processors.strip() or 0),
         capacities=speeds,
-        is_emulator=qemu or hardware or serial.startswith("emulator-"),
+        is_emulator=qemu or named or serial.startswith("emulator-"),
     )
 
 
