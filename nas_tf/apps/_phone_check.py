@@ -65,9 +65,10 @@ def _check_phone(meter, serial, say):
         temperatures = ", ".join(f"{name} {value:g} °C" for name, value in now.temperatures_c.items()) or "unknown"
         say(f"{serial}: {device_line({**about, 'device': serial, 'settings': dataclasses.asdict(meter.config)})}")
         mask = about["mask"] if phone.mask else "none (all cores alike, or unknown)"
+        battery = "none, or unknown" if now.battery_percent is None else f"{now.battery_percent} %"
         say(
             f"  {about['cores']} cores, mask {mask}; thermal status {now.thermal_status}; temperatures: "
-            f"{temperatures}; battery {now.battery_percent} %"
+            f"{temperatures}; battery {battery}"
         )
         say(f"  benchmark_model {about['tool']['version']}, SHA-256 {about['tool']['sha256'][:16]}...")
         if phone.facts.is_emulator:

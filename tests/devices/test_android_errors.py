@@ -148,6 +148,16 @@ def test_conditions_of_real_phones():
     assert silent == facts.Condition(None, {}, None, False, None)
 
 
+def test_dumpsys_battery_absent():
+    battery = (SAMPLES / "dumpsys_battery_absent.txt").read_text()
+    now = facts.parse_condition("", battery, "null", "")
+    assert now == facts.Condition(None, {}, None, False, None)
+    board = facts.parse_facts("x", "", "0-3", "", "", "4")
+    assert facts.complaint(board, now, android.Config()) is None
+    low = facts.parse_condition("", battery.replace("present: false", "present: true"), "null", "")
+    assert "is at 0 %: charge it to 20 %" in facts.complaint(board, low, android.Config())
+
+
 class _Server(http.server.SimpleHTTPRequestHandler):
     """Serves one file, whole or from an offset; the first answer breaks off half-way."""
 

@@ -78,7 +78,7 @@ class Condition:
     Attributes:
         thermal_status: Android's: 0 none, 1 light, 2 moderate, 3 severe, and so on to 6, shutdown.
         temperatures_c: dict of the highest temperature of the CPU, of the battery and of the skin.
-        battery_percent: level of the battery.
+        battery_percent: level of the battery; None also where there is no battery.
         battery_saver: whether the battery saver is on.
         free_bytes: free storage.
     """
@@ -186,6 +186,8 @@ def _speeds(text):
 def parse_condition(thermal, battery, low_power, storage):
     """Returns the `Condition` in the text of two `dumpsys`, of `settings get global low_power` and of `df -k`."""
     status = re.search(r"^Thermal Status: (\d+)", thermal, re.MULTILINE)
+    if re.search(r"^\s*present: false$", battery, re.MULTILINE):
+        battery = ""  # the rest is zeros that nobody measured
     level = re.search(r"^\s*level: (\d+)", battery, re.MULTILINE)
     now = thermal.split("Current temperatures from HAL:")[-1]
     temperatures = {}
