@@ -78,6 +78,9 @@ def _check_phone(meter, serial, say):
             raise UserError(complaint)
         reference = phone.renew_reference()
         say(f"  reference network: {reference['ms']:.3f} ms, with which its later timings are compared")
+        if phone.unconsumed:
+            flags = " ".join(phone.unconsumed)
+            say(f"  benchmark_model did not take {flags}: LiteRT 2's own has no such flag, and always runs XNNPACK")
 
 
 def _published():

@@ -9,7 +9,8 @@ LOGS = ROOT / "tests" / "data" / "benchmark_model_logs"
 SOURCES = json.loads((LOGS / "SOURCES.json").read_text())
 TEXTS = {name: (LOGS / name).read_text() for name in SOURCES}
 OLD = next(text for name, text in TEXTS.items() if "tf113" in name).split("echo")[0]
-# A run of the current tool, of more than a second an inference: averages are printed as 1.2e+06.
+LITERT = TEXTS["litert_compiledmodel_android.txt"]
+# A run of TFLite's current tool, of more than a second an inference: averages are printed as 1.2e+06.
 SLOW = """INFO: STARTING!
 INFO: Log parameter values verbosely: [0]
 INFO: Inter-run delay (seconds): [-1]

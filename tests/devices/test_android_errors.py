@@ -7,14 +7,19 @@ import pathlib
 import threading
 
 import pytest
+from logs import LITERT
 from phone import Fault, Phone, elf_header
 from phone.meter import QUICK
 from support import ROOT
 
+from nas_tf.apps import _phone_check
 from nas_tf.devices import android
 from nas_tf.devices._android import adb as adb_module
 from nas_tf.devices._android import phone as facts
 from nas_tf.devices._android import tool
+from nas_tf.devices._android.adb import AdbFailed
+from nas_tf.devices._android.bench import Bench
+from nas_tf.devices._android.runner import Runner
 from nas_tf.trial import EvaluationError, UserError
 
 SAMPLES = ROOT / "tests" / "data" / "adb_samples"
@@ -156,6 +161,41 @@ def test_dumpsys_battery_absent():
     assert facts.complaint(board, now, android.Config()) is None
     low = facts.parse_condition("", battery.replace("present: false", "present: true"), "null", "")
     assert "is at 0 %: charge it to 20 %" in facts.complaint(board, low, android.Config())
+
+
+class _Phone:
+    """Prints the same at every run of the tool."""
+
+    serial = "x"
+
+    def __init__(self, text):
+        self.text = text
+
+    def run(self, command, timeout_seconds=None):
+        return 0, self.text, ""
+
+
+def test_flags_that_the_tool_did_not_take():
+    """LiteRT 2's own tool has no --use_xnnpack, which says nothing about the figure; any other flag would."""
+
+    def runner(text, **settings):
+        return Runner(_Phone(text), android.Config(**settings), 0, "benchmark_model", lambda name, text: None)
+
+    remote, taken = f"{facts.FOLDER}/net.tflite", runner(LITERT)
+    assert taken.run(remote).latency_ms == 12.53 and taken.unconsumed == ["--use_xnnpack=true"]
+    with pytest.raises(AdbFailed, match=r"did not do as asked: --min_secs=1.0: not taken"):
+        runner(LITERT.replace("--use_xnnpack=true", "--use_xnnpack=true --min_secs=1.0")).run(remote)
+    with pytest.raises(AdbFailed, match="Use gpu: asked 1, not printed"):
+        runner(LITERT, delegate="gpu").run(remote)
+    with pytest.raises(AdbFailed, match="Num threads: asked 1, not printed"):
+        runner(LITERT.replace("INFO: Num threads: [1]\n", "")).run(remote)
+
+
+def test_check_says_which_flag_was_not_taken(phone, meter_of, monkeypatch):
+    said, meter = [], meter_of(phone)
+    monkeypatch.setattr(Bench, "unconsumed", ["--use_xnnpack=true"])
+    _phone_check._check_phone(meter, phone.address, said.append)
+    assert "benchmark_model did not take --use_xnnpack=true: LiteRT 2's own has no such flag" in said[-1]
 
 
 class _Server(http.server.SimpleHTTPRequestHandler):

@@ -1,11 +1,11 @@
-"""benchmark_model's output: real logs of six versions of the tool, and every rule that a log is held to."""
+"""benchmark_model's output: logs of six versions of the tool and of LiteRT's, and every rule that a log is held to."""
 
 import json
 import pickle
 import re
 
 import pytest
-from logs import OLD, SLOW, SOURCES, TEXTS, as_logcat, figures
+from logs import LITERT, OLD, SLOW, SOURCES, TEXTS, as_logcat, figures
 
 from nas_tf.devices._android.log import BenchmarkLogError, parse_benchmark_output, unhonoured_flags
 from nas_tf.trial import EvaluationError
@@ -67,11 +67,61 @@ def test_slow_network_and_details():
             "Graph": "/data/n.tflite",
             "#threads used for CPU inference": "2",
         },
+        "unconsumed": [],
         "delegates": [{"name": "TfLiteXNNPackDelegate", "nodes": 40, "of_nodes": 49, "partitions": 3}],
         "delegated": "partial",
         "tflite_bytes_mb": 67.3128,
         "memory_mb": {"init": 6.36328, "overall": 109.832, "peak": 112.5},
     }
+
+
+def test_litert_compiledmodel_android():
+    (latency,) = parse_benchmark_output(LITERT)
+    assert (latency.latency_ms, latency.statistic, latency.runs) == (12.53, "median", 80)
+    details = latency.details
+    assert details["flags"]["Num threads"] == "1" and details["unconsumed"] == ["--use_xnnpack=true"]
+    assert details["delegated"] == "all" and details["delegates"][0]["name"] == "TfLiteXNNPackDelegate"
+    graph = "/data/local/tmp/nas_tf/net.tflite"
+    assert unhonoured_flags(latency, {"Graph": graph, "Num threads": 1}) == []
+    assert unhonoured_flags(latency, {"Graph": "/data/m.tflite", "Use gpu": True}) == [
+        f"Graph: asked /data/m.tflite, used {graph}",
+        "Use gpu: asked 1, not printed",
+    ]
+
+
+RESULT = re.search(r"INFO: \[\S+\] Inference \(std\).*\n", LITERT).group()
+
+
+@pytest.mark.parametrize(
+    "change,expected",
+    [
+        (("initialization: 5.58", "initialization: 5.59"), "Model initialization to be 5.58 as said before"),
+        (("(first):       15.00", "(first):       15.01"), "Warmup (first) to be 15.00"),
+        (("12.60 ms (40", "12.60 ms (41"), "Warmup (avg) to be of 40 runs"),
+        (("12.55 ms (80 runs)", "12.55 ms"), "Inference (avg) to be of 80 runs"),
+        (("12.55 ms (80", "12.56 ms (80"), "Inference (avg) to be 12.55"),
+        (("12.30 ms", "12.31 ms"), "Inference (min) to be 12.30"),
+        (("13.10 ms", "13.1 ms"), "a line like"),
+        (("0.12\n", "0.13\n"), "Inference (std) to be 0.12"),
+        (("avg=12550", "avg=12560"), "Inference (avg) to be 12.56"),
+        (("Inference (min)", "Inference (max)"), "Inference (min) to be 12.30"),
+        ((RESULT, ""), 'Expected a line like "[benchmark_litert_model.h:1] Inference (avg)'),
+        ((RESULT, RESULT * 2), "next in this run"),
+        (("Loading model from", "Loading model form"), "a line like"),
+        ((".cc:262] Loading", ".cc:262] loading"), "Loaded model PATH"),
+        (("INFO: Initialized TensorFlow", "WARN: Unconsumed cmdline flags: --x=1\nINFO: Initialized"), "Unconsumed"),
+        (("[benchmark_litert_model", "[./litert/tools/benchmark_litert_model"), None),
+        (("WARN: Unconsumed", "WARN: unconsumed"), None),
+    ],
+)
+def test_rules_of_litert(change, expected):
+    text = LITERT.replace(*change) if expected is None else LITERT.replace(*change, 1)
+    assert text != LITERT
+    if expected is None:
+        assert parse_benchmark_output(text)[0].median_ms == 12.53
+        return
+    with pytest.raises(BenchmarkLogError, match=re.escape(expected)):
+        parse_benchmark_output(text)
 
 
 def test_runs_of_two_processes_keep_their_order():

@@ -8,7 +8,7 @@ import random
 import re
 
 import pytest
-from logs import OLD, SLOW, SOURCES, TEXTS, as_logcat, figures
+from logs import LITERT, OLD, SLOW, SOURCES, TEXTS, as_logcat, figures
 
 from nas_tf.devices._android.log import BenchmarkLogError, parse_benchmark_output
 
@@ -46,11 +46,16 @@ TWICE = [
     )
 ]
 
+# LiteRT's own tool repeats at two decimals, so that only these can be told from what came before.
+TWICE_BY_LITERT = [re.compile(r"benchmark_litert_model.*(?:Model|Warmup|Inference).* ([\d.]+)(?: ms|$)", re.MULTILINE)]
+
 
 def twice(text):
     """Positions of the digits that the log states twice."""
     kept = re.sub(r"Timings \(microseconds\).*", lambda found: "?" * len(found[0]), text)
-    spans = [found.span(1) for pattern in TWICE for found in pattern.finditer(kept)]
+    spans = [
+        found.span(1) for pattern in (TWICE_BY_LITERT if text == LITERT else TWICE) for found in pattern.finditer(kept)
+    ]
     return [i for begin, end in spans for i in range(begin, end) if text[i].isdigit()]
 
 

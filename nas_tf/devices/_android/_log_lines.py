@@ -23,11 +23,23 @@ class BenchmarkLogError(EvaluationError):
 
 _WHOLE, _FROM_0, _NUMBER = r"[1-9]\d{0,17}", r"(?:0|[1-9]\d{0,17})", r"(?:0|[1-9]\d*)(?:\.\d+)?(?:e[+-]\d\d+)?"
 TIMES = ["first", "curr", "min", "max"]
+# How the lines begin that only LiteRT 2's own tool (//litert/tools) prints: with the place in its source.
+_LITERT = r"\[(?:[^\]]*[/\\])?benchmark_litert_model\.(?:cc|h):\d+\] "
 # Kind of line: (how it begins, the whole line, an example for messages). A line that begins as one of these and goes on
 # differently is damaged.
 _GRAMMAR = {
     "start": ("STARTING!", "STARTING!", "STARTING!"),
     "loaded": ("Loaded model", r"Loaded model ?(?P<graph>.*)", "Loaded model PATH"),
+    "loading": (
+        rf"{_LITERT}Loading model",
+        rf"{_LITERT}Loading model from: (?P<graph>.*)",
+        "[benchmark_litert_model.cc:1] Loading model from: PATH",
+    ),
+    "unconsumed": (
+        "Unconsumed cmdline",
+        r"Unconsumed cmdline flags: (?P<flags>.*)",
+        "Unconsumed cmdline flags: --x=1",
+    ),
     "replaced": (
         r"Replacing \d",
         rf"Replacing (?P<nodes>{_FROM_0})(?: out of (?P<of>{_WHOLE}))? node\(s\) with delegate \((?P<name>.+?)\) node, "
@@ -72,6 +84,12 @@ _GRAMMAR = {
         rf"Average inference timings in us: Warmup: (?P<old_warm>{_NUMBER}), Init: (?P<old_init>{_WHOLE}), "
         rf"no stats: (?P<old_mean>{_NUMBER})",
         "Inference timings in us: Init: 5, First inference: 9, Warmup (avg): 9, Inference (avg): 9",
+    ),
+    "result": (
+        rf"{_LITERT}(?:Model initialization|Warmup|Inference)\b",
+        rf"{_LITERT}(?P<what>Model initialization|Warmup \((?:first|avg)\)|Inference \((?:avg|min|max|std)\)): +"
+        rf"(?P<value>{_FROM_0}\.\d\d)(?: ms(?: \((?P<count>{_WHOLE}) runs\))?)?",
+        "[benchmark_litert_model.h:1] Inference (avg):      12.55 ms (80 runs)",
     ),
     "memory": (
         "Memory footprint|Peak memory footprint",

@@ -76,6 +76,11 @@ class Bench:
         """Says what is wrong with the phone and what to do, in one line; returns None where nothing is wrong."""
         return phone.complaint(self.facts, self.condition, self._config)
 
+    @property
+    def unconsumed(self):
+        """list[str]: the flags that the tool did not take in its latest run, without harm."""
+        return self._runner.unconsumed
+
     def measure(self, path):
         """Returns the `nas_tf.trial.Latency` of a TFLite file: the median of the repeats that agree.
 
@@ -287,7 +292,7 @@ class Bench:
         details = {"serial": self._adb.serial, **self.describe()}
         details |= {"threads": self._config.num_threads, "delegate": self._config.delegate}
         details |= {"asked": self._runner.flags()}
-        details |= {name: middle.details[name] for name in ("flags", "delegates")}
+        details |= {name: middle.details[name] for name in ("flags", "unconsumed", "delegates")}
         details |= {"before": before.to_json(), "after": after.to_json(), "fixed_performance": fixed}
         details |= {"reference": reference, "spread": spread}
         details |= {"tool_runs": [dataclasses.asdict(run) for run in runs], "counted_runs": len(counted)}

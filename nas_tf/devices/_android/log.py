@@ -3,6 +3,9 @@
 The tool prints a line for each fact: up to TF 2.x to stderr; later as "INFO: ..." to stdout, and errors to stderr; as
 an app to logcat, under the tag `tflite`. A figure that is printed twice was formatted from one number both times. So
 the two are compared as text, and may differ only in digits that the format drops.
+
+LiteRT 2's own tool, of the same name, prints the same lines but for the first that names the file and the summary,
+which it gives in ms at two decimals.
 """
 
 import collections
@@ -35,7 +38,7 @@ _NOTHING, _HEAD, _LOADED, _SIZED, _READY, _WARMING, _WARM, _RUNNING, _RAN, _DONE
 _NEXT = {_HEAD: "loaded", _READY: "phase", _WARMING: "times", _WARM: "phase", _RUNNING: "times", _RAN: "summary"}
 _NEXT |= dict.fromkeys((_DONE, _MEMORY, _PEAK), "start")
 # Kinds of line with which a run may begin if its head is cut off.
-_BEGINNINGS = ("start", "loaded", "several", "replaced", "applied", "size", "session")
+_BEGINNINGS = ("start", "unconsumed", "loaded", "loading", "several", "replaced", "applied", "size", "session")
 
 
 def parse_benchmark_output(text):
@@ -48,9 +51,10 @@ def parse_benchmark_output(text):
         A list with a `Latency` for each run, in their order. Its `details` has
 
         * `flags`: dict of the flags printed before the model was loaded;
+        * `unconsumed`: list of the flags, as given, that the tool said it did not take;
         * `delegates`: list of dicts of `name`, `nodes`, `of_nodes` and `partitions`;
         * `delegated`: how much of the network delegates took: `all`, `partial` or `none`; None where that is not said;
-        * `tflite_bytes_mb` and `memory_mb`, where the tool printed them.
+        * `tflite_bytes_mb` and `memory_mb`, where TFLite's tool printed them.
 
     Raises:
         BenchmarkLogError: the text has no run; or a run in it is cut, failed, contradicts itself or has another form.
@@ -137,7 +141,7 @@ class _Process:
             if self._run.stage >= _DONE and (kind in _BEGINNINGS or (kind == "flag" and match["name"] in HEAD_FLAGS)):
                 self.finish()
             getattr(self._run, kind)(match, line)
-            if kind == "summary":
+            if kind in ("summary", "result"):
                 self._run.number = number
         elif FAILURE.search(line):
             self._run.fail(line)
@@ -161,13 +165,14 @@ class _Run:
     def __init__(self):
         self.stage, self.number, self.last = _NOTHING, 0, ""
         self.flags, self.delegates, self.applied_by, self.complaints, self.memory_mb = {}, [], {}, [], {}
-        self.num_delegates, self.is_head_cut = None, True
+        self.not_taken, self.num_delegates, self.is_head_cut = [], None, True
+        self.is_litert, self.num_results = False, 0
         self.tflite_mb = self.session_ms = self.phase_line = self.warm_up = self.timed = self.init_us = None
 
     def cut(self, how, line):
         """Returns the `BenchmarkLogError` of a run in which another line should have come before this one."""
         said = f"; it had said: {'; '.join(map(quoted, self.complaints[-5:]))}" if self.complaints else ""
-        expected = EXAMPLE[_NEXT.get(self.stage, "session")]
+        expected = EXAMPLE["result" if self.is_litert and self.stage == _RAN else _NEXT.get(self.stage, "session")]
         return BenchmarkLogError(f'Expected a line like "{expected}" next in this run, but {how} {quoted(line)}{said}')
 
     def fail(self, line):
@@ -186,7 +191,11 @@ class _Run:
 
     def start(self, match, line):
         self._step(line, (_NOTHING,), _HEAD)
-        self.delegates, self.applied_by, self.complaints = [], {}, []
+        self.delegates, self.applied_by, self.complaints, self.not_taken = [], {}, [], []
+
+    def unconsumed(self, match, line):
+        self._step(line, (_NOTHING, _HEAD), self.stage)
+        self.not_taken = match["flags"].split()
 
     def flag(self, match, line):
         if self.stage == _HEAD or (self.stage == _NOTHING and match["name"] in HEAD_FLAGS):
@@ -200,6 +209,13 @@ class _Run:
         self._step(line, (_NOTHING, _HEAD), _LOADED)
         if match["graph"] != self.flags.get("Graph", match["graph"]):
             raise contradiction(f"the graph to be {self.flags['Graph']!r} as said before", line)
+
+    def loading(self, match, line):
+        # LiteRT's tool does not print its flag of the file.
+        if self.stage == _HEAD:
+            self.flags.setdefault("Graph", match["graph"])
+        self.is_litert = True
+        self.loaded(match, line)
 
     def several(self, match, line):
         self._step(line, (_NOTHING, _LOADED), self.stage)
@@ -254,6 +270,30 @@ class _Run:
             if text != before:
                 raise contradiction(f"{what} to be {before} as said before", line)
 
+    def result(self, match, line):
+        """Checks a line of LiteRT's summary, which has seven in this order, against what the lines before it said."""
+        self._step(line, (_RAN,), _RAN)
+        warm_up, timed = self.warm_up, self.timed
+        init_ms = float(self.session_ms)
+        stated = [  # ms, whether it had been rounded to six digits before, and of how many runs it is
+            ("Model initialization", init_ms, True, None),
+            ("Warmup (first)", warm_up.first / 1000, False, None),
+            ("Warmup (avg)", warm_up.mean / 1000, True, warm_up.count),
+            ("Inference (avg)", timed.mean / 1000, True, timed.count),
+            ("Inference (min)", timed.min / 1000, False, None),
+            ("Inference (max)", timed.max / 1000, False, None),
+            ("Inference (std)", timed.std / 1000, False, None),
+        ]
+        what, before, is_rounded, count = stated[self.num_results]
+        slack = 0.005 + 1e-9 + (5e-6 * before if is_rounded else 0)
+        if match["what"] != what or abs(float(match["value"]) - before) > slack:
+            raise contradiction(f"{what} to be {before:.2f} as said before", line)
+        if match["count"] != (count and str(count)):
+            raise contradiction(f"{what} to be of {count or 'no number of'} runs", line)
+        self.num_results += 1
+        if self.num_results == len(stated):
+            self.stage, self.init_us = _DONE, round(init_ms * 1000)
+
     def memory(self, match, line):
         self._step(line, (_DONE,), _MEMORY)
         self.memory_mb = {name: megabytes(match[name], line) for name in ("init", "overall")}
@@ -264,7 +304,12 @@ class _Run:
 
     def latency(self):
         """Returns the `Latency` of the whole run."""
-        details = {"flags": self.flags, "delegates": self.delegates, "delegated": self._delegated()}
+        details = {
+            "flags": self.flags,
+            "unconsumed": self.not_taken,
+            "delegates": self.delegates,
+            "delegated": self._delegated(),
+        }
         details |= {"tflite_bytes_mb": self.tflite_mb} if self.tflite_mb is not None else {}
         details |= {"memory_mb": self.memory_mb} if self.memory_mb else {}
         timed, warm_up = self.timed, self.warm_up

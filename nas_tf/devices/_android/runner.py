@@ -27,10 +27,15 @@ class Runner:
         mask: int, the cores to pin the tool to, as a bit mask; 0: it is not pinned.
         tool_path: path of the tool on the phone.
         log: `log(name, text)` is called with all that the tool prints.
+
+    Attributes:
+        unconsumed: list of the flags that the tool did not take in its latest run and does without: LiteRT 2's own tool
+            has no `--use_xnnpack`, and always uses XNNPACK on the CPU.
     """
 
     def __init__(self, adb, config, mask, tool_path, log):
         self._adb, self._config, self._mask, self._tool_path, self._log = adb, config, mask, tool_path, log
+        self.unconsumed = []
 
     def run(self, remote, num_runs=None, min_seconds=None, warmup_seconds=None):
         """Returns the `nas_tf.trial.Latency` of one run of the tool, repeated where what it printed was damaged.
@@ -82,12 +87,15 @@ class Runner:
             raise BenchmarkLogError(f"expected one run and status 0. Received: {len(latencies)} and status {status}")
         delegate = _DELEGATE_LINES[self._config.delegate]
         asked = {"Graph": remote, "Num threads": str(self._config.num_threads), **delegate}
+        unconsumed = latencies[0].details["unconsumed"]
         wrong = unhonoured_flags(latencies[0], asked)
+        wrong += [f"{flag}: not taken" for flag in unconsumed if flag not in _DELEGATE_FLAGS["cpu"]]
         if wrong:
             raise BenchmarkLogError(
                 f"it did not do as asked: {'; '.join(wrong)}. Is it too old? Another can be given by "
                 "--android_benchmark_binary"
             )
+        self.unconsumed = unconsumed
         details = latencies[0].details
         if self._config.delegate == "cpu":
             return latencies[0]
