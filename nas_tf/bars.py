@@ -93,7 +93,7 @@ def _line(facts):
     text = number(done) if total is None else f"{number(done)} of {number(total)}"
     text = ", ".join(filter(None, (text, facts["postfix"]))) + f"; {_duration(seconds)}"
     if total is not None and new > 0 and done < total:
-        text += f", about {_rough_duration(seconds / new * (total - done))} left"
+        text += f", about {rough_duration(seconds / new * (total - done))} left"
     return f"{facts['prefix']}: {text}" if facts["prefix"] else text
 
 
@@ -104,7 +104,8 @@ def _duration(seconds):
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _rough_duration(seconds):
+def rough_duration(seconds):
+    """Returns a time to come in words, as in "40 s", "7 min" or "3 h"."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.0f} h"

@@ -106,4 +106,4 @@ def test_on_a_terminal_there_is_a_bar(often, monkeypatch):
     ],
 )
 def test_durations_in_words(seconds, exact, rough):
-    assert (bars._duration(seconds), bars._rough_duration(seconds)) == (exact, rough)
+    assert (bars._duration(seconds), bars.rough_duration(seconds)) == (exact, rough)

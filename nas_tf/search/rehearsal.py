@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from nas_tf.bars import progress_bar
+from nas_tf.bars import progress_bar, rough_duration
 from nas_tf.complexity import mult_adds
 from nas_tf.quiet import count, import_keras
 from nas_tf.reports.numbers import cost_text
@@ -122,7 +122,7 @@ def announcement(request, workers, goal, chance, rehearsal, remaining):
         return "\n".join([*begin, unknown])
     steps = trained.planned_steps
     trial_seconds = trained.train_seconds + steps * trained.step_seconds + cost_seconds
-    minutes = remaining * trial_seconds / workers.num_workers / 60
+    all_seconds = remaining * trial_seconds / workers.num_workers
     trials = (
         count(remaining, "trial")
         if remaining == settings.num_trials
@@ -132,7 +132,7 @@ def announcement(request, workers, goal, chance, rehearsal, remaining):
         *begin,
         f"{trials} of about {trial_seconds:.0f} s ({trained.setup_seconds:.0f} s tracing, {steps} "
         f"steps of {1e3 * trained.step_seconds:.0f} ms, {cost_seconds:.0f} s converting and timing) on "
-        f"{count(workers.num_workers, 'worker')}: about {minutes:.0f} minutes, as rehearsed just now",
+        f"{count(workers.num_workers, 'worker')}: about {rough_duration(all_seconds)}, as rehearsed just now",
     ]
     if settings.final_epochs:
         import_keras()
@@ -144,7 +144,7 @@ def announcement(request, workers, goal, chance, rehearsal, remaining):
         same = settings.final_samples == settings.proxy_samples
         lines.append(
             f"then {count(settings.final_epochs, 'epoch')} of the best network at {settings.deploy_image_size} px: at "
-            f"most about {seconds / 60:.0f} minutes{'' if same else ' for as many images as the children see'}"
+            f"most about {rough_duration(seconds)}{'' if same else ' for as many images as the children see'}"
         )
     return "\n".join(lines)
 
