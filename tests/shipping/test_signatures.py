@@ -54,3 +54,27 @@ def test_a_file_has_a_signature_and_takes_another_batch_size(tmp_path, number_ty
     # Probabilities of int8 have steps of 1/256.
     atol = 1e-5 if number_type == "float32" else 0.03
     np.testing.assert_allclose(np.load(tmp_path / "found.npy"), network()(images), atol=atol)
+
+
+COMPILED = """
+import sys
+import numpy as np
+from ai_edge_litert.compiled_model import CompiledModel
+
+model = CompiledModel.from_file(sys.argv[1])
+images = np.load(sys.argv[2])[:1]
+given, wanted = model.create_input_buffers(0), model.create_output_buffers(0)
+given[0].write(images)
+model.run_by_index(0, given, wanted)
+np.save(sys.argv[3], np.asarray(wanted[0].read(5, np.float32)))
+"""
+
+
+def test_litert_compiles_a_file(tmp_path):
+    """CompiledModel, LiteRT 2's way to run a file, finds the signature."""
+    images = np.random.default_rng(0).uniform(-1, 1, (1, 16, 16, 3)).astype("float32")
+    np.save(tmp_path / "images.npy", images)
+    to_tflite(network(), tmp_path / "model.tflite")
+    words = [sys.executable, "-c", COMPILED, tmp_path / "model.tflite", tmp_path / "images.npy", tmp_path / "found.npy"]
+    subprocess.run(words, check=True, timeout=60)
+    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), np.ravel(network()(images)), atol=1e-5)
