@@ -36,15 +36,16 @@ def command(plain_space, run_dir, num_trials, workers):
 
 
 def trials(run_dir):
-    """[(tokens, accuracy, reward), ...] of the finished trials, in order."""
+    """{id: [tokens, accuracy, reward]} of the finished trials. One that copies another may be done early."""
     path = run_dir / "trials.sqlite"
     if not path.exists():
-        return []
+        return {}
     db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10)
     try:
-        return db.execute("SELECT tokens, accuracy, reward FROM trials WHERE reward IS NOT NULL ORDER BY id").fetchall()
+        rows = db.execute("SELECT id, tokens, accuracy, reward FROM trials WHERE reward IS NOT NULL").fetchall()
+        return {number: row for number, *row in rows}
     except sqlite3.OperationalError:  # killed before the tables were made
-        return []
+        return {}
     finally:
         db.close()
 
@@ -59,10 +60,10 @@ def test_kills_change_nothing(plain_space, tmp_path, num_trials, kills, workers)
     process = script(*command(plain_space, alone, num_trials, workers))
     assert process.returncode == 0, process.stderr[-3000:]
     expected = trials(alone)
-    assert len(expected) == num_trials and len({tokens for tokens, _, _ in expected}) > num_trials // 2
+    assert len(expected) == num_trials and len({tokens for tokens, *_ in expected.values()}) > num_trials // 2
 
     killed = tmp_path / "killed"
-    rng, finished = random.Random(11), []
+    rng, finished = random.Random(11), {}
     name, *flags = command(plain_space, killed, num_trials, workers)
     for kill in range(kills):
         running = subprocess.Popen([str(Path(sys.executable).parent / name), *flags], stderr=subprocess.PIPE)
@@ -76,7 +77,7 @@ def test_kills_change_nothing(plain_space, tmp_path, num_trials, kills, workers)
         running.send_signal(signal.SIGKILL)
         running.wait()
         finished = trials(killed)
-        assert finished == expected[: len(finished)]
+        assert finished == {number: expected[number] for number in finished}
     process = script(*command(plain_space, killed, num_trials, workers))
     assert process.returncode == 0, process.stderr[-3000:]
     assert trials(killed) == expected
@@ -109,7 +110,8 @@ def test_a_storm_of_kills_and_stops_changes_nothing(plain_space, tmp_path, kills
         # It may have ended well just before.
         assert running.returncode in (0, {signal.SIGTERM: 143, signal.SIGINT: 130}.get(number, -number))
         running = None
-        assert trials(killed) == expected[: len(trials(killed))]
+        finished = trials(killed)
+        assert finished == {number: expected[number] for number in finished}
     if running is not None:
         running.communicate(timeout=300)
     process = script(*command(plain_space, killed, num_trials, "process"))
