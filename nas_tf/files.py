@@ -10,8 +10,8 @@ import re
 
 from nas_tf.trial import UserError
 
-# JSON of others is bounded before memory is taken. The largest file of this project, a latency table, has 300 KB.
-_MAX_JSON_BYTES = 16 << 20
+# JSON of others is bounded before memory is taken. The largest here, NASNet-A large in a `.keras` file, has 1 MB.
+_MAX_JSON_BYTES = 2 << 20
 _MAX_JSON_DEPTH = 64
 _MAX_JSON_DIGITS = 18  # a whole number of more does not fit in 64 bits
 _NETWORK_FILE_SYSTEMS = (
@@ -74,7 +74,7 @@ def parse_json(text):
     """Returns the value of JSON that may come from anybody, str or bytes.
 
     Raises:
-        ValueError: it is no JSON; it is longer than 16 MiB, or nested deeper than 64 levels; a number is not finite, or
+        ValueError: it is no JSON; it is longer than 2 MiB, or nested deeper than 64 levels; a number is not finite, or
             a whole number has more than 18 digits; or a text holds half a character.
     """
     if len(text) > _MAX_JSON_BYTES:
