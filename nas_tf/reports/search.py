@@ -56,6 +56,8 @@ def draw_pareto(path, trials, *, goal, published, title, chance=None):
         title: title of the picture.
         chance: `nas_tf.accuracy.Chance` of the validation images, drawn as a line, or None.
     """
+    from matplotlib.ticker import MaxNLocator
+
     label, unit = _UNITS[goal.cost]
     figure = _picture.new_figure(8, 5.6)
     axes = figure.add_subplot()
@@ -66,7 +68,7 @@ def draw_pareto(path, trials, *, goal, published, title, chance=None):
     if points:
         axes.errorbar(xs, ys, yerr=errors, fmt="none", ecolor="lightgray", lw=0.8, zorder=1)
         dots = axes.scatter(xs, ys, c=[trial.id for trial in points], cmap="viridis", s=22, label="trials", zorder=2)
-        figure.colorbar(dots, ax=axes, label="trial", pad=0.01)
+        figure.colorbar(dots, ax=axes, label="trial", pad=0.01, ticks=MaxNLocator(integer=True, min_n_ticks=1))
         front = pareto_front(trials, goal.cost)
         axes.step(
             [unit * cost_of(trial.measurement.cost, goal.cost) for trial in front],

@@ -172,6 +172,14 @@ def test_a_legend_never_hides_a_point(figures):
         assert not any(legend.overlaps(panel) for legend in legends for panel in panels)
 
 
+def test_the_colour_bar_names_whole_trials(figures):
+    for last in (1, 2, 20):
+        trials = [dataclasses.replace(TRIALS[0], id=number, tokens=(number,)) for number in (1, last)]
+        report.draw_pareto("p.png", trials, goal=GOAL, published={}, title="t")
+        ticks = figures[-1].axes[1].get_yticks()
+        assert len(ticks) and all(tick == round(tick) for tick in ticks)
+
+
 def test_chance_is_a_line(figures):
     chance, facts = Chance(0.5, 100), {"num_examples": {"validation": 100}, "largest_class": {"validation": 0.5}}
     report.draw_pareto("p.png", TRIALS, goal=GOAL, published={}, title="t", chance=chance)
