@@ -25,12 +25,14 @@ class Place:
         history: a row for each epoch done.
         metrics: values of the metrics' variables, if an epoch has begun.
         asked: what decides the training (`nas_tf.training.train.Log.asked`).
+        learning_rate: the peak; None until it is chosen.
     """
 
     step: int = 0
     history: list = dataclasses.field(default_factory=list)
     metrics: list = dataclasses.field(default_factory=list)
     asked: dict = dataclasses.field(default_factory=dict)
+    learning_rate: float | None = None
 
 
 class StepClock(keras.callbacks.Callback):

@@ -20,9 +20,7 @@ def save(path, model, place):
         model: the compiled `keras.Model`.
         place: JSON-ready dict, which `read_place` returns.
     """
-    import keras
-
-    arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in _variables(model)}
+    arrays = values(model)
     arrays[_PLACE] = np.frombuffer(json.dumps(place).encode(), np.uint8)
     content = io.BytesIO()
     np.savez(content, **arrays)
@@ -53,8 +51,20 @@ def restore(path, model):
                 f"{path} is of another training: expected variable {name} of shape {expected}. Received: {received}. "
                 "Remove it to begin anew"
             )
-    for name, variable in variables.items():
-        variable.assign(saved[name])
+    put(model, saved)
+
+
+def values(model):
+    """Returns a dict of the values of all variables of the compiled `model` and of its optimizer."""
+    import keras
+
+    return {name: keras.ops.convert_to_numpy(variable) for name, variable in _variables(model)}
+
+
+def put(model, arrays):
+    """Puts back what `values` returned."""
+    for name, variable in _variables(model):
+        variable.assign(arrays[name])
 
 
 def _variables(model):

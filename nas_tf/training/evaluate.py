@@ -38,17 +38,38 @@ def accuracy_on(model, split, batch_size, steps=None):
     return float(logs["accuracy"])
 
 
-def make_loss(num_classes, auxiliary_weights=(), label_smoothing=0.0):
-    """Returns the loss as Keras takes it: cross entropy of the first head, and of the others with their weights."""
+def make_loss(num_classes, auxiliary_weights=(), label_smoothing=0.0, teacher_weight=None):
+    """Returns the loss as Keras takes it: cross entropy of the first head, and of auxiliary heads with their weights.
+
+    Labels are int [batch], or float [batch, classes] where they are probabilities. A label of -1 says nothing.
+
+    Args:
+        num_classes: classes of the data set.
+        auxiliary_weights: weights of the heads after the first.
+        label_smoothing: probability that labels give away evenly.
+        teacher_weight: share of the first head's loss that goes to a teacher's probabilities, which are the last head;
+            None: there is no teacher.
+    """
     import keras
 
+    def cross_entropy(targets, probabilities, smoothing=0.0):
+        return keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=smoothing)
+
     def loss(labels, probabilities):
-        one_hot = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), num_classes)
-        return sum(
-            weight
-            * keras.losses.categorical_crossentropy(one_hot, probabilities[:, head], label_smoothing=label_smoothing)
+        targets, is_known = labels, 1.0
+        if not _are_probabilities(labels, num_classes):
+            labels = keras.ops.reshape(labels, (-1,))
+            targets = keras.ops.one_hot(labels, num_classes)
+            is_known = keras.ops.cast(labels >= 0, "float32")
+        of_labels = is_known * sum(
+            weight * cross_entropy(targets, probabilities[:, head], label_smoothing)
             for head, weight in enumerate((1.0, *auxiliary_weights))
         )
+        if teacher_weight is None:
+            return of_labels
+        of_teacher = cross_entropy(keras.ops.stop_gradient(probabilities[:, -1]), probabilities[:, 0])
+        share = 1.0 - is_known * (1.0 - teacher_weight)
+        return (1.0 - share) * of_labels + share * of_teacher
 
     return loss
 
@@ -57,4 +78,10 @@ def accuracy(labels, probabilities):
     """Returns float32 [batch]: 1 where the first head is right. Keras takes the metric's name from this function."""
     import keras
 
+    if _are_probabilities(labels, probabilities.shape[-1]):
+        labels = keras.ops.argmax(labels, axis=-1)
     return keras.metrics.sparse_categorical_accuracy(labels, probabilities[:, 0])
+
+
+def _are_probabilities(labels, num_classes):
+    return len(labels.shape) == 2 and labels.shape[-1] == num_classes > 1

@@ -3,17 +3,18 @@
 from nas_tf.datasets import PIXEL_MEAN, PIXEL_STD
 
 
-def with_input_pipeline(child, augmentation, recipe=None, model_type=None):
+def with_input_pipeline(child, augmentation, recipe=None, model_type=None, teacher=None):
     """Returns `child` behind layers that rescale images to [-1, 1] and augment them while training.
 
     The model takes images [batch, size, size, 3] of values from 0 to 255. It returns probabilities, float32
-    [batch, heads, classes], where the heads are the outputs of `child`.
+    [batch, heads, classes], where the heads are the outputs of `child`, and the teacher's if there is one.
 
     Args:
         child: `keras.Model` from images in [-1, 1] to probabilities.
         augmentation: what the data set allows (`nas_tf.datasets.Dataset.augmentation`).
         recipe: `nas_tf.training.recipe.Recipe` that may ask for more augmentation, or None.
         model_type: class of the model; None: `keras.Model`.
+        teacher: `keras.Model` that is asked about the very images that `child` gets, while training; or None.
     """
     import keras
 
@@ -30,7 +31,11 @@ def with_input_pipeline(child, augmentation, recipe=None, model_type=None):
             (1.0, 1.0), area, fill_value=0.0, value_range=(-1.0, 1.0), dtype="float32", name="cutout"
         )(x)
     outputs = child(x)
-    heads = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    heads = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+    if teacher is not None:
+        from nas_tf.training.teacher import Teacher
+
+        heads.append(Teacher(teacher, name="teacher")(x))
     stacked = keras.ops.stack([keras.ops.cast(head, "float32") for head in heads], axis=1)
     return (model_type or keras.Model)(inputs, stacked)
 

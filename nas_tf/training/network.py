@@ -2,8 +2,10 @@
 
 import dataclasses
 
+from nas_tf.bars import doing
 from nas_tf.networks.description import UNTRAINED, Accuracies
 from nas_tf.quiet import count, fresh_keras
+from nas_tf.training.head import fit_head
 from nas_tf.training.machine import Machine, synchronize
 from nas_tf.training.train import train
 
@@ -36,6 +38,7 @@ def train_network(
     log=None,
     start=None,
     progress="training the network to ship",
+    teacher=None,
 ):
     """Builds and trains a network. The validation accuracy is that of the trained network; no test image is read.
 
@@ -51,6 +54,7 @@ def train_network(
         log: `nas_tf.training.train.Log`, or None.
         start: `start(model)` first puts weights into the network, and returns in words which; or None.
         progress: what the progress bar is called.
+        teacher: as `nas_tf.training.train.train` takes it.
 
     Returns:
         `(keras.Model, Training)`.
@@ -62,8 +66,12 @@ def train_network(
         begun = f", from {start(model)}" if start else ""
         if recipe is None:
             return model, Training()
+        has_begun = log is not None and log.path.exists()
+        if recipe.head == "closed_form" and not has_begun:
+            doing("fitting the classifier")
+            fit_head(model, dataset.train())
         synchronize(model, num_devices > 1)
-        trained = train(model, dataset, recipe, seed=seed, progress=progress, log=log)
+        trained = train(model, dataset, recipe, seed=seed, progress=progress, log=log, teacher=teacher)
     if train_scale != scale or machine != Machine():
         source, model = model, build(scale)
         if train_scale == scale:
@@ -73,7 +81,7 @@ def train_network(
                 layer.set_weights(source.get_layer(layer.name).get_weights())
     return model, Training(
         weights=f"trained for {count(recipe.epochs, 'epoch')} at {scale.image_size} px{begun}",
-        recipe=dataclasses.asdict(recipe),
+        recipe={**dataclasses.asdict(recipe), "peak_learning_rate": trained.learning_rate},
         machine=dataclasses.asdict(machine),
         accuracy=Accuracies(validation=trained.accuracy),
         history=trained.history,

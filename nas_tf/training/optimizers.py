@@ -31,6 +31,11 @@ class AsPublished:
         self._also_averaged = tuple(also_averaged)
         self._rate_of_this_update = None
 
+    @property
+    def schedule(self):
+        """What gives the learning rate of a step."""
+        return self._learning_rate
+
     def build(self, variables):
         if self.built:
             return
@@ -129,3 +134,38 @@ class WarmExponential(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self):
         return dict(vars(self))
+
+
+class ChangeablePeak(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule whose peak can be changed once a training step is traced, and which can be tried for a few steps.
+
+    Args:
+        schedule: the schedule for a peak of 1.
+        peak: the peak at first.
+    """
+
+    def __init__(self, schedule, peak):
+        self.schedule, self._first = schedule, peak
+        self._peak, self._tried_steps = (
+            keras.Variable(value, dtype="float32", trainable=False, name=name)
+            for name, value in (("peak", peak), ("tried_steps", 0.0))
+        )
+
+    def __call__(self, step):
+        step, tried = keras.ops.cast(step, "float32"), self._tried_steps.value
+        rising = (step + 1.0) / keras.ops.maximum(1.0, 0.2 * tried)
+        falling = (tried - step) / keras.ops.maximum(1.0, 0.8 * tried)
+        trial = keras.ops.clip(keras.ops.minimum(rising, falling), 0.0, 1.0)
+        return self._peak.value * keras.ops.where(tried > 0.0, trial, self.schedule(step))
+
+    @property
+    def peak(self):
+        return float(self._peak)
+
+    def change(self, peak, tried_steps=0):
+        """Sets the peak; with `tried_steps` above 0 the rate rises and falls to 0 within so many steps."""
+        self._peak.assign(peak)
+        self._tried_steps.assign(float(tried_steps))
+
+    def get_config(self):
+        return {"schedule": self.schedule, "peak": self._first}

@@ -32,6 +32,13 @@ class Recipe(Settings):
             (arXiv 1708.04552).
         randaugment_ops: how many operations of RandAugment (arXiv 1909.13719), of strength `randaugment_factor`, come
             before the data set's own augmentation; 0: none. Keras draws them once for each batch.
+        head: `closed_form` fits the classifier to the features first (`nas_tf.training.head`), for a network whose
+            other weights are trained already.
+        batch_norm: `frozen` keeps the statistics, scales and offsets of batch normalisation as they are: few images
+            would spoil those of millions.
+        other_learning_rate: above 0, a second peak. Both are tried for a few steps, and the one with more validation
+            images right is used.
+        teacher_weight: with a teacher, the share of the loss that goes to its probabilities; the labels have the rest.
     """
 
     epochs: int = knob(least=1)
@@ -57,9 +64,18 @@ class Recipe(Settings):
     decay_biases: bool = False
     randaugment_ops: int = knob(0, least=0)
     randaugment_factor: float = knob(0.3, above=0, most=1)
+    head: str = knob("trained", choices=("trained", "closed_form"))
+    batch_norm: str = knob("trained", choices=("trained", "frozen"))
+    other_learning_rate: float = knob(0.0, least=0)
+    teacher_weight: float = knob(0.7, least=0, most=1)
 
     def __post_init__(self):
         super().__post_init__()
+        if self.other_learning_rate and self.learning_rate_batch:
+            raise UserError(
+                "Expected two learning rates to be given as they are, with learning_rate_batch=0. Received: "
+                f"learning_rate_batch={self.learning_rate_batch}"
+            )
         if self.warmup_epochs is not None and self.warmup_epochs >= self.epochs:
             raise UserError(
                 f"Expected more epochs than the {self.warmup_epochs} of the warm-up. Received: epochs={self.epochs}"
@@ -70,11 +86,11 @@ class Recipe(Settings):
 
         Args:
             settings: the command's settings.
-            *names: names of the settings to take. One that is None is left out.
+            *names: names of the settings to take. One that is None is left out. A learning rate is the only one tried.
         """
         asked = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
         if "learning_rate" in asked:
-            asked["learning_rate_batch"] = 0
+            asked |= {"learning_rate_batch": 0, "other_learning_rate": 0.0}
         return dataclasses.replace(self, **asked)
 
     @property
@@ -92,9 +108,12 @@ class Recipe(Settings):
         """
         from nas_tf.training import optimizers
 
+        schedule = self._schedule(steps, self.peak_learning_rate)
+        if self.other_learning_rate:
+            schedule = optimizers.ChangeablePeak(self._schedule(steps, 1.0), self.learning_rate)
         decay = "l2" if self.weight_decay_form == "l2" else "weight_decay"
         shared = {
-            "learning_rate": self._schedule(steps),
+            "learning_rate": schedule,
             decay: self.weight_decay or (None if decay == "weight_decay" and self.optimizer != "adamw" else 0.0),
             "global_clipnorm": self.gradient_clip_norm or None,
             "use_ema": self.ema_decay > 0,
@@ -110,7 +129,7 @@ class Recipe(Settings):
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", *([] if self.decay_biases else ["bias"])])
         return optimizer
 
-    def _schedule(self, steps):
+    def _schedule(self, steps, peak):
         import keras
 
         from nas_tf.training.optimizers import WarmExponential
@@ -118,14 +137,12 @@ class Recipe(Settings):
         epoch = steps / self.epochs
         fraction = self.warmup_fraction if self.warmup_epochs is None else self.warmup_epochs / self.epochs
         if self.schedule == "exponential":
-            return WarmExponential(
-                self.peak_learning_rate, int(steps * fraction + 1e-6), epoch * self.decay_epochs, self.decay_rate
-            )
+            return WarmExponential(peak, int(steps * fraction + 1e-6), epoch * self.decay_epochs, self.decay_rate)
         warmup_steps = max(1, int(steps * fraction))
         return keras.optimizers.schedules.CosineDecay(
-            initial_learning_rate=self.peak_learning_rate / warmup_steps,
+            initial_learning_rate=peak / warmup_steps,
             decay_steps=max(1, steps - warmup_steps),
-            warmup_target=self.peak_learning_rate,
+            warmup_target=peak,
             warmup_steps=warmup_steps,
         )
 
@@ -181,6 +198,22 @@ PLANS = {
         source=_OWN,
         command="nas-ship RUN --recipe=cosine",
         hours="by number of images; docs/measurements.md has runs on CIFAR-10, JPEG, for fewer epochs",
+        scale={"bn_momentum": 0.9},
+    ),
+    "finetune": Plan(
+        Recipe(
+            epochs=3,
+            optimizer="adamw",
+            learning_rate=3e-4,
+            other_learning_rate=1e-3,
+            head="closed_form",
+            batch_norm="frozen",
+        ),
+        about="for pretrained weights: classifier in closed form, batch norm frozen, AdamW, 3 epochs",
+        source=_OWN,
+        command="mnas-train --architecture=efficientnet_lite0 --initial_weights=imagenet --data_dir=flowers.zip "
+        "--out_dir=flowers_lite0",
+        hours="by number of images; docs/measurements.md has runs on CIFAR-10, JPEG, and on clothes",
         scale={"bn_momentum": 0.9},
     ),
     "adamw": Plan(

@@ -1,9 +1,13 @@
 """Training one network, from the weights it has to an accuracy."""
 
+import contextlib
 import dataclasses
+import functools
 import math
 import pathlib
 import time
+
+import numpy as np
 
 from nas_tf import resume
 from nas_tf.accuracy import standard_error
@@ -13,6 +17,8 @@ from nas_tf.training.evaluate import accuracy, accuracy_on, make_loss
 from nas_tf.training.input_pipeline import with_input_pipeline
 from nas_tf.training.machine import model_type
 from nas_tf.trial import DivergedTraining, InfeasibleArchitecture
+
+_TRIED_STEPS, _TRIED_IMAGES = 40, 500  # of each of two learning rates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +32,7 @@ class Trained:
         step_seconds: the median of the steps after it.
         planned_steps: steps of the whole recipe.
         standard_error: of the accuracy; None where it is not known.
+        learning_rate: the peak that was used; None where it is not known.
         history: a dict for each epoch if there was a `Log`: `epoch`, mean `loss` and `accuracy` in training,
             `validation_accuracy` and `seconds`.
     """
@@ -37,6 +44,7 @@ class Trained:
     planned_steps: int
     history: tuple[dict, ...] = ()
     standard_error: float | None = None
+    learning_rate: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +66,7 @@ class Log:
     writes: bool = True
 
 
-def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=None):
+def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=None, teacher=None):
     """Trains `child` on `dataset.train()` in place and returns its accuracy on `dataset.validation()` as `Trained`.
 
     Args:
@@ -71,15 +79,13 @@ def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=
         max_steps: ends training early, for a rehearsal.
         progress: what the progress bar is called; None: no bar.
         log: `Log`, or None.
+        teacher: `keras.Model` of the same classes whose probabilities `child` learns too, or None.
 
     Raises:
         InfeasibleArchitecture: the loss is no longer finite, or the child does not fit into memory.
         UserError: the log's file is damaged, or belongs to another training.
     """
-    import keras
-
     from nas_tf.networks.drop_path import set_total_steps
-    from nas_tf.training._clock import StepClock
 
     begin = time.perf_counter()
     doing("reading images")
@@ -88,12 +94,48 @@ def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=
     steps_per_epoch = math.ceil(train_split.num_examples / recipe.batch_size)
     steps = recipe.epochs * steps_per_epoch
     set_total_steps(child, steps)
-    model, optimizer = compiled(child, dataset.augmentation, dataset.num_classes, recipe, steps)
-    accuracy_on(model, validation, recipe.batch_size, steps=1)  # makes the metrics, see `compiled`
-    place = _restored(log, model)
+    with _frozen_batch_norm(child) if recipe.batch_norm == "frozen" else contextlib.nullcontext():
+        model, optimizer = compiled(child, dataset.augmentation, dataset.num_classes, recipe, steps, teacher)
+        accuracy_on(model, validation, recipe.batch_size, steps=1)  # makes the metrics, see `compiled`
+        place = _restored(log, model)
+        fit = functools.partial(_fit, model, train_split, validation, recipe, optimizer, seed)
+        if place.learning_rate is None:
+            place.learning_rate = recipe.peak_learning_rate
+            if recipe.other_learning_rate and place.step == 0 and not max_steps:
+                place.learning_rate = _better_rate(fit, model, validation, recipe, optimizer, steps)
+        if recipe.other_learning_rate:
+            optimizer.schedule.change(place.learning_rate)
+        clock = fit(place, log, max_steps, progress)
+        if not math.isfinite(clock.loss):
+            raise DivergedTraining(f"Training diverged: the loss was {clock.loss} at step {place.step} of {steps}")
+        optimizer.swap_averages()
+        doing("validating")
+        if log:
+            reached = place.history[-1]["validation_accuracy"]
+        else:
+            reached = accuracy_on(model, validation, recipe.batch_size, steps=1 if max_steps else None)
+    return Trained(
+        accuracy=reached,
+        train_seconds=time.perf_counter() - begin,
+        setup_seconds=clock.setup_seconds,
+        step_seconds=clock.step_seconds,
+        planned_steps=steps,
+        history=tuple(place.history),
+        standard_error=standard_error(reached, validation.num_examples),
+        learning_rate=place.learning_rate,
+    )
+
+
+def _fit(model, train_split, validation, recipe, optimizer, seed, place, log=None, max_steps=None, progress=None):
+    """Trains the compiled `model` from a `Place` on, and returns the `StepClock` that moved it."""
+    import keras
+
+    from nas_tf.training._clock import StepClock
+
+    steps_per_epoch = math.ceil(train_split.num_examples / recipe.batch_size)
     clock = StepClock(place, steps_per_epoch, recipe, optimizer, validation, log, max_steps, progress)
     try:
-        if place.step < steps:
+        if place.step < recipe.epochs * steps_per_epoch:
             batches = train_split.batches(recipe.batch_size, seed=seed, epochs=recipe.epochs, first_step=place.step)
             model.fit(batches, shuffle=False, callbacks=[keras.callbacks.TerminateOnNaN(), clock], verbose=0)
     except Exception as error:
@@ -102,20 +144,47 @@ def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=
         raise
     finally:
         clock.close()
-    if not math.isfinite(clock.loss):
-        raise DivergedTraining(f"Training diverged: the loss was {clock.loss} at step {place.step} of {steps}")
-    optimizer.swap_averages()
-    doing("validating")
-    if log:
-        reached = place.history[-1]["validation_accuracy"]
-    else:
-        reached = accuracy_on(model, validation, recipe.batch_size, steps=1 if max_steps else None)
-    seconds = time.perf_counter() - begin
-    history, error = tuple(place.history), standard_error(reached, validation.num_examples)
-    return Trained(reached, seconds, clock.setup_seconds, clock.step_seconds, steps, history, error)
+    return clock
 
 
-def compiled(child, augmentation, num_classes, recipe, steps):
+def _better_rate(fit, model, validation, recipe, optimizer, steps):
+    """Returns the better of a recipe's two learning rates after a few steps of each; the model is then as before."""
+    from nas_tf.training._clock import Place
+
+    doing("trying two learning rates")
+    tried_steps = max(1, min(_TRIED_STEPS, steps // 6))
+    before = checkpoint.values(model)
+    found = {}
+    for rate in (recipe.learning_rate, recipe.other_learning_rate):
+        optimizer.schedule.change(rate, tried_steps)
+        clock = fit(Place(), max_steps=tried_steps)
+        optimizer.swap_averages()
+        num_batches = math.ceil(_TRIED_IMAGES / recipe.batch_size)
+        reached = accuracy_on(model, validation, recipe.batch_size, num_batches)
+        is_finite = all(np.isfinite(value).all() for value in checkpoint.values(model).values())
+        found[rate] = reached if is_finite and math.isfinite(clock.loss) else -1.0
+        checkpoint.put(model, before)
+    return max(found, key=found.get)
+
+
+@contextlib.contextmanager
+def _frozen_batch_norm(network):
+    """Inside it, batch normalisation keeps its statistics, scales and offsets."""
+    import keras
+
+    frozen = [
+        layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    ]
+    for layer in frozen:
+        layer.trainable = False
+    try:
+        yield
+    finally:
+        for layer in frozen:
+            layer.trainable = True
+
+
+def compiled(child, augmentation, num_classes, recipe, steps, teacher=None):
     """Puts `child` behind its input pipeline and compiles it.
 
     Args:
@@ -124,17 +193,20 @@ def compiled(child, augmentation, num_classes, recipe, steps):
         num_classes: classes of the data set.
         recipe: `nas_tf.training.recipe.Recipe`.
         steps: steps of `fit` in all.
+        teacher: as `train` takes it.
 
     Returns:
         `(keras.Model, keras.optimizers.Optimizer)`: the model, and the recipe's optimizer. `model.optimizer` may hold
         this inside another one, which scales the loss.
     """
-    model = with_input_pipeline(child, augmentation, recipe, model_type())
+    model = with_input_pipeline(child, augmentation, recipe, model_type(), teacher)
     auxiliary_weights = [recipe.auxiliary_weight] * (len(child.outputs) - 1)
     optimizer = recipe.make_optimizer(steps, _moving_statistics(model))
     model.compile(
         optimizer=optimizer,
-        loss=make_loss(num_classes, auxiliary_weights, recipe.label_smoothing),
+        loss=make_loss(
+            num_classes, auxiliary_weights, recipe.label_smoothing, None if teacher is None else recipe.teacher_weight
+        ),
         metrics=[accuracy],
         jit_compile="auto" if _has_accelerator() else False,
     )
