@@ -119,7 +119,8 @@ def _images(settings, description, parts):
     if not settings.dataset:
         return None
     part = Part("nas_tf.datasets", settings.dataset, parts.get(settings.dataset, {}))
-    return Source(part, settings.data_dir, (description.data or {}).get("seed", 0))
+    data = description.data or {}
+    return Source(part, settings.data_dir, data.get("seed", 0), data.get("race_fraction", 0.0))
 
 
 def _make_dataset(images, description, say):

@@ -3,13 +3,15 @@
 Each file has a frozen dataclass `Config` (its fields become flags, prefixed with the file's name; no Keras or
 TensorFlow at import) and a function `make(config, *, data_dir, image_size, num_samples, seed)` that returns a
 `Dataset`. Its images are resized to `image_size` x `image_size`. At most `num_samples` of them are in the train split
-(0: all), drawn stratified by class with `seed`. `data_dir` is None if the user gave none. A `Dataset` also names the
+(0: all), drawn stratified by class with `seed`. `data_dir` is None if the user gave none. Where `make` takes
+`race_fraction` too, that share of the training images becomes a split of its own, `"race"`. A `Dataset` also names the
 augmentation that training may use; its layers are in `nas_tf.training.augmentation`.
 """
 
 import abc
 import dataclasses
 import functools
+import inspect
 import typing
 
 import numpy as np
@@ -157,16 +159,30 @@ class Source:
         part: the data set's `nas_tf.plugins.Part`.
         data_dir: its folder; empty: it has none.
         seed: decides splits and samples.
+        race_fraction: share of the training images in the race split; 0: there is none.
     """
 
     part: Part
     data_dir: str
     seed: int
+    race_fraction: float = 0.0
 
     def make(self, image_size, num_samples=0):
-        """Returns the `Dataset` at that size in pixels, with at most `num_samples` training images (0: all)."""
+        """Returns the `Dataset` at that size in pixels, with at most `num_samples` training images (0: all).
+
+        Raises:
+            UserError: the data are not as the data set expects them, or it cannot divide off a race split.
+        """
+        race = {}
+        if self.race_fraction:
+            if "race_fraction" not in inspect.signature(self.part.module.make).parameters:
+                raise UserError(
+                    "A search from a parent races its best networks on images that nothing else has seen: expected a "
+                    f"data set whose `make` takes race_fraction. Received: {self.part.name!r}"
+                )
+            race = {"race_fraction": self.race_fraction}
         return self.part.make(
-            data_dir=self.data_dir or None, image_size=image_size, num_samples=num_samples, seed=self.seed
+            data_dir=self.data_dir or None, image_size=image_size, num_samples=num_samples, seed=self.seed, **race
         )
 
     def calibration_images(self, image_size):
@@ -184,7 +200,13 @@ class Source:
             "data_dir": self.data_dir or None,
             "num_samples": num_samples,
             "seed": self.seed,
+            **({"race_fraction": self.race_fraction} if self.race_fraction else {}),
         }
+
+
+def split_names(fractions):
+    """Returns a tuple of the splits that a data set has, with "race" if that is among the `fractions` it draws."""
+    return ("train", "validation", "test", *(["race"] if "race" in fractions else []))
 
 
 def chosen(dataset, data_dir, otherwise="digits"):
@@ -227,9 +249,13 @@ class Dataset(abc.ABC):
         """Returns an `Images` or a `Stream`. A search never reads it."""
         return self.read("test")
 
+    def race(self):
+        """Returns an `Images` or a `Stream`, disjoint from all others, by which what ships is chosen."""
+        return self.read("race")
+
     @abc.abstractmethod
     def read(self, split):
-        """Returns the `Images` or the `Stream` of `"train"`, `"validation"` or `"test"`."""
+        """Returns the `Images` or the `Stream` of `"train"`, `"validation"`, `"test"` or, where asked for, `"race"`."""
 
     @abc.abstractmethod
     def describe(self):
@@ -261,7 +287,7 @@ class Dataset(abc.ABC):
         }
 
     def copies(self):
-        """Returns a dict from `"validation"` and `"test"` to how many of the split's images are training images too.
+        """Returns a dict from each split but the first to how many of its images are training images too.
 
         Images count whose file is the same, byte for byte, as one that may be trained on, whatever `num_samples` is. A
         split without any is left out. A data set that does not compare its images returns {}.

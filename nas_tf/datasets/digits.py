@@ -9,8 +9,8 @@ import hashlib
 
 import numpy as np
 
-from nas_tf.datasets import Dataset, Images, check_request
-from nas_tf.datasets._partition import partition
+from nas_tf.datasets import Dataset, Images, check_request, split_names
+from nas_tf.datasets._partition import check_fractions, partition
 from nas_tf.settings import Settings
 from nas_tf.trial import UserError
 
@@ -22,7 +22,7 @@ class Config(Settings):
     """There is nothing to choose."""
 
 
-def make(config, *, data_dir, image_size, num_samples, seed):
+def make(config, *, data_dir, image_size, num_samples, seed, race_fraction=0.0):
     """Returns the `Digits`.
 
     Raises:
@@ -34,7 +34,7 @@ def make(config, *, data_dir, image_size, num_samples, seed):
             f"The data set 'digits' reads no folder. Received: data_dir={str(data_dir)!r}. "
             "For images of your own leave --dataset out, or choose --dataset=image_folder"
         )
-    return Digits(image_size, num_samples, seed)
+    return Digits(image_size, num_samples, seed, race_fraction)
 
 
 class Digits(Dataset):
@@ -44,14 +44,16 @@ class Digits(Dataset):
     class_names = tuple("0123456789")
     augmentation = "shift"
 
-    def __init__(self, image_size, num_samples, seed):
+    def __init__(self, image_size, num_samples, seed, race_fraction=0.0):
         from sklearn.datasets import load_digits
 
         digits = load_digits()
         self._pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
         self._labels = digits.target.astype(np.int32)
         self._image_size, self._seed = image_size, seed
-        self._indices = partition(self._labels, self.class_names, _FRACTIONS, num_samples, seed)
+        self._fractions = {**_FRACTIONS, **({"race": race_fraction} if race_fraction else {})}
+        check_fractions(**self._fractions)
+        self._indices = partition(self._labels, self.class_names, self._fractions, num_samples, seed)
 
     def describe(self):
         return {
@@ -59,7 +61,7 @@ class Digits(Dataset):
             "source": "sklearn.datasets.load_digits",
             "classes": list(self.class_names),
             "image_size": self._image_size,
-            "num_examples": {split: len(self._indices[split]) for split in ("train", "validation", "test")},
+            "num_examples": {split: len(self._indices[split]) for split in split_names(self._fractions)},
             "splits": f"test and validation are one fifth each, stratified, drawn with seed {self._seed}",
             "digest": hashlib.sha256(self._pixels.tobytes()).hexdigest()[:16],
         }

@@ -28,6 +28,7 @@ from nas_tf.datasets import (
     _image_files,
     check_request,
     indexed_batches,
+    split_names,
 )
 from nas_tf.datasets._image_reader import ImageReader
 from nas_tf.datasets._partition import check_fractions, drawn_fractions, partition
@@ -92,7 +93,7 @@ class Config(Settings):
             check_fractions(validation_fraction=self.validation_fraction, test_fraction=self.test_fraction)
 
 
-def make(config, *, data_dir, image_size, num_samples, seed):
+def make(config, *, data_dir, image_size, num_samples, seed, race_fraction=0.0):
     """Returns the `ImageFolder` in `data_dir`. Lists its files and checks the test images, which no search reads.
 
     Raises:
@@ -105,7 +106,7 @@ def make(config, *, data_dir, image_size, num_samples, seed):
             ".zip of one. Received: none"
         )
     files = _image_files.open_files(data_dir)
-    return ImageFolder(config, files, image_size, num_samples, seed)
+    return ImageFolder(config, files, image_size, num_samples, seed, race_fraction)
 
 
 class ImageFolder(Dataset):
@@ -113,7 +114,7 @@ class ImageFolder(Dataset):
 
     name = "image_folder"
 
-    def __init__(self, config, files, image_size, num_samples, seed):
+    def __init__(self, config, files, image_size, num_samples, seed, race_fraction=0.0):
         self._config, self._files, self._image_size, self._seed = config, files, image_size, seed
         self.augmentation = config.augmentation
         found = _class_folders.find(files)
@@ -126,6 +127,7 @@ class ImageFolder(Dataset):
             self._found = {split: self._without_skipped(split) for split in self._found}
         fractions = {"test": config.test_fraction, "validation": config.validation_fraction}
         drawn = {split: share for split, share in fractions.items() if split not in self._found}
+        drawn |= {"race": race_fraction} if race_fraction else {}
         self._fractions = drawn_fractions(drawn, len(self._found["train"][0]))
         self._examples = self._draw(num_samples)
         self._in_memory = sum(map(self._num_bytes, self._examples)) <= config.max_memory_mb * 2**20
@@ -142,7 +144,7 @@ class ImageFolder(Dataset):
             "classes": list(self.class_names),
             "image_size": self._image_size,
             "fit": self._config.fit,
-            "num_examples": {split: len(self._examples[split][0]) for split in ("train", "validation", "test")},
+            "num_examples": {split: len(self._examples[split][0]) for split in split_names(self._fractions)},
             "splits": f"drawn from the training images, stratified, with seed {self._seed}: {drawn or 'none'}",
             "files_ignored": sum(map(len, self._files.tree.values())) - num_images,
             "digest": self._digest,
@@ -155,7 +157,7 @@ class ImageFolder(Dataset):
     def copies(self):
         found = {
             split: [name for name in self._examples[split][0] if name in self._copies]
-            for split in ("validation", "test")
+            for split in split_names(self._fractions)[1:]
         }
         test = found["test"]
         if test and "test" in self._found and not self._config.allow_test_in_train:
@@ -187,7 +189,7 @@ class ImageFolder(Dataset):
     @functools.cached_property
     def _copies(self):
         """dict from each validation or test image that is a training image too to the first such training image."""
-        others = [name for split in ("validation", "test") for name in self._examples[split][0]]
+        others = [name for split in split_names(self._fractions)[1:] for name in self._examples[split][0]]
         return self._reader.copies_among(others, self._draw(num_samples=0)["train"][0])
 
     @functools.cached_property

@@ -14,7 +14,17 @@ import os
 
 import numpy as np
 
-from nas_tf.datasets import Dataset, Images, Steps, Stream, _tfds_choice, _tfds_code, _tfds_images, check_request
+from nas_tf.datasets import (
+    Dataset,
+    Images,
+    Steps,
+    Stream,
+    _tfds_choice,
+    _tfds_code,
+    _tfds_images,
+    check_request,
+    split_names,
+)
 from nas_tf.datasets._partition import check_classes, check_fractions, drawn_fractions, partition
 from nas_tf.quiet import quiet
 from nas_tf.settings import Settings, knob
@@ -64,7 +74,7 @@ class Config(Settings):
             check_fractions(validation_fraction=self.validation_fraction, test_fraction=self.test_fraction)
 
 
-def make(config, *, data_dir, image_size, num_samples, seed):
+def make(config, *, data_dir, image_size, num_samples, seed, race_fraction=0.0):
     """Returns the data set `config.name` in `data_dir`. Reads its labels, and no image.
 
     `data_dir` may also be the one folder that TFDS wrote; None stands for TFDS's own, ~/tensorflow_datasets.
@@ -79,7 +89,9 @@ def make(config, *, data_dir, image_size, num_samples, seed):
     num_images = sum(builder.info.splits[tfds_split].num_examples for tfds_split in splits.values())
     num_bytes = num_images * image_size**2 * 3
     in_memory = builder.name != _IMAGENET and num_bytes <= config.max_memory_mb * 2**20
-    return (_InMemory if in_memory else _Streamed)(config, builder, splits, image_size, num_samples, seed)
+    return (_InMemory if in_memory else _Streamed)(
+        config, builder, splits, image_size, num_samples, seed, race_fraction
+    )
 
 
 class _TFDS(Dataset):
@@ -92,13 +104,14 @@ class _TFDS(Dataset):
 
     name = "tfds"
 
-    def __init__(self, config, builder, splits, image_size, num_samples, seed):
+    def __init__(self, config, builder, splits, image_size, num_samples, seed, race_fraction=0.0):
         self._builder, self._splits, self._image_size, self._seed = builder, splits, image_size, seed
         self.class_names = tuple(builder.info.features["label"].names)
         auto = _AUGMENTATION.get(builder.name, "shift")
         self.augmentation = auto if config.augmentation == "auto" else config.augmentation
         fractions = {"test": config.test_fraction, "validation": config.validation_fraction}
         drawn = {split: fraction for split, fraction in fractions.items() if split not in splits}
+        drawn |= {"race": race_fraction} if race_fraction else {}
         self._fractions = drawn_fractions(drawn, builder.info.splits[splits["train"]].num_examples)
         self._draw(num_samples)
 
@@ -111,7 +124,7 @@ class _TFDS(Dataset):
             "source": info.full_name,
             "classes": list(self.class_names),
             "image_size": self._image_size,
-            "num_examples": {split: self._num_examples(split) for split in ("train", "validation", "test")},
+            "num_examples": {split: self._num_examples(split) for split in split_names(self._fractions)},
             "splits": f"{self._splits}; drawn from train, {self._how}, with seed {self._seed}: {drawn or 'none'}",
             "digest": fingerprint([info.full_name, sizes]),
         }

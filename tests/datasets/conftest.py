@@ -27,7 +27,7 @@ def tfds_folder(folder, tmp_path_factory):
 def make(request):
     """make(part, ...) -> Dataset; a data set that needs data of the user's gets those made up here."""
 
-    def make(part, /, image_size=SIZE, num_samples=0, seed=0, data_dir=None, **settings):
+    def make(part, /, image_size=SIZE, num_samples=0, seed=0, data_dir=None, race_fraction=0.0, **settings):
         if part == "image_folder":
             data_dir = data_dir or request.getfixturevalue("folder")
         elif part == "tfds":
@@ -35,7 +35,12 @@ def make(request):
             settings = {"name": "pets", **settings}
         part = plugins.Part("nas_tf.datasets", part, settings)
         return part.module.make(
-            part.config, data_dir=data_dir, image_size=image_size, num_samples=num_samples, seed=seed
+            part.config,
+            data_dir=data_dir,
+            image_size=image_size,
+            num_samples=num_samples,
+            seed=seed,
+            race_fraction=race_fraction,
         )
 
     return make

@@ -1,5 +1,6 @@
 """What is said of splits before anything is trained: their sizes, their largest class, their identity, their copies."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from support import CIFAR10_JPEG
 from toy_networks import PARTS
 
 from nas_tf import plugins
-from nas_tf.datasets import Dataset, _image_files
+from nas_tf.datasets import Dataset, Source, _image_files
 from nas_tf.datasets._partition import drawn_fractions
 from nas_tf.trial import UserError
 
@@ -306,3 +307,38 @@ def test_photographs_of_clothes(make, tmp_path):
     assert zipped.describe()["digest"] == dataset.describe()["digest"]
     for split, names in classes.items():
         assert dataset.largest_class(split) == max(map(names.count, names)) / len(names)
+
+
+@pytest.mark.parametrize(
+    "name,settings", [("image_folder", {}), ("digits", {}), ("tfds", {}), ("tfds", {"max_memory_mb": 0})]
+)
+def test_the_race_is_run_on_images_that_nothing_else_has(make, name, settings):
+    """Portions never meet, told by the images' own digests; validation and test stay what they are without a race."""
+    plain, dataset = make(name, **settings), make(name, race_fraction=0.2, **settings)
+    digests = {split: image_digests(dataset, split) for split in ("train", "validation", "test", "race")}
+    total = sum(map(len, digests.values()))
+    assert len(set().union(*digests.values())) == total == sum(plain.describe()["num_examples"].values())
+    assert dataset.describe()["num_examples"] == {split: len(each) for split, each in digests.items()}
+    for split in ("validation", "test"):
+        assert image_digests(plain, split) == digests[split]
+    num_train = plain.describe()["num_examples"]["train"]
+    assert len(digests["race"]) == pytest.approx(
+        0.2 * (total if name == "digits" else num_train + len(digests["validation"])), abs=1
+    )
+    few = make(name, race_fraction=0.2, num_samples=20, **settings)
+    assert image_digests(few, "race") == digests["race"] and len(image_digests(few, "train")) == 20
+    assert dataset.race().num_examples == len(digests["race"])
+
+
+def image_digests(dataset, split):
+    return {
+        hashlib.sha256(np.asarray(image).tobytes()).digest()
+        for batch, _ in dataset.read(split).batches(16)
+        for image in batch
+    }
+
+
+def test_a_data_set_that_divides_off_no_race_is_refused():
+    source = Source(plugins.Part("nas_tf.datasets", str(PARTS / "toy_dataset.py")), "", 0, race_fraction=0.2)
+    with pytest.raises(UserError, match=r"`make` takes race_fraction\. Received: .*toy_dataset\.py"):
+        source.make(8)
