@@ -22,6 +22,41 @@ def are_apart(one, other, error, other_error):
     return None in (error, other_error) or abs(one - other) > _APART * math.hypot(error, other_error)
 
 
+def p_value(ours, theirs):
+    """Returns how likely a lead as large as ours over theirs would be if neither network were better.
+
+    Both were asked about the same images. Where their answers differ either is equally likely to be right: McNemar's
+    test, one-sided, without a correction for continuity. Where several trainings were asked, an image counts with the
+    share of them that were right.
+
+    Args:
+        ours, theirs: float or bool [n], 1 for each image that was answered right.
+    """
+    differences = [float(one) - float(other) for one, other in zip(ours, theirs, strict=True)]
+    spread = math.sqrt(sum(each * each for each in differences))
+    return 0.5 * math.erfc(sum(differences) / spread / math.sqrt(2)) if spread else 0.5
+
+
+def shrunk(accuracies, errors):
+    """Returns what several networks can be expected to reach on other images: accuracies drawn to their mean.
+
+    The best of many has been lucky too. Each accuracy keeps that share of its distance from the mean by which networks
+    differ beyond their standard errors (empirical Bayes for normal means, Efron and Morris 1975).
+
+    Args:
+        accuracies: list of float in [0, 1].
+        errors: their standard errors.
+    """
+    mean = sum(accuracies) / len(accuracies)
+    if len(accuracies) < 2:
+        return list(accuracies)
+    seen = sum((each - mean) ** 2 for each in accuracies) / (len(accuracies) - 1)
+    real = max(0.0, seen - sum(error**2 for error in errors) / len(errors))
+    return [
+        mean + (each - mean) * (real / (real + error**2) if real else 0.0) for each, error in zip(accuracies, errors)
+    ]
+
+
 @dataclasses.dataclass(frozen=True)
 class Chance:
     """What guessing reaches on a split.

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from nas_tf import accuracy
 from nas_tf.accuracy import Chance, are_apart, chance_of, standard_error
@@ -36,3 +37,27 @@ def test_chance_is_the_largest_class_and_its_standard_error():
 def test_text_has_the_error_bar():
     assert accuracy.text(0.725, 400) == "72.5 ± 2.2 %" and accuracy.text(0.725, error=0.01) == "72.5 ± 1.0 %"
     assert accuracy.text(0.725) == "72.5 %"
+
+
+def test_the_paired_test_is_mcnemars():
+    # 30 images only ours has right, 15 only theirs, 100 both or none: z = 15 / sqrt(45).
+    ours, theirs = [1] * 30 + [0] * 15 + [1] * 60 + [0] * 40, [0] * 30 + [1] * 15 + [1] * 60 + [0] * 40
+    assert accuracy.p_value(ours, theirs) == pytest.approx(scipy.stats.norm.sf(15 / 45**0.5))
+    assert accuracy.p_value(theirs, ours) == pytest.approx(scipy.stats.norm.cdf(15 / 45**0.5))
+    # Near the exact binomial tail, which counts half of the middle differently.
+    assert accuracy.p_value(ours, theirs) == pytest.approx(scipy.stats.binom.sf(29, 45, 0.5), abs=0.01)
+    assert accuracy.p_value([1, 0], [1, 0]) == 0.5
+    assert accuracy.p_value([1, 1, 0.5], [0, 1, 0]) == pytest.approx(scipy.stats.norm.sf(1.5 / 1.25**0.5))
+
+
+def test_the_best_of_many_equal_networks_is_shrunk_to_their_mean():
+    rng = np.random.default_rng(0)
+    alike = rng.binomial(400, 0.8, 50) / 400
+    errors = [accuracy.standard_error(each, 400) for each in alike]
+    found = accuracy.shrunk(list(alike), errors)
+    # All have 80 %: the luck of the best of 50 is 2 to 3 standard errors of 2 points; a third is left at most.
+    assert alike.max() > 0.84 and max(found) - 0.8 < (alike.max() - 0.8) / 3
+    assert np.mean(found) == pytest.approx(alike.mean(), abs=0.002)
+    apart = accuracy.shrunk([0.5, 0.9], [0.01, 0.01])
+    assert apart == pytest.approx([0.5, 0.9], abs=0.001)
+    assert accuracy.shrunk([0.7], [0.1]) == [0.7]
