@@ -1,7 +1,7 @@
-"""Makes timm_logits.json: what timm's MnasNets give for weights and images that NumPy draws.
+"""Makes timm_logits.json: the first logits that timm's networks give for weights and images that NumPy draws.
 
-Needs torch and timm (made with timm 1.0.31, torch 2.14), in a virtual environment of their own; tests/
-test_pytorch_weights.py draws the same weights and images, and needs neither.
+Needs torch and timm (made with timm 1.0.31, torch 2.13), in a virtual environment of their own; the tests of
+tests/networks draw the same weights and images, and need neither.
 
 python tests/data/make_timm_logits.py
 """
@@ -12,9 +12,20 @@ import pathlib
 import numpy as np
 
 PATH = pathlib.Path(__file__).parent / "timm_logits.json"
-NETWORKS = ("mnasnet_100", "semnasnet_100", "mnasnet_small")
+NETWORKS = (
+    "mnasnet_100",
+    "semnasnet_100",
+    "mnasnet_small",
+    "tf_efficientnet_lite0",
+    "tf_efficientnet_lite1",
+    "mobilenetv4_conv_small",
+    "mobilenetv4_conv_small_050",
+    "mobilenetv4_conv_medium",
+)
 SIZES = (224, 65)
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Nothing halves what such a kernel gives, and sums add to a projection; scores about 1 to 12 make 1e-4 a bound.
+GAINS = {"conv_pwl": 0.75, "pw_proj": 0.3, "dw_start": 0.8, "classifier": 8}
+NUM_LOGITS = 200  # of 1000: each is a sum over all features of the image
 
 
 def draw_weights(shapes):
@@ -26,12 +37,11 @@ def draw_weights(shapes):
         shape = tuple(shapes[name])
         noise = rng.standard_normal(shape)
         if len(shape) > 1:
-            # Nothing halves what a projection gives, and sums add to it; scores about 1 to 12 make 1e-4 a bound.
-            gain = 0.75 if name.endswith("conv_pwl.weight") else 8 if name.startswith("classifier") else 2
+            gain = next((gain for part, gain in GAINS.items() if part in name), 2)
             value = noise * np.sqrt(gain / np.prod(shape[1:]))
         elif name.endswith("running_var"):
             value = np.exp(0.3 * noise)
-        elif "bn" in name and name.endswith(".weight"):
+        elif name.endswith(".weight"):
             value = 1 + 0.1 * noise
         else:
             value = 0.1 * noise
@@ -55,11 +65,12 @@ def main():
         weights = draw_weights({key: value.shape for key, value in own.items() if "num_batches" not in key})
         model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()}, strict=False)
         for size in SIZES:
-            image = ((draw_image(size) + 1) / 2 - np.float32(MEAN)) / np.float32(DEVIATION)
+            mean, deviation = (np.float32(model.pretrained_cfg[each]) for each in ("mean", "std"))
+            image = ((draw_image(size) + 1) / 2 - mean) / deviation
             with torch.no_grad():
                 logits = model(torch.from_numpy(image.transpose(0, 3, 1, 2).astype(np.float32)))[0].numpy()
             print(f"{name} at {size} px: standard deviation {logits.std():.2f}, largest {np.abs(logits).max():.2f}")
-            made[f"{name}@{size}"] = [round(float(value), 5) for value in logits]
+            made[f"{name}@{size}"] = [round(float(value), 5) for value in logits[:NUM_LOGITS]]
     PATH.write_text(json.dumps(made, separators=(",", ":")) + "\n")
 
 
