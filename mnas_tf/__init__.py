@@ -3,5 +3,6 @@
 * `search.py`, `train.py`, `export.py`: the commands. `scripts.py`: what their console scripts call.
 * `family.py`: the family's settings and scales, and where its defaults differ from those of `nas_tf`.
 * `recipes.py`: how its networks are trained in full. `published.py`: published networks as Keras models.
-* `spaces/`: search spaces, one in each file. `_pytorch_weights.py`: timm's weights.
+  `pretrained.py`: the same with their ImageNet weights.
+* `spaces/`: search spaces, one in each file. `_networks.py`: the published networks by name.
 """

@@ -1,18 +1,18 @@
-"""Weights of timm's MnasNets (mnasnet_* are B1, semnasnet_* A1, mnasnet_small), carried over layer by layer.
+"""Weights of timm's networks, carried over layer by layer.
 
-timm is github.com/huggingface/pytorch-image-models. Its networks are in `timm/models/efficientnet.py`, and its tensors
-have the names in `_efficientnet_blocks.py` there. Its weights are safetensors files, which NumPy reads. timm rounds the
-filters of every width as this project does, and neither rounds the squeezed ones to multiples of 8: no width differs.
+They are MnasNets (mnasnet_* are B1, semnasnet_* A1, mnasnet_small), EfficientNet-Lite (tf_efficientnet_lite*) and
+MobileNetV4 (mobilenetv4_conv_*). timm is github.com/huggingface/pytorch-image-models. Its networks are in
+`timm/models/efficientnet.py` and `mobilenetv3.py`, and its tensors have the names in `_efficientnet_blocks.py` there.
+Its weights are safetensors files, which NumPy reads. timm rounds the filters of every width as this project does, and
+neither rounds the squeezed ones to multiples of 8: no width differs.
 """
 
-import dataclasses
 import os
 import re
 
-from nas_tf.networks import weights
-from nas_tf.trial import UserError
+from mnas_tf._conventions import PYTORCH, PYTORCH_PLAIN_INPUT, TENSORFLOW, conventions_of
+from nas_tf.trial import UserError, first_line
 
-_BN_EPSILON = 1e-5
 _HEAD = "predictions"
 _ENDS = {
     "stem_conv": "conv_stem",
@@ -33,29 +33,24 @@ _EXPANDED = {
     "se_excite": "se.conv_expand",
 }
 _PLAIN = {**_EXPANDED, "depthwise_bn": "bn1", "project_conv": "conv_pw", "project_bn": "bn2"}
-
-
-def scale_for(scale):
-    """Returns the `Scale` of PyTorch's networks: symmetric padding, its epsilon, ImageNet's mean and deviation."""
-    return dataclasses.replace(scale, padding="symmetric", bn_epsilon=_BN_EPSILON, input_normalization="imagenet")
-
-
-def load(model, path, include_top=True):
-    """Puts the weights of a safetensors file into a network.
-
-    Args:
-        model: `keras.Model`, built at `scale_for(scale)`.
-        path: of the safetensors file.
-        include_top: whether the file's classifier is loaded too.
-
-    Raises:
-        UserError: there is no such file, it is damaged, it is of another network or of another number of classes, or
-            `model` is built otherwise.
-    """
-    values = read(model, path)
-    if not include_top:
-        values.pop(_HEAD, None)
-    weights.put(model, values, os.fspath(path), head="same")
+# What MobileNetV4 has beside these: its kinds of layers say in their names what they are.
+_MOBILENET_V4 = {
+    "plain_conv": "conv",
+    "plain_bn": "bn1",
+    "fused_conv": "conv_exp",
+    "fused_bn": "bn1",
+    "fused_project_conv": "conv_pwl",
+    "fused_project_bn": "bn2",
+    "uib_start_depthwise_conv": "dw_start.conv",
+    "uib_start_depthwise_bn": "dw_start.bn",
+    "uib_expand_conv": "pw_exp.conv",
+    "uib_expand_bn": "pw_exp.bn",
+    "uib_depthwise_conv": "dw_mid.conv",
+    "uib_depthwise_bn": "dw_mid.bn",
+    "uib_project_conv": "pw_proj.conv",
+    "uib_project_bn": "pw_proj.bn",
+}
+_MOBILENET_V4_ENDS = {**_ENDS, "head_bn": "norm_head"}
 
 
 def read(model, path):
@@ -72,7 +67,7 @@ def read(model, path):
             f"of timm's. Received: {os.fspath(path)!r}"
         )
     _check_built(model)
-    tensors = _tensors(path)
+    tensors = read_tensors(path)
     found = {}
     for layer, names in tensor_names(model).items():
         if layer == _HEAD and not any(name in tensors for name in names):
@@ -96,19 +91,22 @@ def read(model, path):
 def tensor_names(model):
     """Returns a dict from each layer with weights to PyTorch's names of them, in the order of `get_weights()`.
 
-    The classifier is in it even if `model` has none.
+    The classifier, and MobileNetV4's head before it, are in it even if `model` has none.
 
     Raises:
         UserError: timm has no such network.
     """
     layers = {layer.name: layer for layer in model.layers if layer.weights}
+    is_mobilenet_v4 = any("_uib_" in name for name in layers)
+    ends, top = (_MOBILENET_V4_ENDS, ("head_conv", "head_bn", _HEAD)) if is_mobilenet_v4 else (_ENDS, (_HEAD,))
     names = {}
-    for name in (*layers, *([] if _HEAD in layers else [_HEAD])):
+    for name in dict.fromkeys((*layers, *top)):
         place = re.fullmatch(r"(block(\d+)_layer(\d+))_(.*)", name)
-        if name in _ENDS:
-            their = _ENDS[name]
-        elif place and place[4] in _EXPANDED:
-            kind = _EXPANDED if f"{place[1]}_expand_conv" in layers else _PLAIN
+        expanded = _EXPANDED if place and f"{place[1]}_expand_conv" in layers else _PLAIN
+        kind = _MOBILENET_V4 if is_mobilenet_v4 else expanded
+        if name in ends:
+            their = ends[name]
+        elif place and place[4] in kind:
             their = f"blocks.{int(place[2]) - 1}.{int(place[3]) - 1}.{kind[place[4]]}"
         else:
             raise UserError(f"Expected a network that timm has. Received: one with layer {name!r}")
@@ -124,8 +122,12 @@ def to_keras(layer, tensor):
     return tensor.T
 
 
-def _tensors(path):
-    """Returns a dict from tensor name to float32 array."""
+def read_tensors(path):
+    """Returns a dict from tensor name to float32 array, of a safetensors file.
+
+    Raises:
+        UserError: there is no such file, or it is damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -134,21 +136,22 @@ def _tensors(path):
     try:
         return {name: tensor.astype("float32") for name, tensor in load_file(path).items()}
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:  # the last three: types NumPy lacks
-        raise UserError(f"{path} is damaged, or no safetensors file that NumPy can read: {error}") from error
+        raise UserError(
+            f"{path} is damaged, or no safetensors file that NumPy can read: {first_line(error)}"
+        ) from error
 
 
 def _check_built(model):
-    layers = {layer.name: layer for layer in model.layers}
-    if not {"imagenet_normalization", "stem_pad", "stem_bn"} <= layers.keys() or (
-        layers["stem_bn"].epsilon != _BN_EPSILON
-    ):
+    if conventions_of(model) not in (PYTORCH, PYTORCH_PLAIN_INPUT, TENSORFLOW):
         raise UserError(
             "Expected a network as PyTorch builds it, for PyTorch's weights. Received: one of another Scale. Build it "
-            "with padding='symmetric', bn_epsilon=1e-5, input_normalization='imagenet'"
+            "with padding='symmetric', bn_epsilon=1e-5, input_normalization='imagenet', "
+            "or as mnas_tf.published.scale_for says"
         )
+    layers = {layer.name: layer for layer in model.layers}
     for name in layers:
         place = name.removesuffix("_project_conv")
-        if place != name:
+        if place != name and not place.endswith(("_uib", "_fused")):
             depthwise, first = (layers.get(f"{place}_{each}_conv") for each in ("depthwise", "expand"))
             inputs = (first or depthwise).input.shape[-1]
             keeps_shape = inputs == layers[name].filters and max(depthwise.strides) == 1

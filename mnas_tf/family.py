@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from mnas_tf import _pytorch_weights
+from mnas_tf import _networks
 from mnas_tf.recipes import PLANS
 from nas_tf.apps import train
 from nas_tf.family import Family
@@ -72,13 +72,14 @@ def search_scales(settings, scale, num_classes):
 def train_scales(settings, scale, num_classes, plan, recipe):
     """Returns the scale at which a network ships and the one at which it is trained, which are the same here."""
     chosen = train.scale_settings(settings, plan)
+    activation = "relu6" if settings.architecture in _networks.RELU6 else settings.activation
     if settings.architecture.startswith("mnasnet_small") and settings.dropout_rate is None:
         chosen["dropout_rate"] = 0.0  # as published
     both = scale(
         settings.image_size,
         num_classes,
         settings.width_multiplier,
-        activation=settings.activation,
+        activation=activation,
         squeeze_excite=settings.squeeze_excite,
         **chosen,
     )
@@ -91,24 +92,35 @@ def read_architecture(text, space):
     Raises:
         UserError: `text` is none of these.
     """
-    from mnas_tf import published
     from mnas_tf.spaces.mnasnet import MnasNet
 
     if text.endswith(".json"):
         return folder.read_architecture(text, space)
-    if text in published.ARCHITECTURES:
-        return published.ARCHITECTURES[text]
+    published = {**_networks.ARCHITECTURES, "mobilenet_v2": _networks.MOBILENET_V2}
+    if text in published:
+        return published[text]
     if "_" not in text or not text.startswith("r"):
         raise UserError(
             "Expected --architecture to be an architecture.json, block strings such as r1_k3_s11_e1_i32_o16_noskip, "
-            f"or one of {', '.join(published.ARCHITECTURES)}. Received: {text!r}"
+            f"or one of {', '.join(published)}. Received: {text!r}"
         )
     return MnasNet.parse(text)
 
 
-def scale_for_weights(path, scale):
-    """Returns the scale that a file of weights needs. PyTorch's networks are built in another style."""
-    return _pytorch_weights.scale_for(scale) if path.endswith(".safetensors") else scale
+def scale_for_weights(path, architecture, scale):
+    """Returns the scale that a file of weights needs: published networks are built as they were where they come from.
+
+    Raises:
+        UserError: the file is of another publisher than that of this architecture's weights, or of a network with ReLU
+            where ReLU6 was asked for.
+    """
+    if not _networks.holds_published_weights(path):
+        return scale
+    _networks.check_kind(architecture, path)
+    found = _networks.scale_for(architecture, scale)
+    if (scale.activation, found.activation) == ("relu6", "relu"):
+        raise UserError(f"{path} has weights of a network with ReLU. Received: --activation=relu6. Leave it out")
+    return found
 
 
 FAMILY = Family(
@@ -121,6 +133,6 @@ FAMILY = Family(
     train_settings=MnasNetTrainSettings,
     train_scales=train_scales,
     read_architecture=read_architecture,
-    read_weights=_pytorch_weights.read,
+    read_weights=_networks.read_weights,
     scale_for_weights=scale_for_weights,
 )

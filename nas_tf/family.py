@@ -36,7 +36,7 @@ class Family:
             ships and the one at which it is trained.
         read_architecture: `read_architecture(text, space)` returns what `--architecture` names.
         read_weights: reads a file of another program's weights (`nas_tf.networks.weights.load`).
-        scale_for_weights: `scale_for_weights(path, scale)` returns the scale that such weights need.
+        scale_for_weights: `scale_for_weights(path, architecture, scale)` returns the scale that such weights need.
         objective, proxy: the defaults of a search's flags.
     """
 

@@ -120,7 +120,7 @@ def read_architecture(text, space):
     return published.ARCHITECTURES[text]
 
 
-def scale_for_weights(path, scale):
+def scale_for_weights(path, architecture, scale):
     """Returns the scale that a file of weights needs.
 
     In Keras's weights, NASNet-A large (6 cells, 168 filters) has a wider stem and another input to some cells.

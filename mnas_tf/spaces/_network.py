@@ -161,8 +161,7 @@ def features(x, architecture, scale):
         scale: its `Scale`.
     """
     style = scale.style
-    if scale.input_normalization == "imagenet":
-        x = _imagenet_normalized(x)
+    x = normalized(x, scale)
     built_strides = (strides for _, strides in built_layers(architecture, scale))
     x = nn.conv_bn(x, scale.filters(architecture.stem_filters), 3, "stem", style, next(built_strides))
     for number, block in enumerate(architecture.blocks, 1):
@@ -176,16 +175,24 @@ def classifier(x, scale, activation):
     """Returns the class scores, float32 [batch, num_classes], of the head's output `x`."""
     from keras import layers
 
-    x = layers.GlobalAveragePooling2D(name="mean")(x)
+    return scores(layers.GlobalAveragePooling2D(name="mean")(x), scale, activation)
+
+
+def scores(x, scale, activation):
+    """Returns the class scores, float32 [batch, num_classes], of features `x`, [batch, channels]."""
+    from keras import layers
+
     if scale.dropout_rate:
         x = layers.Dropout(scale.dropout_rate, name="dropout")(x)
     return layers.Dense(scale.num_classes, activation=activation, dtype="float32", name="predictions")(x)
 
 
-def _imagenet_normalized(x):
-    """Returns (pixel / 255 - mean) / deviation for `x` = pixel / 127.5 - 1, for each channel of RGB."""
+def normalized(x, scale):
+    """Returns what the stem reads of images `x` = pixel / 127.5 - 1, by the scale's `input_normalization`."""
     from keras import layers
 
+    if scale.input_normalization == "none":
+        return x
     scales = [0.5 / deviation for deviation in IMAGENET_DEVIATION]
     offsets = [(0.5 - mean) / deviation for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_DEVIATION)]
     return layers.Rescaling(scales, offsets, name="imagenet_normalization")(x)

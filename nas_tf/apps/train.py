@@ -122,7 +122,7 @@ def train(family, settings, machine=None, parts=None, say=print):
     )
     dataset = images.make(settings.image_size, settings.num_samples)
     scale, train_scale = (
-        _scale_for(family, settings.initial_weights, each)
+        _scale_for(family, settings.initial_weights, architecture, each)
         for each in family.train_scales(settings, space_part.module.Scale, dataset.num_classes, plan, recipe)
     )
 
@@ -256,12 +256,16 @@ def _say_accuracies(what, accuracies, facts, say):
         say(f"this is no better than guessing: {chance}")
 
 
-def _scale_for(family, path, scale):
-    """Returns the scale, with the fields that no flag sets as in the network of these initial weights."""
+def _scale_for(family, path, architecture, scale):
+    """Returns the scale, with the fields that the initial weights decide as in their network."""
     if not path or not has_description(path):
-        return family.scale_for_weights(path, scale)
+        return family.scale_for_weights(path, architecture, scale)
     theirs = read_description(path).scale
     kept = {name: theirs[name] for name in _OF_THE_WEIGHTS if name in theirs and hasattr(scale, name)}
+    if theirs.get("activation") == "relu6" and hasattr(scale, "activation"):
+        kept["activation"] = (
+            "relu6"  # the default is "relu"; where relu6 was asked for and is not there, loading says so
+        )
     return dataclasses.replace(scale, **kept)
 
 

@@ -13,7 +13,8 @@ from mnas_tf.spaces.mnasnet import build as build_mnasnet
 from nas_tf.complexity import mult_adds, num_params
 from nas_tf.trial import UserError
 
-# timm 1.0.31 (semnasnet_*, mnasnet_*): trainable parameters, and M multiply-adds at 224 px with 1000 classes.
+# timm 1.0.31 (semnasnet_*, mnasnet_*, tf_efficientnet_lite*, mobilenetv4_conv_*): trainable parameters, and M
+# multiply-adds at 224 px with 1000 classes.
 TIMM = [
     ("mnasnet_a1", 1.0, 3_887_038, 311.58),
     ("mnasnet_a1", 0.5, 2_082_006, 103.16),
@@ -24,12 +25,25 @@ TIMM = [
     ("mnasnet_b1", 0.75, 3_170_208, 215.49),
     ("mnasnet_b1", 1.4, 7_115_728, 588.80),
     ("mnasnet_small", 1.0, 2_030_264, 68.34),
+    ("efficientnet_lite0", 1.0, 4_652_008, 385.19),
+    ("efficientnet_lite1", 1.0, 5_416_680, 502.47),
+    ("efficientnet_lite2", 1.0, 6_092_072, 576.51),
+    ("efficientnet_lite3", 1.0, 8_197_096, 852.10),
+    ("efficientnet_lite4", 1.0, 13_006_568, 1347.67),
+    ("mobilenet_v4_conv_s", 1.0, 3_774_024, 186.01),
+    ("mobilenet_v4_conv_s", 0.5, 2_238_952, 64.74),
+    ("mobilenet_v4_conv_m", 1.0, 9_715_512, 827.65),
 ]
 FUNCTIONS = [
     (published.MnasNetA1, "mnasnet_a1"),
     (published.MnasNetB1, "mnasnet_b1"),
     (published.MnasNetSmall, "mnasnet_small"),
     (published.MnasNetD1, "mnasnet_d1"),
+    (published.EfficientNetLite0, "efficientnet_lite0"),
+    (published.MobileNetV2, "mobilenet_v2"),
+    (published.MobileNetV4ConvS, "mobilenet_v4_conv_s"),
+    (published.MobileNetV3Small, "mobilenet_v3_small"),
+    (published.EfficientNetB0, "efficientnet_b0"),
 ]
 
 
@@ -92,9 +106,11 @@ def test_weights_are_loaded_from_a_file(tmp_path):
         np.testing.assert_array_equal(second(image), first(image))
 
 
-@pytest.mark.parametrize("weights", ["imagenet", "gone.weights.h5", "gone.keras"])
+@pytest.mark.parametrize("weights", ["gone.weights.h5", "gone.keras", "gone.safetensors", "gone.h5", "gone"])
 def test_unknown_weights_are_refused(weights):
-    with pytest.raises(ValueError, match=f"There are no published weights of MnasNet.*Received: weights='{weights}'"):
+    with pytest.raises(
+        ValueError, match=f"Expected weights to be None, 'imagenet', or .* Received: weights='{weights}'"
+    ):
         published.MnasNetA1(weights=weights)
 
 

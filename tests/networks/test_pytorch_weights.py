@@ -1,5 +1,6 @@
 """Weights of timm, of Keras and of this house: carried over exactly, or refused in one line."""
 
+import functools
 import importlib.util
 import json
 import pathlib
@@ -28,6 +29,11 @@ NETWORKS = {
     "mnasnet_100": published.MnasNetB1,
     "semnasnet_100": published.MnasNetA1,
     "mnasnet_small": published.MnasNetSmall,
+    "tf_efficientnet_lite0": published.EfficientNetLite0,
+    "tf_efficientnet_lite1": published.EfficientNetLite1,
+    "mobilenetv4_conv_small": published.MobileNetV4ConvS,
+    "mobilenetv4_conv_small_050": functools.partial(published.MobileNetV4ConvS, alpha=0.5),
+    "mobilenetv4_conv_medium": published.MobileNetV4ConvM,
 }
 CELLS = nasnet.NASNetSpace(blocks=1).decode((0, 1, 9, 10, 1) * 2)  # a convolution and a separable one, concatenated
 TINY = MnasNet.parse("r1_k3_s11_e1_i8_o8 r2_k5_s22_e3_i8_o16_se0.25 head32")
@@ -64,8 +70,12 @@ def write_timm(path, model):
     return str(path)
 
 
+def load(model, path):
+    return weights.load(model, path, reader=_pytorch_weights.read, head="same")
+
+
 def tiny(num_classes=5, **scale):
-    return mnasnet.build(TINY, _pytorch_weights.scale_for(Scale(32, num_classes, **scale)))
+    return mnasnet.build(TINY, published.scale_for(TINY, Scale(32, num_classes, **scale)))
 
 
 @pytest.fixture
@@ -94,14 +104,14 @@ def same_but(model, other, *names):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_logits_are_timms(name, tmp_path):
-    """With weights drawn in PyTorch's layout; the fixture holds but timm's logits for them."""
+    """With weights drawn in PyTorch's layout; the fixture holds but timm's first logits for them."""
     expected = json.loads((DATA / "timm_logits.json").read_text())
     with without_weights():
         network = NETWORKS[name]()
     path = write_timm(tmp_path / "weights.safetensors", network)
     model = NETWORKS[name]((None, None, 3), weights=path, classifier_activation=None)
     for size in timm_logits.SIZES:
-        logits = np.asarray(model(timm_logits.draw_image(size), training=False))[0]
+        logits = np.asarray(model(timm_logits.draw_image(size), training=False))[0, : timm_logits.NUM_LOGITS]
         assert logits.std() > 1
         print(f"{name} at {size} px: largest difference {np.abs(logits - expected[f'{name}@{size}']).max():.1e}")
         np.testing.assert_allclose(logits, expected[f"{name}@{size}"], rtol=0, atol=1e-4)
@@ -121,14 +131,14 @@ def test_a_network_without_the_top_leaves_the_classifier(tmp_path):
 
 def test_layers_that_timm_builds_otherwise_are_refused(tiny_file):
     for text in ("r1_k3_s11_e1_i8_o8_noskip", "r1_k3_s11_e1_i8_o8_pool", "r1_k3_s22_e1_i8_o8_pool"):
-        model = mnasnet.build(MnasNet.parse(text), _pytorch_weights.scale_for(Scale(32, 5)))
+        model = mnasnet.build(MnasNet.parse(text), published.scale_for(TINY, Scale(32, 5)))
         with pytest.raises(UserError, match=r"as timm's do. Received: one whose block1_layer1 does not"):
-            _pytorch_weights.load(model, tiny_file)
+            load(model, tiny_file)
 
 
 def test_another_head_is_trained_anew(tiny_file):
     model, source = tiny(3), tiny(5)
-    _pytorch_weights.load(source, tiny_file)
+    load(source, tiny_file)
     told = weights.load(model, tiny_file, reader=_pytorch_weights.read)
     assert told == f"{tiny_file} (head trained anew: the weights have 5 classes, the data 3)"
     same_but(model, source, "predictions")
@@ -142,11 +152,11 @@ def test_files_that_are_not_timms_weights_are_refused(tiny_file, tmp_path):
     for number, damaged in enumerate((content[: len(content) // 2], b"", content[:4], b"\xff" * 100)):
         (tmp_path / f"{number}.safetensors").write_bytes(damaged)
         with pytest.raises(UserError, match="is damaged, or no safetensors file") as refused:
-            _pytorch_weights.load(tiny(), tmp_path / f"{number}.safetensors")
+            load(tiny(), tmp_path / f"{number}.safetensors")
         assert "\n" not in str(refused.value)
     save_file({"foreign": np.zeros(3, np.float32)}, tmp_path / "foreign.safetensors")
     with pytest.raises(UserError, match=r"of another: it has no conv_stem.weight for layer 'stem_conv'"):
-        _pytorch_weights.load(tiny(), tmp_path / "foreign.safetensors")
+        load(tiny(), tmp_path / "foreign.safetensors")
     for text, words in (
         (str(TINY).replace("r2", "r3"), "of another: it has no blocks.1.2.conv_pw.weight for layer 'block2_layer3_"),
         (str(TINY).replace("r2", "r1"), r"of its tensors have no place here, blocks.1.1.\S+ \(.*\) among them"),
@@ -154,17 +164,17 @@ def test_files_that_are_not_timms_weights_are_refused(tiny_file, tmp_path):
         (str(TINY).replace("k5", "k3"), r"layer 'block2_layer1_depthwise_conv' has \(5, 5, 24, 1\) there"),
     ):
         with pytest.raises(UserError, match=words):
-            other = mnasnet.build(MnasNet.parse(text), _pytorch_weights.scale_for(Scale(32, 5)))
-            _pytorch_weights.load(other, tiny_file)
+            other = mnasnet.build(MnasNet.parse(text), published.scale_for(TINY, Scale(32, 5)))
+            load(other, tiny_file)
     with pytest.raises(UserError, match=r"8 of its tensors have no place here, blocks.1.0.se.conv_\w+.\w+ \(.*\)"):
-        _pytorch_weights.load(tiny(squeeze_excite=False), tiny_file)
+        load(tiny(squeeze_excite=False), tiny_file)
     with pytest.raises(UserError, match=r"There is no file 'gone.safetensors'"):
-        _pytorch_weights.load(tiny(), "gone.safetensors")
+        load(tiny(), "gone.safetensors")
     with pytest.raises(UserError, match=r"Build it with padding='symmetric', bn_epsilon=1e-5, input_normalization"):
-        _pytorch_weights.load(mnasnet.build(TINY, Scale(32, 5)), tiny_file)
+        load(mnasnet.build(TINY, Scale(32, 5)), tiny_file)
     with pytest.raises(UserError, match=r"a network that timm has. Received: one with layer 'block1_layer1_conv'"):
         conv = MnasNet.parse("r1_k3_s11_e1_i8_o8_conv")
-        _pytorch_weights.load(mnasnet.build(conv, _pytorch_weights.scale_for(Scale(32, 5))), tiny_file)
+        load(mnasnet.build(conv, published.scale_for(TINY, Scale(32, 5))), tiny_file)
 
 
 @pytest.mark.parametrize("form", ["folder", ".weights.h5"])
