@@ -26,7 +26,10 @@ class Device(abc.ABC):
         return {}
 
     def close(self):  # noqa: B027  most have nothing to do
-        """Leaves the device as it was found. Called when nothing is measured any more."""
+        """Leaves the device as it was found. Called once, at the end; what other threads still time there ends early.
+
+        Then `measure` raises `nas_tf.trial.EvaluationError` in them.
+        """
 
     @abc.abstractmethod
     def describe(self):

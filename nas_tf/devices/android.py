@@ -1,18 +1,22 @@
 """Phones and emulators over adb as the device: TFLite's own benchmark_model times each TFLite file there."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import re
+import threading
 
 from nas_tf.devices import Meter
 from nas_tf.devices._android import fleet, phone, tool
 from nas_tf.devices._android.adb import Adb, AdbFailed, PhoneGone
 from nas_tf.devices._android.bench import EMULATOR, RESTORE, Bench, Unfit
 from nas_tf.devices._android.log import parse_benchmark_output
+from nas_tf.devices._android.runner import END
 from nas_tf.settings import Settings, knob
 from nas_tf.trial import EvaluationError, UserError
 
 _TRIES = 8  # of one network on one phone that is lost or fails, before the phone is given up
+_RETURN_SECONDS = 1.0  # that a job has to give its phone back once the meter is closed
 __all__ = ["AndroidMeter", "Config", "make", "parse_benchmark_output"]
 
 
@@ -81,6 +85,7 @@ class AndroidMeter(Meter):
         self.config, self.log = config, lambda name, text: None
         self._chosen = None
         self._benches = {}
+        self._closed = threading.Event()
 
     @property
     def fleet(self):
@@ -94,7 +99,9 @@ class AndroidMeter(Meter):
     def bench(self, serial):
         """Returns the `bench.Bench` of a phone that this process holds."""
         if serial not in self._benches:
-            self._benches[serial] = Bench(serial, self.config, self._find_tool, lambda *text: self.log(*text))
+            self._benches[serial] = Bench(
+                serial, self.config, self._find_tool, lambda *text: self.log(*text), self._closed
+            )
         return self._benches[serial]
 
     @contextlib.contextmanager
@@ -133,16 +140,30 @@ class AndroidMeter(Meter):
         return {**marked, **joined, "settings": {**settings, "serials": list(self.fleet.serials)}}
 
     def close(self):
-        for serial in self.fleet.serials:
-            with contextlib.suppress(EvaluationError, UserError), self.fleet.lend(1.0, (serial,)):
-                Adb(serial, self.config.answer_seconds).run(RESTORE)
+        self._closed.set()  # jobs in other threads ask nothing more of their phones, and give them back
+        serials = self.fleet.serials
+        with concurrent.futures.ThreadPoolExecutor(len(serials)) as pool:  # none waits for one that is lost
+            list(pool.map(self._restore, serials))
+
+    def _restore(self, serial):
+        adb = Adb(serial, self.config.answer_seconds)
+        with contextlib.suppress(EvaluationError, UserError):
+            if serial in self.fleet.lent:
+                adb.run(END)  # its job waits for the tool
+            try:
+                with self.fleet.lend(_RETURN_SECONDS, (serial,)):
+                    adb.run(RESTORE)
+            except PhoneGone:
+                if serial not in self.fleet.lent:  # lost, or another process's
+                    raise
+                adb.run(RESTORE)  # its job sleeps, and touches it no more
 
     def brief(self):
         config = self.config
         shorter = {"num_runs": 20, "min_seconds": 0.3, "warmup_seconds": 0.2}
         least = {name: min(value, getattr(config, name)) for name, value in shorter.items()}
         meter = AndroidMeter(dataclasses.replace(config, serials=self.fleet.serials, **least))
-        meter.log = self.log
+        meter.log, meter._closed, meter._chosen = self.log, self._closed, self.fleet
         return meter
 
     def measure(self, tflite_path):

@@ -219,9 +219,10 @@ def _time(device, pending, timings):
                 concurrent.futures.as_completed(futures), total=len(futures), desc="timing", unit="file"
             ):
                 timings.add(*future.result())
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        finally:
+            # A stop leaves no time to wait for what is being timed: closing the device ends it.
+            pool.shutdown(wait=False, cancel_futures=True)
+            device.close()
 
 
 def _compose(plan, units, networks, timings, about, latency_scale, device):

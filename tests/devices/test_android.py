@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
+import shutil
 import signal
 import statistics
 import subprocess
@@ -21,6 +23,7 @@ from nas_tf.devices import android
 from nas_tf.devices._android.bench import REFERENCE
 from nas_tf.devices._android.runner import PID_FILE
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
+from nasnet_tf.spaces.nasnet import NASNetSpace, Scale
 
 pytestmark = pytest.mark.real
 
@@ -108,6 +111,78 @@ def test_a_phone_is_left_as_it_was_found(adb, tmp_path, binary, small_model, mon
             assert time.monotonic() - begin < 5.5
         assert sorted(path.name for path in folder.iterdir()) == ["benchmark_model", "reference.tflite"]
         assert phone.fixed_performance == "false" and wait_until(lambda: not tool_of(phone), 10)
+
+
+def test_a_table_that_is_stopped_leaves_its_phones_as_they_were_found(adb, tmp_path, binary, small_model):
+    """While threads time on two phones. All files are there already, so that nothing is converted."""
+    settings = {"blocks": 1, "operations": ("identity", "conv_1x1")}
+    space, scale = NASNetSpace(**settings), Scale(16, 10, 1, 4, "cifar")
+    files = tmp_path / "table.timings" / "files"
+    files.mkdir(parents=True)
+    names = [unit.name for unit in space.all_units(scale)] + [f"network{each:04d}" for each in range(12)]
+    for name in names:
+        shutil.copy(small_model, files / f"{name}.tflite")
+    flags = {
+        "search_space": "nasnet",
+        "nasnet_blocks": 1,
+        "nasnet_operations": "identity,conv_1x1",
+        "deploy_stem": "cifar",
+        "deploy_image_size": 16,
+        "deploy_cells": 1,
+        "deploy_filters": 4,
+        "num_classes": 10,
+        "num_calibration": 10,
+        "num_validation": 2,
+        "device": "android",
+        "out": tmp_path / "table.json",
+    }
+    # A unit's timing is cut short; a network's would take ten minutes.
+    phone_flags = {**QUICK, "benchmark_binary": binary, "min_seconds": 600, "max_seconds": 600}
+    program = "import sys; from nas_tf.apps.scripts import table; sys.argv[0] = 'nas-table'; table()"
+    with (
+        Phone(tmp_path / "one", children_survive=True) as one,
+        Phone(tmp_path / "two", serial="712KPBF1235566", children_survive=True) as two,
+    ):
+        phone_flags["serials"] = f"{adb.connect(one)},{adb.connect(two)}"
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-c", program),
+                *(f"--{name}={value}" for name, value in flags.items()),
+                *(f"--android_{name}={value}" for name, value in phone_flags.items()),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **adb.env},
+        )
+        assert wait_until(lambda: process.poll() is not None or (tool_of(one) and tool_of(two)), 60)
+        assert process.poll() is None, process.communicate()
+        assert one.fixed_performance == two.fixed_performance == "true"
+        process.send_signal(signal.SIGINT)
+        begin = time.monotonic()
+        _, said = process.communicate(timeout=60)
+        # A watching thread would end it after 4.5 s.
+        assert time.monotonic() - begin < 5.5
+        assert process.returncode == 130 and "nas-table: stopped." in said and "Traceback" not in said, said
+        for phone in (one, two):
+            left = sorted(path.name for path in phone.path(FOLDER).iterdir())
+            assert phone.fixed_performance == "false" and left == ["benchmark_model", "reference.tflite"]
+            assert wait_until(lambda: not tool_of(phone), 10)  # noqa: B023
+
+
+def test_a_phone_that_a_sleeping_thread_holds_is_left_as_it_was_found(phone, meter_of, small_model):
+    """It waits for ten minutes, for the phone to cool; nothing is asked of the phone once the meter is closed."""
+    meter = meter_of(phone, max_spread=1e-9, attempts=2, repeats=3, num_runs=2, cool_seconds=600)
+    threading.Thread(target=meter.measure, args=(small_model,), daemon=True).start()
+    phone.wait_for("benchmark", 3)
+    assert phone.fixed_performance == "true"
+    begin = time.monotonic()
+    meter.close()
+    assert time.monotonic() - begin < 4.5  # which a stop has
+    assert phone.fixed_performance == "false"
+    with pytest.raises(EvaluationError, match="is no longer timed on"):
+        meter.bench(phone.address).measure(small_model)
 
 
 def tool_of(phone):

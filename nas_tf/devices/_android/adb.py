@@ -24,6 +24,10 @@ class AdbFailed(EvaluationError):
     """The phone answered, and what it was asked to do failed."""
 
 
+class Closed(EvaluationError):
+    """Nothing more is asked of the phone: the meter that was timing on it has been closed."""
+
+
 def adbutils():
     """Returns the `adbutils` package.
 
@@ -64,13 +68,18 @@ def quote(*words):
 class Adb:
     """The connection to one phone.
 
+    Args:
+        serial: the phone's serial.
+        answer_seconds: seconds of silence after which the phone counts as lost.
+        closed: a `threading.Event` after which nothing more is asked of the phone (`Closed`); None: there is none.
+
     Attributes:
         serial: the phone's serial.
         is_silent: whether it did not answer when it was last asked.
     """
 
-    def __init__(self, serial, answer_seconds=30.0):
-        self.serial, self._answer_seconds = serial, answer_seconds
+    def __init__(self, serial, answer_seconds=30.0, closed=None):
+        self.serial, self._answer_seconds, self._closed = serial, answer_seconds, closed
         self.is_silent = False
         self._package = adbutils()
         self._client = self._package.AdbClient(socket_timeout=10)
@@ -200,6 +209,8 @@ class Adb:
     def _errors(self, doing, timeout_seconds):
         """Inside it, adbutils's errors become `PhoneGone`; `doing` is what they interrupt, in words."""
         package = self._package
+        if self._closed is not None and self._closed.is_set():
+            raise Closed(f"{self.serial} is no longer timed on: {doing} was not begun")
         try:
             yield
         except (package.AdbTimeout, TimeoutError) as error:

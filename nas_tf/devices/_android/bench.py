@@ -45,6 +45,7 @@ class Bench:
         config: the `Config` of the device `android`.
         find_tool: `find_tool(abi)` returns the `tool.Tool` for a processor.
         log: `log(name, text)` is called with all that the phone and the tool print.
+        closed: a `threading.Event` after which nothing more is asked of the phone; None: there is none.
 
     Attributes:
         facts: the phone's `phone.Facts`.
@@ -57,8 +58,8 @@ class Bench:
         PhoneGone: the phone was lost.
     """
 
-    def __init__(self, serial, config, find_tool, log=lambda name, text: None):
-        self._adb, self._config = Adb(serial, config.answer_seconds), config
+    def __init__(self, serial, config, find_tool, log=lambda name, text: None, closed=None):
+        self._adb, self._config = Adb(serial, config.answer_seconds, closed), config
         self.facts, self.condition = phone.read(self._adb, log)
         self.tool = find_tool(self.facts.abi)
         self._tool_path = f"{phone.FOLDER}/benchmark_model"

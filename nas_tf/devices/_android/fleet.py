@@ -85,10 +85,16 @@ class Memory:
 
 
 class Fleet:
-    """The phones of one meter, each lent to one job at a time; `serials` are theirs."""
+    """The phones of one meter, each lent to one job at a time.
+
+    Attributes:
+        serials: the phones'.
+        lent: set of the serials of those that jobs have now.
+    """
 
     def __init__(self, serials, answer_seconds):
         self.serials, self._answer_seconds = tuple(serials), answer_seconds
+        self.lent = set()
         self._failures = dict.fromkeys(self.serials, 0)
         self._not_before = dict.fromkeys(self.serials, 0.0)
 
@@ -104,9 +110,11 @@ class Fleet:
             PhoneGone: all that time every phone was lost, or held by others.
         """
         serial, lock = self._take(among or self.serials, time.monotonic() + patience_seconds)
+        self.lent.add(serial)
         try:
             yield serial
         finally:
+            self.lent.discard(serial)
             lock.close()
 
     def put_aside(self, serial, longest_seconds=2.0):
