@@ -1,12 +1,16 @@
 """Files of Keras may come from anybody: what they declare is bounded by what they hold before any of it is read."""
 
+import contextlib
+import math
 import pathlib
+import threading
 import zipfile
 
 from nas_tf.trial import UserError, first_line
 
 _FLOOR_BYTES = 64 << 20
 _MAX_EXPANSION = 20  # weights hardly shrink, and Keras does not compress them
+_WEIGHT_BYTES = 4  # float32
 
 
 def check(path):
@@ -31,6 +35,38 @@ def check(path):
         raise
     except Exception as error:  # h5py and zipfile raise their own kinds
         raise UserError(f"{path} is damaged, or no file of Keras: {first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def bounded(path):
+    """Inside it, in this thread, no layer of Keras gets a weight once all of them are far more than the file holds.
+
+    Its configuration says how large the layers are, and Keras makes them before it reads a weight. Not bounded are
+    arrays that are no weights, such as the states of a recurrent layer that keeps them.
+
+    Raises:
+        UserError: the layers together are larger than that.
+    """
+    import keras
+
+    path, keras_own, thread, declared = pathlib.Path(path), keras.Layer.add_weight, threading.get_ident(), 0
+
+    def add_weight(layer, shape=None, *arguments, **named):
+        nonlocal declared
+        if threading.get_ident() == thread:
+            # A size may be anything that JSON holds: a text, times a number, would be a long text.
+            declared += _WEIGHT_BYTES * math.prod(abs(int(size)) for size in shape or ())
+            _check_size(declared, path)
+        return keras_own(layer, shape, *arguments, **named)
+
+    keras.Layer.add_weight = add_weight
+    try:
+        yield
+    except Exception:
+        _check_size(declared, path)  # Keras may have said it in its own words
+        raise
+    finally:
+        keras.Layer.add_weight = keras_own
 
 
 def _check_arrays(file, path):

@@ -167,7 +167,7 @@ def read_keras(path):
     """Returns the `keras.Model` in a `.keras` file.
 
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: the file is missing or damaged, or declares far more than it holds.
     """
     if not pathlib.Path(path).is_file():
         raise UserError(f"Expected a trained network. There is no file {str(path)!r}")
@@ -176,7 +176,9 @@ def read_keras(path):
 
     _keras_file.check(path)
     try:
-        with quiet():
+        with quiet(), _keras_file.bounded(path):
             return keras.saving.load_model(path, compile=False)
+    except UserError:
+        raise
     except Exception as error:  # h5py, zipfile and Keras each raise their own kinds
         raise UserError(f"{path} is missing or damaged: {first_line(error)}") from error

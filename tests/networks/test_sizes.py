@@ -1,6 +1,7 @@
 """Sizes that come from outside are bounded before memory is taken."""
 
 import functools
+import json
 import time
 import zipfile
 
@@ -84,6 +85,32 @@ def test_weights_that_declare_far_more_than_they_hold_are_refused_before_memory_
                     read(path)
     assert peak_mb() - held_mb < 500
     assert time.perf_counter() - begin < 10
+
+
+@pytest.mark.parametrize("where", ["in the network", "beside it", "of no number"])
+def test_layers_far_larger_than_their_file_are_refused_before_memory_is_taken(tmp_path, where):
+    """Of 2 GB: 100 million units of five weights each."""
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="large")(inputs))
+    model.save(tmp_path / "small.keras")
+    with zipfile.ZipFile(tmp_path / "small.keras") as small, zipfile.ZipFile(tmp_path / "large.keras", "w") as large:
+        config = json.loads(small.read("config.json"))
+        layer = config["config"]["layers"][1]
+        if where != "in the network":  # Keras builds a layer that no other one reads, too
+            layer = json.loads(json.dumps({**layer, "name": "lone", "inbound_nodes": []}))
+            layer["config"]["name"] = "lone"
+            config["config"]["layers"].append(layer)
+        layer["config"]["units"] = 10**8
+        if where == "of no number":
+            layer["build_config"] = {"input_shape": [None, "4"]}
+        for member in small.namelist():
+            large.writestr(member, json.dumps(config) if member == "config.json" else small.read(member))
+    begin, held_mb = time.perf_counter(), peak_mb(anew=True)
+    with pytest.raises(UserError, match=r"large\.keras has [\d,]+ bytes and declares 1,600,000,0\d\d"):
+        folder.read_keras(tmp_path / "large.keras")
+    assert peak_mb() - held_mb < 500
+    assert time.perf_counter() - begin < 10
+    assert len(folder.read_keras(tmp_path / "small.keras").weights) == 2
 
 
 @pytest.mark.parametrize(
