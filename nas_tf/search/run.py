@@ -59,6 +59,14 @@ def run(request, say=print):
     with contextlib.ExitStack() as stack:
         stack.enter_context(mistakes_told(folder.workers_log))
         stack.enter_context(alone(folder.path, "search"))
+        workers = request.workers.make(
+            _resolved(setup, device),
+            num_workers=settings.num_workers,
+            max_memory_mb=settings.worker_memory_mb,
+            log_path=folder.workers_log,
+        )
+        stack.callback(workers.close)
+        _check_hours(settings, workers)
         records = Records(folder.records)
         stack.callback(records.close)
         trials = records.trials()
@@ -74,13 +82,6 @@ def run(request, say=print):
             stack.callback(device.close)
         judge.prepare(folder.judge)
         folder.check_judge_files()
-        workers = request.workers.make(
-            _resolved(setup, device),
-            num_workers=settings.num_workers,
-            max_memory_mb=settings.worker_memory_mb,
-            log_path=folder.workers_log,
-        )
-        stack.callback(workers.close)
         published = measure_published(request, workers, records, device_id, clock, patience_seconds)
         reward = request.objective.resolve(published)
         goal = request.objective.goal(reward, device is not None)
@@ -155,6 +156,16 @@ def _check(request, device, judge):
     for name in request.published:
         request.family.published_module.architecture(name)  # refuses an unknown name
     judge.check()
+
+
+def _check_hours(settings, workers):
+    """Raises `UserError` if hours are asked for where a network that never ends would go on beyond them."""
+    if settings.max_hours is not None and not workers.ends_jobs:
+        raise UserError(
+            f"Expected --workers that can end a network which never ends by itself, so that --max_hours="
+            f"{settings.max_hours:g} holds. Received: --workers={settings.workers}, which cannot. Give "
+            "--workers=process, or no --max_hours"
+        )
 
 
 def _describe_space(task):

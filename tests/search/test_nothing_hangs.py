@@ -338,6 +338,13 @@ def test_hours_that_are_over_end_a_network_that_hangs(tmp_path):
     assert time.monotonic() - begin < 40 and states(tmp_path / "run") == []
 
 
+def test_hours_are_refused_where_a_network_that_hangs_could_not_be_ended(tmp_path, plain_space):
+    flags = command(plain_space, tmp_path / "run", "--workers=inline", "--num_trials=1", "--max_hours=1")
+    words = ["--max_hours=1 holds. Received: --workers=inline, which cannot. Give --workers=process, or no --max_hours"]
+    assert_one_line(script(*flags), 2, *words)
+    assert not (tmp_path / "run" / "trials.sqlite").exists()
+
+
 def begin(flags):
     return subprocess.Popen(
         [str(Path(sys.executable).parent / flags[0]), *flags[1:]],

@@ -39,11 +39,14 @@ class Workers(abc.ABC):
 
     Attributes:
         num_workers: how many jobs run at once.
+        ends_jobs: whether a job that never ends by itself is ended: by its deadline, and by `close`. A search whose
+            hours are bounded needs that.
         on_doing: called as `on_doing(key, words)` with what a job is at, as far as that is known, such as "converting",
             and with "" when it no longer runs.
     """
 
     num_workers: int
+    ends_jobs = True
     on_doing = staticmethod(lambda key, words: None)
 
     @abc.abstractmethod

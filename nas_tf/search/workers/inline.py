@@ -20,6 +20,7 @@ class InlineWorkers(Workers):
     """Evaluates in this process, which cannot be killed: there are no deadlines, and `wait` always ends a job."""
 
     num_workers = 1
+    ends_jobs = False
 
     def __init__(self, setup, log_path=""):
         self._evaluator, self._jobs, self._log_path = Evaluator(setup), [], log_path
