@@ -14,6 +14,7 @@ from nas_tf.search.progress import Running
 from nas_tf.search.workers import Outcome
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, KilledWorker, UserError, first_line
 
+AFTER_HOURS = "The training of the best network (--final_epochs) comes after --max_hours"
 _REHEARSED_STEPS = 8
 _MAX_REHEARSED = 3  # architectures, until one can be measured
 _LOOK_SECONDS = 1.0  # between two looks at whether time is over
@@ -145,6 +146,7 @@ def announcement(request, workers, goal, chance, rehearsal, remaining):
         lines.append(
             f"then {count(settings.final_epochs, 'epoch')} of the best network at {settings.deploy_image_size} px: at "
             f"most about {rough_duration(seconds)}{'' if same else ' for as many images as the children see'}"
+            f"{'' if settings.max_hours is None else f'. {AFTER_HOURS}'}"
         )
     return "\n".join(lines)
 

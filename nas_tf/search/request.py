@@ -43,7 +43,11 @@ class SearchSettings(Settings):
     device: str = knob("host", "Where latency comes from; none: nowhere.", folder=DEVICES, also=("none",), group=DEVICE)
     num_trials: int = knob(40, "Trials in all.", least=1, decides=False, group=RUN)
     max_hours: float | None = knob(
-        None, "Hours in all, over every session of the run.", above=0, decides=False, group=RUN
+        None,
+        "Hours after which no trial goes on, over every session of the run; the best network is trained after them.",
+        above=0,
+        decides=False,
+        group=RUN,
     )
     seed: int = knob(0, "Decides suggestions, splits, initial weights and the order of images.", least=0, group=SEARCH)
     workers: str = knob("process", "Where evaluations run.", folder=WORKERS, decides=False, group=PLACES)

@@ -9,12 +9,13 @@ from nas_tf.accuracy import chance_of
 from nas_tf.devices import Meter
 from nas_tf.files import alone, check_writable
 from nas_tf.plugins import mistakes_told
+from nas_tf.quiet import count
 from nas_tf.reports.device import device_name
 from nas_tf.search.deadlines import Deadlines
 from nas_tf.search.loop import WARM_START, Search
 from nas_tf.search.progress import Clock, Progress
 from nas_tf.search.records import Records
-from nas_tf.search.rehearsal import announcement, measure_published, rehearse
+from nas_tf.search.rehearsal import AFTER_HOURS, announcement, measure_published, rehearse
 from nas_tf.search.request import make_request
 from nas_tf.search.results import Findings
 from nas_tf.search.run_folder import RunFolder
@@ -85,8 +86,7 @@ def run(request, say=print):
         published = measure_published(request, workers, records, device_id, clock, patience_seconds)
         reward = request.objective.resolve(published)
         goal = request.objective.goal(reward, device is not None)
-        own = [trial for trial in trials if not trial.note.startswith(WARM_START)]
-        remaining = settings.num_trials - sum(trial.state != "running" for trial in own)
+        remaining = settings.num_trials - _num_finished(trials)
         deadlines = Deadlines()
         if remaining > 0 and not clock.is_over():
             rehearsal = rehearse(request, workers, trials, clock, patience_seconds)
@@ -121,6 +121,9 @@ def run(request, say=print):
         seconds = time.perf_counter() - begin
         workers.close()
         progress.close()
+        over = _hours_over(settings, records.trials())
+        if over:
+            say(over)
         outside = 100 * (1 - loop.evaluating_seconds / seconds)
         say(f"searched for {seconds:.0f} s, {outside:.1f} % of it with nothing training, converting or timing\n")
         return findings.write(say)
@@ -162,10 +165,23 @@ def _check_hours(settings, workers):
     """Raises `UserError` if hours are asked for where a network that never ends would go on beyond them."""
     if settings.max_hours is not None and not workers.ends_jobs:
         raise UserError(
-            f"Expected --workers that can end a network which never ends by itself, so that --max_hours="
+            "Expected --workers that can end a network which never ends by itself, so that --max_hours="
             f"{settings.max_hours:g} holds. Received: --workers={settings.workers}, which cannot. Give "
             "--workers=process, or no --max_hours"
         )
+
+
+def _num_finished(trials):
+    return sum(trial.state != "running" and not trial.note.startswith(WARM_START) for trial in trials)
+
+
+def _hours_over(settings, trials):
+    """Returns a line on trials that `--max_hours` left out, and on what it does not bound; None if it left out none."""
+    finished = _num_finished(trials)
+    if settings.max_hours is None or finished >= settings.num_trials:
+        return None
+    line = f"--max_hours={settings.max_hours:g} is over, after {finished} of {count(settings.num_trials, 'trial')}"
+    return f"{line}. {AFTER_HOURS}: 0 leaves it untrained" if settings.final_epochs else line
 
 
 def _describe_space(task):

@@ -1,6 +1,7 @@
 """Networks that hang, kill or flood their worker, and stops at any moment: nothing hangs, and one stops nothing."""
 
 import configparser
+import dataclasses
 import os
 import re
 import signal
@@ -16,17 +17,21 @@ import pytest
 from support import ROOT, assert_one_line, readme_file, script
 from worker_support import BadJob, make_setup
 
+from mnas_tf.family import FAMILY
 from mnas_tf.search import Settings, search
 from nas_tf.rewards import Objective
 from nas_tf.search import deadlines
 from nas_tf.search.deadlines import Deadlines
 from nas_tf.search.evaluation import AccuracyJob
+from nas_tf.search.rehearsal import Rehearsal, announcement
+from nas_tf.search.request import make_request
+from nas_tf.search.run import _hours_over
 from nas_tf.search.workers import Outcome
 from nas_tf.search.workers.inline import InlineWorkers
 from nas_tf.search.workers.process import ProcessWorkers
 from nas_tf.training.recipe import ProxyRecipe
 from nas_tf.training.train import Trained
-from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, KilledWorker, UserError
+from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, KilledWorker, Trial, UserError
 
 pytestmark = pytest.mark.real
 
@@ -336,6 +341,7 @@ def test_hours_that_are_over_end_a_network_that_hangs(tmp_path):
     process = script(*command(space, tmp_path / "run", "--num_workers=1", "--num_trials=2", "--max_hours=0.0025"))
     assert process.returncode == 0, process.stderr[-3000:]
     assert time.monotonic() - begin < 40 and states(tmp_path / "run") == []
+    assert "\n--max_hours=0.0025 is over, after 0 of 2 trials\n" in process.stdout
 
 
 def test_hours_are_refused_where_a_network_that_hangs_could_not_be_ended(tmp_path, plain_space):
@@ -507,6 +513,39 @@ def test_help_into_head_is_quiet():
     finally:
         os.close(writer)
     assert process.returncode == 0 and process.stderr == ""
+
+
+@pytest.mark.parametrize("max_hours", [None, 2.0])
+def test_the_training_that_hours_do_not_bound_is_announced(tmp_path, plain_space, max_hours):
+    """Children and the network to ship are the same here, and so is the time of their steps: 3 epochs x 400 steps."""
+    settings = Settings(
+        run_dir=str(tmp_path / "run"),
+        search_space=str(plain_space),
+        device="simulated",
+        proxy_image_size=8,
+        proxy_width_multiplier=1.0,
+        deploy_image_size=8,
+        final_epochs=3,
+        max_hours=max_hours,
+    )
+    request = make_request(FAMILY, settings, Objective(target_latency_ms=0.6), proxy=ProxyRecipe(1))
+    trained = Outcome("training", Trained(0.5, 10.0, 5.0, 0.1, 400), seconds=20.0)
+    rehearsal = Rehearsal((0, 0, 0), trained, Outcome("cost", Cost(100, 1000, 10), seconds=3.0))
+    workers = types.SimpleNamespace(num_workers=1)
+    goal = request.objective.goal(request.objective.resolve({}), True)
+    last = announcement(request, workers, goal, None, rehearsal, 40).splitlines()[-1]
+    after = ". The training of the best network (--final_epochs) comes after --max_hours" if max_hours else ""
+    assert last == f"then 3 epochs of the best network at 8 px: at most about 2 min{after}"
+
+
+def test_hours_that_are_over_say_what_comes_after_them():
+    finished, running = Trial(1, (0,), infeasible="too large"), Trial(2, (1,))
+    settings = Settings(run_dir="run", max_hours=2, num_trials=9)
+    line = "--max_hours=2 is over, after 1 of 9 trials"
+    assert _hours_over(settings, [finished, running]).startswith(f"{line}. The training of the best network (--final_")
+    assert _hours_over(dataclasses.replace(settings, final_epochs=0), [finished, running]) == line
+    assert _hours_over(dataclasses.replace(settings, num_trials=1), [finished]) is None
+    assert _hours_over(dataclasses.replace(settings, max_hours=None), [finished, running]) is None
 
 
 def test_the_time_announced_is_of_the_trials_that_remain(tmp_path, plain_space):
