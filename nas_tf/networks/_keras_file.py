@@ -10,7 +10,7 @@ from nas_tf.trial import UserError, first_line
 
 _FLOOR_BYTES = 64 << 20
 _MAX_EXPANSION = 20  # weights hardly shrink, and Keras does not compress them
-_WEIGHT_BYTES = 4  # float32
+_ELEMENT_BYTES = 4  # float32
 
 
 def check(path):
@@ -39,34 +39,34 @@ def check(path):
 
 @contextlib.contextmanager
 def bounded(path):
-    """Inside it, in this thread, no layer of Keras gets a weight once all of them are far more than the file holds.
+    """Inside it, in this thread, Keras makes no variable once all of them are far more than the file holds.
 
-    Its configuration says how large the layers are, and Keras makes them before it reads a weight. Not bounded are
-    arrays that are no weights, such as the states of a recurrent layer that keeps them.
+    Its configuration says how large the layers are, and whatever else it names, and Keras makes them before it reads a
+    weight. Not bounded are arrays that are no variables.
 
     Raises:
-        UserError: the layers together are larger than that.
+        UserError: the variables together are larger than that.
     """
     import keras
 
-    path, keras_own, thread, declared = pathlib.Path(path), keras.Layer.add_weight, threading.get_ident(), 0
+    path, make, thread, declared = pathlib.Path(path), keras.Variable.__init__, threading.get_ident(), 0
 
-    def add_weight(layer, shape=None, *arguments, **named):
+    def make_bounded(variable, initializer, shape=None, *arguments, **named):
         nonlocal declared
         if threading.get_ident() == thread:
             # A size may be anything that JSON holds: a text, times a number, would be a long text.
-            declared += _WEIGHT_BYTES * math.prod(abs(int(size)) for size in shape or ())
+            declared += _ELEMENT_BYTES * math.prod(abs(int(size)) for size in shape or ())
             _check_size(declared, path)
-        return keras_own(layer, shape, *arguments, **named)
+        make(variable, initializer, shape, *arguments, **named)
 
-    keras.Layer.add_weight = add_weight
+    keras.Variable.__init__ = make_bounded
     try:
         yield
     except Exception:
         _check_size(declared, path)  # Keras may have said it in its own words
         raise
     finally:
-        keras.Layer.add_weight = keras_own
+        keras.Variable.__init__ = make
 
 
 def _check_arrays(file, path):

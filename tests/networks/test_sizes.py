@@ -87,9 +87,9 @@ def test_weights_that_declare_far_more_than_they_hold_are_refused_before_memory_
     assert time.perf_counter() - begin < 10
 
 
-@pytest.mark.parametrize("where", ["in the network", "beside it", "of no number"])
+@pytest.mark.parametrize("where", ["in the network", "beside it", "of no number", "in a metric"])
 def test_layers_far_larger_than_their_file_are_refused_before_memory_is_taken(tmp_path, where):
-    """Of 2 GB: 100 million units of five weights each."""
+    """Of 2 GB: 100 million units of five weights each, or a metric's matrix of 20,000 classes squared."""
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.layers.Dense(2, name="large")(inputs))
     model.save(tmp_path / "small.keras")
@@ -100,7 +100,11 @@ def test_layers_far_larger_than_their_file_are_refused_before_memory_is_taken(tm
             layer = json.loads(json.dumps({**layer, "name": "lone", "inbound_nodes": []}))
             layer["config"]["name"] = "lone"
             config["config"]["layers"].append(layer)
-        layer["config"]["units"] = 10**8
+        if where == "in a metric":  # Keras makes it where it expects an activation, too
+            metric = {"module": "keras.metrics", "class_name": "MeanIoU", "config": {"num_classes": 20_000}}
+            layer["config"]["activation"] = {**metric, "registered_name": None}
+        else:
+            layer["config"]["units"] = 10**8
         if where == "of no number":
             layer["build_config"] = {"input_shape": [None, "4"]}
         for member in small.namelist():
