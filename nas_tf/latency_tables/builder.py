@@ -213,8 +213,8 @@ def _time(device, pending, timings):
             raise EvaluationError(f"{job[0]} {job[1]} cannot be timed, so there is no table: {error}") from error
 
     with concurrent.futures.ThreadPoolExecutor(device.num_parallel) as pool:
-        futures = [pool.submit(time_one, job) for job in pending]
         try:
+            futures = [pool.submit(time_one, job) for job in pending]
             for future in progress_bar(
                 concurrent.futures.as_completed(futures), total=len(futures), desc="timing", unit="file"
             ):
