@@ -5,6 +5,7 @@ ends in a convolution. Their layers keep Keras's names.
 """
 
 import os
+import re
 
 import numpy as np
 
@@ -50,6 +51,7 @@ def pooled(name, x, scale):
 
 
 def _built(name, x, scale, include_top):
+    import keras
     from keras import applications, layers
 
     if any(size is not None and size < LEAST_SIZE for size in x.shape[1:3]):
@@ -66,9 +68,14 @@ def _built(name, x, scale, include_top):
     model = function(
         input_shape=tuple(x.shape[1:]), input_tensor=x, include_top=include_top, weights=None, classes=1, **options
     )
-    for layer in model.layers:
+    before = {id(layer) for layer in keras.Model(keras.utils.get_source_inputs(x), x).layers}
+    for number, layer in enumerate(layer for layer in model.layers if id(layer) not in before):
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = scale.bn_momentum
+        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
+        if re.fullmatch(rf"{kind}(_\d+)?", layer.name):
+            # Keras numbers such layers by what this process has built before, and files of weights are read by name.
+            layer.name = f"unnamed{number}_{kind}"
     return model
 
 
@@ -106,7 +113,7 @@ def read(model, path):
     ours = [layer for layer in model.layers if layer.weights]
     if isinstance(ours[0], layers.Normalization):
         _check_normalization(theirs[0] if theirs else [], path)
-        ours, theirs = ours[1:], theirs[1:]
+        theirs = [ours[0].get_weights(), *theirs[1:]]  # another layer does it
     has_top = isinstance(ours[-1], layers.Dense)
     left = len(theirs) - len(ours)
     if left != 0 and (has_top or not 0 < left <= _MOST_TOP_LAYERS):

@@ -1,7 +1,6 @@
 """Weights of timm, of Keras and of this house: carried over exactly, or refused in one line."""
 
 import functools
-import importlib.util
 import json
 import pathlib
 
@@ -9,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from seeded_weights import timm_logits, torch_shapes, write_timm
 from support import ROOT
 from weightless import without_weights
 
@@ -21,10 +21,6 @@ from nas_tf.trial import UserError
 from nasnet_tf.spaces import nasnet
 
 DATA = ROOT / "tests" / "data"
-_spec = importlib.util.spec_from_file_location("make_timm_logits", DATA / "make_timm_logits.py")
-timm_logits = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(timm_logits)
-
 NETWORKS = {
     "mnasnet_100": published.MnasNetB1,
     "semnasnet_100": published.MnasNetA1,
@@ -42,32 +38,6 @@ TINY = MnasNet.parse("r1_k3_s11_e1_i8_o8 r2_k5_s22_e3_i8_o16_se0.25 head32")
 @pytest.fixture(autouse=True)
 def clear():
     keras.backend.clear_session()
-
-
-def torch_shapes(model):
-    """dict of PyTorch's tensor name to its shape in PyTorch's layout, of the layers of `model`."""
-    shapes = {}
-    for layer, names in _pytorch_weights.tensor_names(model).items():
-        for name, variable in zip(names, model.get_layer(layer).weights):
-            shape = tuple(variable.shape)
-            if len(shape) == 4:
-                height, width, inputs, outputs = shape
-                depthwise = layer.endswith("depthwise_conv")
-                shape = (inputs, 1, height, width) if depthwise else (outputs, inputs, height, width)
-            shapes[name] = shape[::-1] if len(shape) == 2 else shape
-    return shapes
-
-
-def write_timm(path, model):
-    """The weights that `timm_logits` draws for timm's counterpart of `model`, with the counters that files have too."""
-    tensors = timm_logits.draw_weights(torch_shapes(model))
-    counters = {
-        name.replace("running_var", "num_batches_tracked"): np.array(7)
-        for name in tensors
-        if name.endswith("running_var")
-    }
-    save_file({**{name: np.ascontiguousarray(each) for name, each in tensors.items()}, **counters}, path)
-    return str(path)
 
 
 def load(model, path):
