@@ -1,11 +1,13 @@
 """Published networks with published weights: what Keras and real images say of them, and what is refused."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 from keras import applications
 from seeded_weights import timm_logits, write_keras, write_timm
-from support import ROOT
+from support import ROOT, eagerly
 from weightless import without_weights
 
 from mnas_tf import _networks, pretrained, published
@@ -29,8 +31,19 @@ def clear():
     keras.backend.clear_session()
 
 
+@pytest.fixture(scope="module")
+def file_of(tmp_path_factory):
+    """Gives the path of seeded weights for 3 classes, written as the publisher of the network with that name does."""
+    folder = tmp_path_factory.mktemp("published")
+
+    @functools.cache
+    def made(name):
+        return write(name, folder / f"{name}{'.h5' if name in KERAS else '.safetensors'}", classes=3)
+
+    return made
+
+
 def write(name, path, classes):
-    """Writes seeded weights as the publisher of a network does, at width 1; the path."""
     with without_weights():
         if name in KERAS:
             write_keras(path, KERAS[name](input_shape=(32, 32, 3), weights=None, classes=classes))
@@ -47,8 +60,8 @@ def sums(arrays):
 
 
 @pytest.mark.parametrize("name", pretrained.NAMES)
-def test_every_network_has_the_weights_of_its_file_but_for_a_new_classifier(name, tmp_path):
-    path = write(name, tmp_path / f"x{'.h5' if name in KERAS else '.safetensors'}", classes=3)
+def test_every_network_has_the_weights_of_its_file_but_for_a_new_classifier(name, file_of):
+    path = file_of(name)
     model = pretrained.build(name, Scale(32, 5), path)
     head = model.layers[-1]
     assert isinstance(head, keras.layers.Dense) and head.name == "predictions" and head.dtype == "float32"
@@ -66,11 +79,9 @@ def test_every_network_has_the_weights_of_its_file_but_for_a_new_classifier(name
         drawn = timm_logits.draw_weights(shapes)
         expected = [array for key, array in drawn.items() if not key.startswith("classifier")]
     np.testing.assert_allclose(sums(found), sums(expected), rtol=0, atol=1e-6)  # float64 sums of the same numbers
-    images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
-    assert np.isfinite(np.asarray(model(images))).all()
 
 
-@pytest.mark.parametrize("width", [1.0, 0.5, 1.4])
+@pytest.mark.parametrize("width", [1.0, 0.5])
 def test_mobilenet_v2_is_keras_with_keras_weights(width, tmp_path):
     theirs = applications.MobileNetV2((64, 64, 3), width, weights=None, classes=5, classifier_activation=None)
     path = tmp_path / "mobilenet_v2.h5"
@@ -101,14 +112,14 @@ def test_efficientnet_b0_is_keras_with_its_own_weights(tmp_path, monkeypatch):
 
     path = tmp_path / "efficientnetb0.h5"
     with without_weights():
-        write_keras(path, applications.EfficientNetB0(weights=None, include_top=False), gain=2.5)
+        write_keras(path, applications.EfficientNetB0(weights=None, include_top=False), gain=2)
     monkeypatch.setattr(efficientnet.file_utils, "get_file", lambda *_, **__: str(path))
     theirs = applications.EfficientNetB0(weights="imagenet", include_top=False, input_shape=(64, 64, 3))
     ours = published.EfficientNetB0((64, 64, 3), include_top=False, weights=path)
     images = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype("float32")
     expected = np.asarray(theirs(127.5 * images + 127.5))
-    print(expected.std(), expected.std(axis=0).max())
-    np.testing.assert_allclose(ours(images), expected, rtol=1e-3, atol=1e-3 * expected.std())
+    assert expected.std(axis=0).max() > 0.02  # the images differ
+    np.testing.assert_allclose(ours(images), expected, rtol=0, atol=1e-5 * expected.max())  # float32 of 80 layers
 
 
 @pytest.mark.skipif(not LITE0.is_file(), reason=f"needs {LITE0.name}")
@@ -119,9 +130,9 @@ def test_real_weights_know_real_images():
     images = [Image.fromarray(image).resize((224, 224), Image.BICUBIC) for image in load_sample_images().images]
     images = np.stack([np.asarray(image) for image in images]).astype("float32") / 127.5 - 1
     scores = np.asarray(pretrained.build("efficientnet_lite0", Scale(), LITE0)(images))
-    # A bell cote and a daisy, with these scores (two digits) where the weights were read with PyTorch.
+    # With these scores where timm 1.0.31 read the weights.
     assert list(scores.argmax(axis=1)) == [442, 985]
-    np.testing.assert_allclose(scores.max(axis=1), [0.233, 0.156], atol=0.0005)
+    np.testing.assert_allclose(scores.max(axis=1), [0.2330, 0.1556], rtol=0, atol=1e-4)
 
 
 def test_the_weights_decide_how_a_network_is_built():
@@ -140,15 +151,13 @@ def test_the_weights_decide_how_a_network_is_built():
     assert (half.padding, half.input_normalization) == ("symmetric", "none")
 
 
-def test_weights_that_do_not_fit_are_refused(tmp_path):
-    lite1 = write("efficientnet_lite1", tmp_path / "lite1.safetensors", classes=3)
-    small = write("mobilenet_v3_small", tmp_path / "small.h5", classes=3)
+def test_weights_that_do_not_fit_are_refused(file_of, tmp_path):
+    lite1, small = file_of("efficientnet_lite1"), file_of("mobilenet_v3_small")
     damaged = tmp_path / "damaged.h5"
     damaged.write_bytes(small.read_bytes()[:9999])
     (tmp_path / "damaged.safetensors").write_bytes(lite1.read_bytes()[:9999])
     for name, path, words in (
         ("efficientnet_lite0", lite1, r"weights of this network. Received: .*lite1.safetensors, of another"),
-        ("mobilenet_v4_conv_s", lite1, r"weights of this network. Received: .*lite1.safetensors, of another"),
         ("mobilenet_v3_large", small, r"of another: it has \d+ layers with weights, this one \d+"),
         ("efficientnet_b0", small, "which begin with mean .* begins otherwise"),
         ("efficientnet_lite0", small, r"Expected timm's weights, a .safetensors file, for efficientnet_lite0"),
@@ -171,12 +180,12 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
 def test_a_training_builds_the_network_as_its_weights_need_it(tmp_path):
     path = write("efficientnet_lite0", tmp_path / "lite0.safetensors", classes=10)
     common = {"evaluate_only": True, "image_size": 32, "initial_weights": str(path)}
-    accuracies = train(Settings(architecture="efficientnet_lite0", **common), say=lambda _: None)
+    with eagerly():
+        accuracies = train(Settings(architecture="efficientnet_lite0", **common), say=lambda _: None)
     assert set(accuracies) == {"validation", "test"}
     for settings, words in (
         (Settings(architecture="mobilenet_v2", **common), r"Expected keras.applications' weights, a .h5 file"),
         (Settings(architecture="mnasnet_a1", activation="relu6", **common), r"network with ReLU.*--activation=relu6"),
-        (Settings(architecture="mnasnet_a1", **common), "of another: it has no blocks.0.0.conv_pwl|of another"),
     ):
         with pytest.raises(UserError, match=words):
             train(settings, say=lambda _: None)

@@ -138,4 +138,7 @@ def test_mobilenet_v2_as_plain_data_has_the_layers_of_keras():
     with without_weights():
         ours = build_mnasnet(published.architecture("mobilenet_v2"), Scale(224))
         theirs = published.build("mobilenet_v2", Scale(224))
+        wide = published.MobileNetV2(alpha=1.4)
+        theirs_wide = published.build("mobilenet_v2", Scale(224, width_multiplier=1.4))
     assert mult_adds(ours) == mult_adds(theirs) and num_params(ours) == num_params(theirs)
+    assert mult_adds(wide) == mult_adds(theirs_wide) and num_params(wide) == num_params(theirs_wide)
