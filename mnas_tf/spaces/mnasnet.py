@@ -1,4 +1,4 @@
-"""MnasNet's factorised hierarchical search space (arXiv 1807.11626, section 4.1) on two seven-block bases.
+"""MnasNet's factorised hierarchical search space (arXiv 1807.11626, section 4.1) on three seven-block bases.
 
 What a block's layers build, where the paper leaves it open:
 
@@ -32,10 +32,12 @@ __all__ = ["SPACE", "Block", "MnasNet", "MnasNetSpace", "Scale", "build", "class
 QUESTIONS = ("conv_op", "expansion_ratio", "kernel_size", "se_ratio", "skip_op", "filters", "layers")
 STEM_FILTERS = 32
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
-# (filters, layers) of each block of MobileNetV2, the paper's base, and of the network that the paper's search found.
+# (filters, layers) of each block of MobileNetV2, the paper's base, of the network that the paper's search found, and of
+# EfficientNet-Lite0 (tensorflow/tpu, `efficientnet_lite_builder.py`), whose weights children can begin with.
 BASES = {
     "mobilenet_v2": ((16, 1), (24, 2), (32, 3), (64, 4), (96, 3), (160, 3), (320, 1)),
     "mnasnet_a1": ((16, 1), (24, 2), (40, 3), (80, 4), (112, 2), (160, 3), (320, 1)),
+    "efficientnet_lite0": ((16, 1), (24, 2), (40, 2), (80, 3), (112, 3), (192, 4), (320, 1)),
 }
 
 

@@ -136,6 +136,16 @@ def test_first_layers_skip_hangs_on_the_filters_of_the_block_before():
     assert model.get_layer("block3_layer1_add").output.shape[1:3] == (4, 4)
 
 
+def test_lite0_is_a_point_of_its_base():
+    # Its published block strings (tensorflow/tpu, efficientnet_lite_builder.py), without squeeze-and-excitation.
+    lite0 = MnasNet.parse(
+        "r1_k3_s11_e1_i32_o16_noskip r2_k3_s22_e6_i16_o24 r2_k5_s22_e6_i24_o40 r3_k3_s22_e6_i40_o80 "
+        "r3_k5_s11_e6_i80_o112 r4_k5_s22_e6_i112_o192 r1_k3_s11_e6_i192_o320"
+    )
+    space = MnasNetSpace(base="efficientnet_lite0")
+    assert space.decode(space.encode(lite0)) == lite0
+
+
 def test_a1_is_a_point_of_its_base_and_not_of_mobilenet_v2s():
     a1 = ARCHITECTURES["mnasnet_a1"]
     for space in (MnasNetSpace(base="mnasnet_a1"), A1_SPACE):
@@ -185,7 +195,9 @@ def test_scales_that_cannot_be_built_are_refused(settings, message):
 
 
 def test_settings_of_the_space_are_checked():
-    with pytest.raises(UserError, match=r"--mnasnet_base to be one of mobilenet_v2, mnasnet_a1. Received: resnet"):
+    with pytest.raises(
+        UserError, match=r"--mnasnet_base to be one of mobilenet_v2, mnasnet_a1, efficientnet_lite0. Received: resnet"
+    ):
         MnasNetSpace(base="resnet")
     for sizes in ((), (3, 3), (4,), (0,)):
         with pytest.raises(UserError, match=r"Expected odd kernel sizes, each once, as 3,5,7"):
