@@ -93,6 +93,21 @@ class SearchSpace(abc.ABC):
         """
         return ""
 
+    def counterparts(self, architecture, parent):
+        """Returns which layers of a trained network answer to those of another that begins with its weights.
+
+        Args:
+            architecture: of the network that begins.
+            parent: the architecture of the trained one.
+
+        Returns:
+            A tuple of `nas_tf.networks.inheritance.Counterpart`, one for each unit of the first network, in order.
+
+        Raises:
+            UserError: the two have not enough in common, or networks of the space cannot inherit.
+        """
+        raise UserError(f"Networks of search space {self.name!r} cannot begin with the weights of a parent")
+
     def latency_scale(self, scale):
         """Returns a JSON-ready dict of everything in `scale` that a latency depends on: what a table is made for.
 

@@ -20,7 +20,7 @@ import dataclasses
 import functools
 import itertools
 
-from mnas_tf.spaces import _units
+from mnas_tf.spaces import _inheritance, _units
 from mnas_tf.spaces._architecture import CONV_OPS, HEAD_FILTERS, SKIP_OPS, Block, MnasNet
 from mnas_tf.spaces._network import Scale, build, child_note, classifier, features, halved, latency_scale
 from nas_tf.settings import Settings, knob
@@ -131,6 +131,9 @@ class MnasNetSpace(SearchSpace, Settings):
 
     def child_note(self, scale):
         return child_note(STRIDES, scale)
+
+    def counterparts(self, architecture, parent):
+        return _inheritance.counterparts(architecture, parent)
 
     def latency_scale(self, scale):
         return latency_scale(scale)

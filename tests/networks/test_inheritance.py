@@ -1,0 +1,173 @@
+"""Children begin with their parent's weights: growth keeps the function, shrinking more of it than the naive way."""
+
+import dataclasses
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+from mnas_tf.spaces.mnasnet import MnasNet, MnasNetSpace, Scale, build
+from nas_tf.networks import inheritance
+from nas_tf.networks.inheritance import Parent
+
+# Maps of 18, 9, 5 and 3 px behind 36 px: strides of 2 on even and on odd sizes, which "same" pads otherwise. Blocks 3
+# and 4 add up to the same channels.
+PARENT = MnasNet.parse(
+    "r1_k3_s11_e1_i8_o6_noskip r2_k3_s22_e3_i6_o8 r2_k5_s22_e3_i8_o8_se0.25 r2_k3_s11_e1_i8_o8_conv "
+    "r2_k5_s22_e3_i8_o12_pool head24"
+)
+SPACE, STYLE = MnasNetSpace(), Scale(image_size=36, num_classes=5, activation="relu6", bn_momentum=0.1)
+# Sums of float32 in another order: 6e-8 of each, through 40 layers whose outputs are of size 1. And 1e-6 that an added
+# plain convolution adds, for its ReLU.
+SAME_FUNCTION = 1e-5
+
+
+def images(count, seed, size=36):
+    """Smooth random images in [-1, 1]: neighbouring pixels resemble one another, as in photographs."""
+    coarse = np.random.default_rng(seed).uniform(-1, 1, (count, 6, 6, 3))
+    return keras.ops.convert_to_numpy(keras.ops.image.resize(coarse, (size, size))).astype("float32")
+
+
+def lively(network, size, seed=0):
+    """`network` with gammas and betas all different, and statistics near its own maps', as training leaves it."""
+    random = np.random.default_rng(seed)
+    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in norms:
+        shape = layer.gamma.shape
+        gamma = random.uniform(0.5, 1.5, shape) * random.choice([-1, 1], shape)
+        layer.set_weights([gamma, random.normal(0, 0.5, shape), np.zeros(shape), np.ones(shape)])
+    for _ in range(2):
+        network(images(16, 3, size), training=True)
+    for layer in norms:
+        gamma, beta, mean, variance = layer.get_weights()
+        shaken = random.uniform(0.8, 1.25, (2, *mean.shape))
+        layer.set_weights([gamma, beta, mean * shaken[0], variance * shaken[1]])
+    for layer in network.layers:
+        if layer.name.endswith(("_squeeze", "_excite", "predictions")):
+            layer.set_weights([random.normal(0, 0.5, w.shape) for w in layer.weights])
+    return network
+
+
+@functools.cache
+def parent_at(scale):
+    return Parent(lively(build(PARENT, scale), scale.image_size), images(32, seed=1, size=scale.image_size))
+
+
+def with_blocks(architecture, **changes):
+    """`architecture` with other fields of blocks, as block2={"kernel_size": 5}, and the filters that these ask for."""
+    blocks, filters = [], architecture.stem_filters
+    for number, block in enumerate(architecture.blocks, 1):
+        blocks.append(dataclasses.replace(block, input_filters=filters, **changes.get(f"block{number}", {})))
+        filters = blocks[-1].filters
+    return MnasNet(tuple(blocks), architecture.head_filters)
+
+
+def inherited(child, parent, scale, architecture=PARENT):
+    """The network of a child that has inherited, and what it says."""
+    network = build(child, scale)
+    return network, inheritance.inherit(network, parent, SPACE.counterparts(child, architecture))
+
+
+def outputs(network, count=16, seed=2, size=36):
+    return np.asarray(network(images(count, seed, size)))
+
+
+def test_the_parent_itself_is_reproduced_bitwise():
+    parent = parent_at(STYLE)
+    network, said = inherited(PARENT, parent, STYLE)
+    for ours, theirs in zip(network.get_weights(), parent.network.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert said == inheritance.Inherited() and str(said) == "the parent's weights as they are"
+
+
+GROWTHS = {
+    "kernels": {f"block{n}": {"kernel_size": 7 if n in (3, 5) else 5} for n in range(1, 6)},
+    "layers": {f"block{n}": {"repeats": 3} for n in (2, 3, 4)},
+    "hidden channels": {f"block{n}": {"expansion_ratio": 7} for n in (2, 3, 5)},
+    "filters": {f"block{n}": {"filters": filters} for n, filters in enumerate((7, 15, 12, 12, 18), 1)},
+    "squeezes": {f"block{n}": {"se_ratio": 0.5} for n in (1, 2, 5)},
+}
+ALL = {
+    f"block{n}": {k: v for each in GROWTHS.values() for k, v in each.get(f"block{n}", {}).items()} for n in range(1, 6)
+}
+SYMMETRIC = dataclasses.replace(STYLE, padding="symmetric")
+RELU = dataclasses.replace(STYLE, activation="relu")
+
+
+@pytest.mark.parametrize(
+    "scale,changes",
+    [(STYLE, changes) for changes in GROWTHS.values()]
+    + [(STYLE, ALL), (SYMMETRIC, ALL), (RELU, {"block4": {"se_ratio": 0.25}})],
+    ids=[*GROWTHS, "all", "all, symmetric padding", "squeeze behind a plain convolution"],
+)
+def test_what_grows_keeps_the_function(scale, changes):
+    parent = parent_at(scale)
+    network, said = inherited(with_blocks(PARENT, **changes), parent, scale)
+    asked = outputs(parent.network.model)
+    assert asked.std(0).max() > 0.05  # the images do not all look alike to the parent
+    np.testing.assert_allclose(outputs(network), asked, atol=SAME_FUNCTION, rtol=0)
+    assert said.changed or said.new
+
+
+def test_a_new_layer_and_a_new_squeeze_can_learn():
+    parent = parent_at(STYLE)
+    changes = {f"block{n}": {"repeats": 3} for n in (2, 4)} | {"block1": {"se_ratio": 0.5}}
+    network, _ = inherited(with_blocks(PARENT, **changes), parent, STYLE)
+    import tensorflow as tf
+
+    layers = {layer.name: layer for layer in network.layers}
+    variables = [layers[f"block{n}_layer3_{bn}"].gamma for n, bn in ((2, "project_bn"), (4, "bn"))]
+    variables.append(layers["block1_layer1_se_excite"].kernel)
+    with tf.GradientTape() as tape:
+        loss = -keras.ops.mean(keras.ops.log(network(images(16, 2))[:, 0]))
+    for gradient in tape.gradient(loss, [each.value for each in variables]):
+        assert np.abs(gradient).max() > 1e-6  # far above what float32 leaves of 0
+
+
+def test_copies_of_a_channel_do_not_remain_copies():
+    random = np.random.default_rng(0)
+    source = np.array([0, 1, 2, 1, 1])
+    from nas_tf.networks import _channels
+
+    shares = _channels.shares(source, 4, random)
+    np.testing.assert_allclose(shares[[1, 3, 4]].sum(0), 1, rtol=1e-15)
+    assert (shares[[0, 2]] == 1).all()
+    assert len(np.unique(shares[[1, 3, 4]])) == 12
+
+
+def naive(network, parent, block):
+    """Sets hidden channels of a block by gamma x L1 of the projection, and the centre of its kernels."""
+    theirs = {layer.name: layer for layer in parent.layers}
+    ours = {layer.name: layer for layer in network.layers}
+    for layer in ours.values():
+        if not layer.name.startswith(block):
+            layer.set_weights(theirs[layer.name].get_weights())
+    for name in (f"{block}_layer1", f"{block}_layer2"):
+        gamma = theirs[f"{name}_depthwise_bn"].get_weights()[0]
+        project = theirs[f"{name}_project_conv"].get_weights()[0]
+        size, _, hidden, _ = ours[f"{name}_depthwise_conv"].kernel.shape
+        keep = np.sort(np.argsort(-np.abs(project).sum((0, 1, 3)) * np.abs(gamma))[:hidden])
+        for part in ("expand_bn", "depthwise_bn"):
+            ours[f"{name}_{part}"].set_weights([each[keep] for each in theirs[f"{name}_{part}"].get_weights()])
+        ours[f"{name}_expand_conv"].set_weights([theirs[f"{name}_expand_conv"].get_weights()[0][..., keep]])
+        taps = theirs[f"{name}_depthwise_conv"].get_weights()[0]
+        border = (len(taps) - size) // 2
+        taps = taps[border : border + size, border : border + size, keep]
+        ours[f"{name}_depthwise_conv"].set_weights([taps])
+        ours[f"{name}_project_conv"].set_weights([project[:, :, keep]])
+        ours[f"{name}_project_bn"].set_weights(theirs[f"{name}_project_bn"].get_weights())
+
+
+@pytest.mark.parametrize(
+    "block,change", [(2, {"expansion_ratio": 2}), (5, {"expansion_ratio": 2}), (5, {"kernel_size": 3})]
+)
+def test_what_shrinks_keeps_more_than_the_naive_way(block, change):
+    parent = parent_at(STYLE)
+    architecture = with_blocks(PARENT, **{f"block{block}": change})
+    network, _ = inherited(architecture, parent, STYLE)
+    plain = build(architecture, STYLE)
+    naive(plain, parent.network.model, f"block{block}")
+    asked = outputs(parent.network.model, count=64)
+    ours, theirs = (np.square(outputs(each, count=64) - asked).mean() for each in (network, plain))
+    assert ours < theirs / 2
