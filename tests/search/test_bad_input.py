@@ -172,7 +172,7 @@ def test_a_run_folder_made_with_other_settings(tmp_path, plain_space):
     assert_one_line(process, 2, "begun with other settings", "--seed=7 (was 0)", "--proxy_batch_size=16 (was 32)")
     process = search(tmp_path, *small(plain_space, "--num_trials=2", "--simulated_overhead_ms=3"))
     assert_one_line(process, 2, "--simulated_overhead_ms=3.0 (was null)")
-    process = search(tmp_path, *small(plain_space, "--num_trials=3", "--max_hours=2"))
+    process = search(tmp_path, *small(plain_space, "--num_trials=3", "--deadline_factor=2"))
     assert process.returncode == 0, process.stderr[-3000:]
     db = sqlite3.connect(tmp_path / "run" / "trials.sqlite")
     assert db.execute("SELECT COUNT(*) FROM trials WHERE state = 'done'").fetchone() == (3,)
@@ -189,7 +189,7 @@ def test_a_run_folder_made_with_other_settings(tmp_path, plain_space):
 
 
 def test_a_warm_start_from_a_run_without_a_finished_trial_measures_nothing(tmp_path, plain_space):
-    over = search(tmp_path, *small(plain_space, "--max_hours=1e-9"))
+    over = search(tmp_path, *small(plain_space, "--max_hours=1e-9", "--workers=process"))
     assert_one_line(over, 2, "--max_hours=1e-09, over before")
     flags = small(plain_space, f"--warm_start={tmp_path / 'run'}")
     expected = ("Expected --warm_start to be a run with finished trials", f"--warm_start={tmp_path / 'run'}, which has")
