@@ -39,7 +39,7 @@ class MnasNetTrainSettings(train.TrainSettings):
         group=NETWORK,
     )
     search_space: str = knob("mnasnet", "Search space whose builder makes the network.", folder=SPACES, group=NETWORK)
-    recipe: str = recipe_knob(PLANS)
+    recipe: str | None = recipe_knob(PLANS)
     width_multiplier: float = knob(1.0, "Factor on the filters.", above=0, most=16, group=NETWORK)
     activation: str = knob(
         "relu", "relu6 loses less when it is quantised to int8.", choices=("relu", "relu6"), group=NETWORK
@@ -126,6 +126,7 @@ def scale_for_weights(path, architecture, scale):
 FAMILY = Family(
     space_folder=SPACES,
     published="mnas_tf.published",
+    pretrained="mnas_tf.pretrained",
     plans=PLANS,
     search_settings=MnasNetSearchSettings,
     search_scales=search_scales,

@@ -8,9 +8,10 @@ import os
 
 from mnas_tf import _networks
 from mnas_tf._weight_files import NAMES, weights_file, widths
+from mnas_tf.spaces.mnasnet import Scale
 from nas_tf.networks import weights
 
-__all__ = ["NAMES", "build", "weights_file", "widths"]
+__all__ = ["NAMES", "Scale", "build", "weights_file", "widths"]
 
 
 def build(name, scale, path):

@@ -8,12 +8,22 @@ import os
 
 from mnas_tf import _networks, _weight_files
 from mnas_tf._networks import ARCHITECTURES, KERAS_APPLICATIONS, MOBILENET_V2, RELU6, architecture, scale_for
+from mnas_tf._parents import parent
 from mnas_tf.spaces.mnasnet import Scale
 from mnas_tf.spaces.mnasnet import build as build_mnasnet
 from nas_tf.networks import weights as house_weights
 from nas_tf.trial import UserError
 
-__all__ = ["ARCHITECTURES", "KERAS_APPLICATIONS", "MOBILENET_V2", "Scale", "architecture", "build", "scale_for"]
+__all__ = [
+    "ARCHITECTURES",
+    "KERAS_APPLICATIONS",
+    "MOBILENET_V2",
+    "Scale",
+    "architecture",
+    "build",
+    "parent",
+    "scale_for",
+]
 ONE_WIDTH = ("nasnet_mobile", "efficientnet_b0")
 # Layers behind the last map, in MobileNetV4, which pools before its head, and MobileNetV3.
 _TOP = ("predictions", "head_conv", "head_bn", "conv_2")

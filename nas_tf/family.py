@@ -27,6 +27,8 @@ class Family:
         space_folder: plug-in folder of its search spaces.
         published: name of its module of published networks, which has `architecture(name)`, `build(name, scale)` and
             `Scale`. If `Scale` has a `width_multiplier`, it also has `ONE_WIDTH`, the names of networks of one width.
+            If its networks can inherit, it has `parent(text)`, which returns the
+            `nas_tf.networks.parent.ParentNetwork` that `--parent` names.
         plans: its recipes by name (`nas_tf.training.recipe.Plan`).
         search_settings: dataclass that extends `nas_tf.search.request.SearchSettings` by its space and scales.
         search_scales: `search_scales(settings, Scale, num_classes)` returns the proxy's scale and the deployment's.
@@ -38,6 +40,8 @@ class Family:
         read_weights: reads a file of another program's weights (`nas_tf.networks.weights.load`).
         scale_for_weights: `scale_for_weights(path, architecture, scale)` returns the scale that such weights need.
         objective, proxy: the defaults of a search's flags.
+        pretrained: name of its module of networks with published weights, which has `NAMES`, `widths(name)`,
+            `weights_file(name, width, folder)`, `build(name, scale, path)` and `Scale`; empty: none.
     """
 
     space_folder: str
@@ -53,6 +57,20 @@ class Family:
     scale_for_weights: typing.Callable
     objective: Objective = dataclasses.field(default_factory=Objective)
     proxy: ProxyRecipe = dataclasses.field(default_factory=ProxyRecipe)
+    pretrained: str = ""
+
+    def parent(self, text):
+        """Returns the `nas_tf.networks.parent.ParentNetwork` that `--parent` names.
+
+        Raises:
+            UserError: there is no such network, or the family's networks cannot inherit.
+        """
+        read = getattr(self.published_module, "parent", None)
+        if read is None:
+            raise UserError(
+                f"Networks of {self.space_folder} inherit from none: leave --parent out. Received: {text!r}"
+            )
+        return read(text)
 
     def space(self, name, settings=None):
         """Returns the `nas_tf.plugins.Part` of one of its search spaces."""

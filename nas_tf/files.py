@@ -46,6 +46,17 @@ def write_json(path, value):
     write_file(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def write_array(path, array):
+    """Writes a NumPy array as a `.npy` file, as `write_file` does."""
+    import io
+
+    import numpy as np
+
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    write_file(path, content.getvalue())
+
+
 def read_json(path):
     """Returns the JSON value in a file. Returns None if there is no such file, or if it does not hold JSON."""
     try:

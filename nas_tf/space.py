@@ -108,6 +108,10 @@ class SearchSpace(abc.ABC):
         """
         raise UserError(f"Networks of search space {self.name!r} cannot begin with the weights of a parent")
 
+    def settings_around(self, architecture):
+        """Returns a dict of the settings of the space that put `architecture`, a parent's, into its middle."""
+        return {}
+
     def latency_scale(self, scale):
         """Returns a JSON-ready dict of everything in `scale` that a latency depends on: what a table is made for.
 

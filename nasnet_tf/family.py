@@ -57,7 +57,7 @@ class NASNetTrainSettings(train.TrainSettings):
     activation: str = knob(
         "relu", "relu6 loses less when it is quantised to int8.", choices=("relu", "relu6"), group=NETWORK
     )
-    recipe: str = recipe_knob(PLANS)
+    recipe: str | None = recipe_knob(PLANS)
     drop_path_keep: float | None = knob(
         None,
         "Probability to keep a path at the end of training in the deepest cell; default: the recipe's.",

@@ -92,6 +92,7 @@ def test_a_run_ships(earlier):
         num_samples=100,
         number_types=("float32",),
         baselines=(),
+        imports=("none",),
         device="toy_device.py",
         search_space="plain_space.py",
     )

@@ -48,6 +48,7 @@ KERAS_AT_TOP = (
     "nas_tf.training.optimizers",
     "nas_tf.training._clock",
     "nas_tf.training.augmentation",
+    "nas_tf.training.teacher",
 )
 HEAVY = ("keras", "tensorflow", "tensorflow_datasets", "sklearn", "matplotlib", "tensorboard")
 

@@ -126,6 +126,10 @@ class MnasNetSpace(SearchSpace, Settings):
     def build(self, architecture, scale):
         return build(architecture, scale)
 
+    def settings_around(self, architecture):
+        shape = tuple((block.filters, block.repeats) for block in architecture.blocks)
+        return next(({"base": name} for name, base in BASES.items() if base == shape), {})
+
     def architecture(self, json_value):
         return MnasNet.from_json(json_value)
 

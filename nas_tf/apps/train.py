@@ -26,6 +26,7 @@ from nas_tf.training import read_count
 from nas_tf.training.evaluate import evaluate
 from nas_tf.training.machine import Machine
 from nas_tf.training.network import train_network
+from nas_tf.training.parent import inheriting
 from nas_tf.training.train import Log
 from nas_tf.trial import UserError
 
@@ -73,6 +74,20 @@ class TrainSettings(Settings):
         path=True,
         group=NETWORK,
     )
+    parent: str | None = knob(
+        None,
+        "Trained network of another architecture to inherit from: a published name, a file of weights or the folder of "
+        "a network.",
+        path=True,
+        group=NETWORK,
+    )
+    teacher: str | None = knob(
+        None,
+        "Trained network, a folder or a .keras file, whose answers are learned too; it has the same classes and takes "
+        "images in [-1, 1].",
+        path=True,
+        group=TRAINING,
+    )
     evaluate_only: bool = knob(
         False, "Only print the accuracy of --initial_weights on the validation and test images.", group=RUN
     )
@@ -84,6 +99,14 @@ class TrainSettings(Settings):
     def __post_init__(self):
         super().__post_init__()
         object.__setattr__(self, "dataset", datasets.chosen(self.dataset, self.data_dir))
+        if self.recipe is None:
+            begins = self.parent or self.initial_weights
+            object.__setattr__(self, "recipe", "finetune" if begins else "quick")
+        if self.parent and self.initial_weights:
+            raise UserError(
+                "Expected --parent or --initial_weights, not both: a network begins with the weights of one other. "
+                f"Received: --parent={self.parent} --initial_weights={self.initial_weights}"
+            )
         if self.evaluate_only:
             if not self.initial_weights:
                 raise UserError("--evaluate_only needs --initial_weights, what to evaluate. Received: none")
@@ -115,6 +138,7 @@ def train(family, settings, machine=None, parts=None, say=print):
     import_keras()
     if settings.evaluate_only and _holds_a_network(settings.initial_weights):
         return _evaluate(*_read_network(settings, images), settings.initial_weights, say)
+    parent = family.parent(settings.parent) if settings.parent else None
     space, plan = space_part.space, family.plans[settings.recipe]
     architecture = family.read_architecture(settings.architecture, space)
     recipe = plan.recipe.with_settings(
@@ -122,24 +146,29 @@ def train(family, settings, machine=None, parts=None, say=print):
     )
     dataset = images.make(settings.image_size, settings.num_samples)
     scale, train_scale = (
-        _scale_for(family, settings.initial_weights, architecture, each)
+        parent.scale(each) if parent else _scale_for(family, settings.initial_weights, architecture, each)
         for each in family.train_scales(settings, space_part.module.Scale, dataset.num_classes, plan, recipe)
     )
 
     def build(scale):
         return space.build(architecture, scale)
 
-    def start(model, head="any"):
+    def load(model, head="any"):
         return weights.load(model, settings.initial_weights, reader=family.read_weights, head=head)
 
     if settings.evaluate_only:
         model = build(scale)
-        start(model, head="same")
+        load(model, head="same")
         return _evaluate(model, dataset, settings.initial_weights, say)
     parts = {
         name: {key: each for key, each in chosen.items() if key not in _PARTS_MAY} for name, chosen in parts.items()
     }
+    start = load if settings.initial_weights else None
+    if parent:
+        start = inheriting(space, parent, architecture, train_scale, dataset, settings.seed)
+    teacher = read_teacher(settings.teacher, dataset) if settings.teacher else None
     asked = _asked(settings, machine, architecture, parts, dataset)
+    asked |= {"weights": parent.digest} if parent else {}
     log = _make_log(settings, asked, machine.is_chief)
     say(dataset.summary())
     model, training = train_network(
@@ -151,7 +180,8 @@ def train(family, settings, machine=None, parts=None, say=print):
         train_scale,
         machine=machine,
         log=log,
-        start=start if settings.initial_weights else None,
+        start=start,
+        teacher=teacher,
     )
     description = training.described(describe(space_part, architecture, scale, dataset))
     if machine.is_chief:
@@ -203,6 +233,25 @@ def _asked(settings, machine, architecture, parts, dataset):
         "parts": parts,
         "data": {name: dataset.describe().get(name) for name in ("num_examples", "digest")},
     }
+
+
+def read_teacher(path, dataset):
+    """Returns the `keras.Model` of `--teacher`.
+
+    Raises:
+        UserError: it is missing or damaged, or tells other classes apart than the data set has.
+    """
+    model, known = read_network(path) if pathlib.Path(path).is_dir() else (read_keras(path), None)
+    names = known.class_names if known else ()
+    if model.outputs[0].shape[-1] != dataset.num_classes:
+        raise UserError(
+            f"Expected --teacher to know the {dataset.num_classes} classes of the images. Received: {path}, which has "
+            f"{model.outputs[0].shape[-1]}"
+        )
+    for one, other in zip(names, dataset.class_names):
+        if one != other:
+            raise UserError(f"Expected --teacher to know class {other!r}. Received: {path}, with {one!r} in its place")
+    return model
 
 
 def _holds_a_network(path):

@@ -1,7 +1,8 @@
 """Where accuracy comes from, one source in each file, as in `nas_tf.devices` for latency.
 
 Each file has a frozen dataclass `Config` (its fields become flags, prefixed with the file's name; no Keras at import)
-and a function `make(config, task)` that returns a `Judge`.
+and a function `make(config, task)` that returns a `Judge`. It may have `child_scale(proxy_scale, deploy_scale)`, which
+returns the scale of its children where that is not the proxy's.
 """
 
 import abc
@@ -11,6 +12,8 @@ from nas_tf.datasets import Source
 from nas_tf.plugins import Part
 from nas_tf.training.recipe import Recipe
 
+PARENT = "parent.keras"  # the fine-tuned parent of a run, in the judge's folder, if the judge makes one
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -19,10 +22,12 @@ class Task:
     Attributes:
         space: the search space's `nas_tf.plugins.Part`.
         images: the `nas_tf.datasets.Source` of the images.
-        proxy_scale, deploy_scale: the family's `Scale` of the children that are trained and of the network that ships.
+        proxy_scale, deploy_scale: the family's `Scale` of the children that are judged and of the network that ships.
         recipe: how a child is trained; the images name their augmentation.
         proxy_samples: training images that a child sees; 0: all.
         seed: decides initial weights and the order of images.
+        published: name of the family's module of published networks, whose `parent` reads a `--parent`.
+        parent: what `--parent` names, whose weights networks begin with; empty: none.
     """
 
     space: Part
@@ -32,6 +37,8 @@ class Task:
     recipe: Recipe
     proxy_samples: int
     seed: int
+    published: str = ""
+    parent: str = ""
 
 
 class Judge(abc.ABC):

@@ -15,12 +15,14 @@ _UNREAD_KEYS = frozenset(("standard_errors", "recorded", "reward"))
 class Accuracies:
     """Accuracies of one network, each in [0, 1]. One is None if no image of its split was read.
 
-    `proxy` is that of the small copy that a search trained, on validation images.
+    `proxy` is that of the small copy that a search trained, on validation images, `race` that on the images by which
+    it was chosen to ship.
     """
 
     validation: float | None = None
     test: float | None = None
     proxy: float | None = None
+    race: float | None = None
 
 
 UNTRAINED = "untrained (initial weights)"

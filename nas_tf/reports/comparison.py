@@ -12,7 +12,7 @@ from nas_tf.reports import _picture
 from nas_tf.reports.numbers import milliseconds, number, share, significant
 
 _ABOUT_EQUAL = 0.05  # of latency
-_ROLES = {"ships": "ships", "candidate": "candidate", "baseline": "published"}
+_ROLES = {"ships": "ships", "candidate": "candidate", "baseline": "published", "import": "import"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Row:
 
     Attributes:
         name: as in "trial 17" or "mnasnet_a1".
-        role: "ships", "candidate" or "baseline".
+        role: "ships", "candidate", "baseline" (a published network trained from random weights) or "import".
         network: its description, with its figures or why its training failed.
         files: the records of its files, if they were written.
     """
@@ -39,7 +39,7 @@ class Row:
     @property
     def title(self):
         """str: the name. That of a published network has its width."""
-        return self.network.text if self.role == "baseline" else self.name
+        return self.network.text if self.role in ("baseline", "import") else self.name
 
 
 def text(rows, device, facts):
@@ -165,7 +165,12 @@ def _draw(path, rows, device, facts):
     figure = _picture.new_figure(8, 5.2)
     num_examples, chance = num_examples_of(facts), chance_of(facts)
     axes = figure.add_subplot()
-    styles = {"candidate": ("o", "tab:gray", 45), "ships": ("*", "tab:red", 260), "baseline": ("s", "tab:blue", 60)}
+    styles = {
+        "candidate": ("o", "tab:gray", 45),
+        "ships": ("*", "tab:red", 260),
+        "baseline": ("s", "tab:blue", 60),
+        "import": ("D", "tab:green", 55),
+    }
     shown = [row for row in rows if row.latency_ms is not None and row.network.accuracy.validation is not None]
     for role, (marker, color, size) in styles.items():
         of_role = [row for row in shown if row.role == role]

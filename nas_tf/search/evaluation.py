@@ -13,7 +13,8 @@ import tempfile
 
 from nas_tf.bars import doing
 from nas_tf.devices import Meter
-from nas_tf.judges import Task
+from nas_tf.judges import PARENT, Task
+from nas_tf.networks import weights
 from nas_tf.plugins import Part, described
 from nas_tf.quiet import fresh_keras
 from nas_tf.trial import Cost, InfeasibleArchitecture, Latency, UserError
@@ -43,6 +44,22 @@ class Setup:
 
     def make_judge(self):
         return self.judge.make(self.task)
+
+    def parent(self):
+        """Returns the `nas_tf.networks.parent.ParentNetwork` of the run, fine-tuned if its judge has done that.
+
+        It is None if the run has no parent.
+        """
+        if not self.task.parent:
+            return None
+        parent, path = importlib.import_module(self.published).parent(self.task.parent), self.fine_tuned_parent
+        return dataclasses.replace(parent, load=lambda model: weights.load(model, path)) if path else parent
+
+    @property
+    def fine_tuned_parent(self):
+        """`pathlib.Path` of the parent as the judge has fine-tuned it, or None."""
+        path = pathlib.Path(self.judge_folder) / PARENT
+        return path if self.task.parent and path.exists() else None
 
     def make_device(self):
         return self.device and self.device.make(self.task.space.space, self.task.deploy_scale)

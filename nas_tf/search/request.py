@@ -18,6 +18,7 @@ from nas_tf.trial import UserError
 
 DEVICES, DATASETS, ALGORITHMS = "nas_tf.devices", "nas_tf.datasets", "nas_tf.algorithms"
 JUDGES, WORKERS = "nas_tf.judges", "nas_tf.search.workers"
+RACE_FRACTION = 0.15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,24 @@ class SearchSettings(Settings):
         "", "Folder or zip of the images, where the data set needs one.", path=True, decides=False, group=IMAGES
     )
     algorithm: str = knob("ppo", "Search algorithm.", folder=ALGORITHMS, group=SEARCH)
-    judge: str = knob("proxy", "Where accuracy comes from.", folder=JUDGES, group=SEARCH)
+    judge: str = knob(
+        "", "Where accuracy comes from; default: inherited with a --parent, else proxy.", folder=JUDGES, group=SEARCH
+    )
+    parent: str | None = knob(
+        None,
+        "Trained network whose weights all others begin with: a published name, a file of weights or the folder of a "
+        "network.",
+        path=True,
+        group=SEARCH,
+    )
+    race_fraction: float | None = knob(
+        None,
+        "Share of the training images by which nas-ship chooses in the end, and which nothing else sees; default: "
+        f"{RACE_FRACTION:g} with a --parent, else none.",
+        least=0,
+        below=1,
+        group=IMAGES,
+    )
     device: str = knob("host", "Where latency comes from; none: nowhere.", folder=DEVICES, also=("none",), group=DEVICE)
     num_trials: int = knob(40, "Trials in all.", least=1, decides=False, group=RUN)
     max_hours: float | None = knob(
@@ -109,6 +127,12 @@ class SearchSettings(Settings):
     def __post_init__(self):
         super().__post_init__()
         object.__setattr__(self, "dataset", datasets.chosen(self.dataset, self.data_dir))
+        object.__setattr__(self, "judge", self.judge or ("inherited" if self.parent else "proxy"))
+
+    @property
+    def raced_fraction(self):
+        """float: share of the training images that only nas-ship sees."""
+        return self.race_fraction if self.race_fraction is not None else RACE_FRACTION if self.parent else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,10 +215,27 @@ def make_request(family, settings, objective=None, limits=None, proxy=None, part
     parts = plugins.expand_all(parts)
     chosen = {folder: Part(folder, name, parts.get(name, {})) for folder, name in folders(family, settings).items()}
     objective, limits, proxy = objective or family.objective, limits or Limits(), proxy or family.proxy
-    space, images = chosen[family.space_folder], Source(chosen[DATASETS], settings.data_dir, settings.seed)
+    space = chosen[family.space_folder]
+    images = Source(chosen[DATASETS], settings.data_dir, settings.seed, settings.raced_fraction)
     num_classes = images.make(settings.proxy_image_size, settings.proxy_samples).num_classes
     proxy_scale, deploy_scale = family.search_scales(settings, space.module.Scale, num_classes)
-    task = Task(space, images, proxy_scale, deploy_scale, proxy.recipe, settings.proxy_samples, settings.seed)
+    if settings.parent:
+        parent = family.parent(settings.parent)
+        proxy_scale, deploy_scale = parent.scale(proxy_scale), parent.scale(deploy_scale)
+        around = space.space.settings_around(parent.architecture)
+        space = dataclasses.replace(space, settings={**around, **space.settings})
+    child_scale = getattr(chosen[JUDGES].module, "child_scale", lambda proxy, deploy: proxy)
+    task = Task(
+        space=space,
+        images=images,
+        proxy_scale=child_scale(proxy_scale, deploy_scale),
+        deploy_scale=deploy_scale,
+        recipe=proxy.recipe,
+        proxy_samples=settings.proxy_samples,
+        seed=settings.seed,
+        published=family.published,
+        parent=settings.parent or "",
+    )
     setup = Setup(
         task=task,
         judge=chosen[JUDGES],

@@ -15,6 +15,7 @@ from nas_tf.search.records import Records
 from nas_tf.search.request import Request
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.training.network import train_network
+from nas_tf.training.parent import inheriting
 from nas_tf.trial import Trial, UserError
 
 _FRONT_SECONDS = 30.0  # between two pictures of a running search
@@ -139,13 +140,18 @@ def best_network(request, space, best, folder):
     if made is not None and made.asked == asked:
         return made
     dataset = task.images.make(task.deploy_scale.image_size, settings.final_samples)
-    recipe = dataclasses.replace(task.recipe, epochs=settings.final_epochs) if settings.final_epochs else None
+    parent, recipe, start = setup.parent(), task.recipe, None
+    if parent:
+        recipe = request.family.plans["finetune"].recipe
+        start = inheriting(space, parent, architecture, task.deploy_scale, dataset, settings.seed)
+    recipe = dataclasses.replace(recipe, epochs=settings.final_epochs) if settings.final_epochs else None
     model, training = train_network(
         lambda scale: space.build(architecture, scale),
         task.deploy_scale,
         dataset,
         recipe,
         settings.seed,
+        start=start,
     )
     description = training.described(describe(task.space, architecture, task.deploy_scale, dataset))
     cost = best.measurement.cost

@@ -19,6 +19,7 @@ from nas_tf.search.evaluation import Setup
 from nas_tf.shipping._converting import to_tflite_recycled
 from nas_tf.training.machine import Machine
 from nas_tf.training.network import train_network
+from nas_tf.training.parent import inheriting
 from nas_tf.training.recipe import Plan
 from nas_tf.training.train import Log
 from nas_tf.trial import DivergedTraining, Trial
@@ -85,7 +86,8 @@ def train_trial(workshop, folder, trial):
     """Trains the network of a trial in `folder`, unless that was done before, and returns its `Candidate`."""
     task = workshop.setup.task
     space, (scale, train_scale) = task.space.space, workshop.scales()
-    architecture = space.decode(trial.tokens)
+    architecture, parent = space.decode(trial.tokens), workshop.setup.parent()
+    start = parent and inheriting(space, parent, architecture, train_scale, workshop.dataset, task.seed)
     description = describe(task.space, architecture, scale, workshop.dataset)
     description = train_and_time(
         workshop,
@@ -93,11 +95,12 @@ def train_trial(workshop, folder, trial):
         lambda scale: space.build(architecture, scale),
         (scale, train_scale),
         dataclasses.replace(description, trial=trial.id),
+        start,
     )
     return Candidate(f"trial {trial.id}", folder, description, trial)
 
 
-def train_and_time(workshop, folder, build, scales, description):
+def train_and_time(workshop, folder, build, scales, description, start=None, teacher=None, seed=None):
     """Trains and times a network, unless that was done before.
 
     Args:
@@ -106,6 +109,9 @@ def train_and_time(workshop, folder, build, scales, description):
         build: `build(scale)` returns the `keras.Model` at a scale.
         scales: the scales at which it ships and is trained.
         description: its `NetworkDescription` before it is trained.
+        start: `start(model)` puts weights into it first (`nas_tf.training.network.train_network`); or None.
+        teacher: `keras.Model` that it learns from too, or None.
+        seed: decides initial weights and the order of images; None: the search's.
 
     Returns:
         The `NetworkDescription`, with a `failure` if the training diverged.
@@ -126,11 +132,13 @@ def train_and_time(workshop, folder, build, scales, description):
             scale,
             workshop.dataset,
             workshop.plan.recipe,
-            setup.task.seed,
+            setup.task.seed if seed is None else seed,
             train_scale,
             machine=workshop.machine,
             log=log,
+            start=start,
             progress=f"training {folder.name}",
+            teacher=teacher,
         )
     except DivergedTraining as error:
         workshop.say(f"{folder.name} is left out: {error}")

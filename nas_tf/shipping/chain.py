@@ -26,12 +26,13 @@ from nas_tf.reports.comparison import Row
 from nas_tf.reports.device import device_name
 from nas_tf.reports.model_card import LICENCE
 from nas_tf.search.records import Records
-from nas_tf.search.request import SearchSettings, remade_request
+from nas_tf.search.request import RACE_FRACTION, SearchSettings, remade_request
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.settings import DEVICE, FILES, IMAGES, NETWORK, RUN, TRAINING, Settings, knob
-from nas_tf.shipping import choice
-from nas_tf.shipping.baselines import builder, train_baseline
-from nas_tf.shipping.candidates import TEST_ACCURACY, Workshop, train_trial
+from nas_tf.shipping import choice, imports
+from nas_tf.shipping.baselines import builder
+from nas_tf.shipping.candidates import TEST_ACCURACY, Workshop
+from nas_tf.shipping.contest import Contest
 from nas_tf.shipping.files import write_files
 from nas_tf.training import read_count
 from nas_tf.training.evaluate import evaluate
@@ -42,6 +43,7 @@ _MAY_CHANGE = (
     "data_dir",
     "allow_test_in_train",
     "checkpoint_minutes",
+    "weights_dir",
     "out_dir",
     "number_types",
     "licence",
@@ -49,6 +51,7 @@ _MAY_CHANGE = (
     "search_space",
     "dataset",
 )
+BASELINES = ("mnasnet_a1", "mobilenet_v2")
 _OWN = ("search_space", "dataset")  # settings that say what may run of what the run names
 _UNUSED = ("algorithm", "judge", "workers", "warm_start")  # settings of a run that its chain has no need of
 
@@ -58,7 +61,11 @@ class ShipSettings(Settings):
     """The settings of a chain. All others are the run's own."""
 
     top_k: int = knob(5, "Best trials to train in full.", least=1, group=RUN)
-    recipe: str = knob("cosine", "Recipe of the run's family, as in its train command.", group=TRAINING)
+    recipe: str = knob(
+        "",
+        "Recipe of the run's family, as in its train command; default: finetune if the run has a parent, else cosine.",
+        group=TRAINING,
+    )
     epochs: int | None = knob(None, "Epochs; default: the recipe's.", least=1, group=TRAINING)
     batch_size: int | None = knob(None, "Images in a step; default: the recipe's.", least=1, group=TRAINING)
     learning_rate: float | None = knob(None, "Peak of the schedule; default: the recipe's.", above=0, group=TRAINING)
@@ -91,9 +98,21 @@ class ShipSettings(Settings):
         NUMBER_TYPES, "Types of the TFLite files.", choices=NUMBER_TYPES, required="at least one type", group=FILES
     )
     baselines: tuple[str, ...] = knob(
-        ("mnasnet_a1", "mobilenet_v2"),
-        "Published networks trained the same way, at the width of equal latency.",
+        BASELINES,
+        "Published networks trained the same way from random weights, at the width of equal latency. Where imports are "
+        "raced, these two are left out.",
         group=RUN,
+    )
+    imports: tuple[str, ...] = knob(
+        ("all",),
+        "Published networks with weights to fine-tune and race against the search's; all, or none.",
+        group=RUN,
+    )
+    num_imports: int = knob(
+        3, "How many of them are raced, the best with a classifier in closed form.", least=1, group=RUN
+    )
+    weights_dir: str = knob(
+        "", "Folder with published weights, used before any are fetched (docs/training.md).", path=True, group=RUN
     )
     quantization_friendly: bool = knob(
         False, "ReLU6 in place of ReLU and no squeeze-and-excitation, which int8 takes better.", group=NETWORK
@@ -132,6 +151,9 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         _refuse_other_part(name, getattr(settings, name), config["flags"], run.config)
     space = space_from_file(config["space"].get("part"), run.config, settings.search_space)
     family = family_of(space.name)
+    if not settings.recipe:
+        recipe = "finetune" if config["flags"].get("parent") else "cosine"
+        settings = dataclasses.replace(settings, recipe=recipe)
     if settings.recipe not in family.plans:
         raise UserError(f"Expected --recipe, one of {', '.join(family.plans)}. Received: {settings.recipe!r}")
     device_part = None
@@ -153,36 +175,39 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         stack.enter_context(alone(folder, "nas-ship"))
         device.check()
         say(f"files are timed on {device_name(device.describe())}")
-        workshop = _open_workshop(request, settings, machine, device, say)
+        networks = _networks(request, settings, say)
+        if networks and settings.baselines == BASELINES:
+            settings = dataclasses.replace(settings, baselines=())
+        workshop = _open_workshop(request, settings, machine, device, bool(networks), say)
         say(workshop.dataset.summary())
         if config["measured_under"].get("data digest") not in (None, workshop.dataset.describe().get("digest")):
             say("these are not the images of the search: names, sizes or number differ")
         # Recorded once everything has been checked: settings that were refused block nothing.
         resume.begin(
             folder / "settings.json",
-            _asked(settings, machine, trials, device, workshop.dataset),
+            _asked(settings, machine, trials, device, workshop.dataset, networks),
             _MAY_CHANGE,
             "choose another --out_dir",
         )
-        candidates = _train_trials(workshop, folder, records, trials)
         is_runs_device = choice.is_same_device(device.describe(), config["device"])
-        goal = choice.goal_now(workshop, folder, request, records, is_runs_device)
-        best = choice.choose(candidates, goal, is_runs_device)
-        why = choice.in_words(best, goal, is_runs_device)
+        contest = Contest(workshop, folder, records, request, is_runs_device)
+        if networks:
+            outcome = contest.race(trials, networks, settings.num_imports)
+            say(f"\n{outcome.table}\n")
+        else:
+            outcome = contest.compare(trials, settings.baselines)
+        best, why = outcome.best, outcome.why
         say(f"{best.name} ships: {why}")
         best = dataclasses.replace(best, description=dataclasses.replace(best.description, choice=why))
-        target_ms = best.description.latency.latency_ms
-        baselines = [
-            train_baseline(workshop, folder / "baselines" / name, name, target_ms) for name in settings.baselines
-        ]
         finish = functools.partial(_finish, workshop, device_part, settings, records, run.path)
         rows = [
             finish(best, folder / "network", "ships"),
-            *(finish(each, each.folder, "baseline") for each in baselines),
-            *(Row(each.name, "candidate", each.description) for each in candidates if each.name != best.name),
+            *(finish(each, each.folder, role) for each, role in outcome.compared),
+            *(Row(each.name, role, each.description) for each, role in outcome.others),
         ]
         notes = [read_count.said(run.path), *report.noise(records.trials())]
-        return _report(folder, rows, workshop, why, notes)
+        folders = {each.name: each.folder for each, _ in outcome.compared} | {best.name: folder / "network"}
+        return _report(folder, rows, folders, workshop, why, notes)
 
 
 def _refuse_other_part(setting, own, flags, where):
@@ -201,17 +226,30 @@ def _refuse_other_part(setting, own, flags, where):
         )
 
 
-def _open_workshop(request, settings, machine, device, say):
+def _networks(request, settings, say):
+    """Returns what can be imported and raced, as `imports.available` does. A published parent is at hand."""
+    parent = request.setup.parent()
+    known = {parent.name: parent.published_path} if parent and parent.published_path else {}
+    return imports.available(settings.imports, settings.weights_dir, known, say)
+
+
+def _open_workshop(request, settings, machine, device, has_race, say):
     """Returns the `Workshop` of a chain, in which every published network that is asked for can be built.
+
+    If there is a race, its images are kept apart from those that are trained on.
 
     Raises:
         UserError: one of them cannot.
     """
     import_keras()
-    task, plan = request.setup.task, request.family.plans[settings.recipe]
+    setup, plan = request.setup, request.family.plans[settings.recipe]
+    if has_race and not setup.task.images.race_fraction:
+        images = dataclasses.replace(setup.task.images, race_fraction=RACE_FRACTION)
+        setup = dataclasses.replace(setup, task=dataclasses.replace(setup.task, images=images))
+    task = setup.task
     recipe = plan.recipe.with_settings(settings, "epochs", "batch_size", "learning_rate")
     workshop = Workshop(
-        setup=request.setup,
+        setup=setup,
         plan=dataclasses.replace(plan, recipe=recipe),
         machine=machine,
         dataset=task.images.make(task.deploy_scale.image_size, settings.num_samples),
@@ -269,10 +307,15 @@ def _refuse_other_architectures(path, space, trials):
             )
 
 
-def _asked(settings, machine, trials, device, dataset):
+def _asked(settings, machine, trials, device, dataset, networks):
     """Returns a dict of everything that the networks in the folder depend on, and of more that may change."""
+    asked = dataclasses.asdict(settings)
+    for name in ("imports", "num_imports"):  # what was not raced decides nothing
+        asked[name] = asked[name] if networks else None
+    if networks:
+        asked["imports"] = [f"{name} x {width:g}" for _, name, width, _ in networks]
     return {
-        **dataclasses.asdict(settings),
+        **asked,
         **dataclasses.asdict(machine),
         "the trials": [trial.id for trial in trials],
         "the device": device.describe(),
@@ -280,26 +323,6 @@ def _asked(settings, machine, trials, device, dataset):
         # Folders of version 0.1 were chosen by another rule, and their published networks had another dropout.
         "version": ".".join(nas_tf.__version__.split(".")[:2]),
     }
-
-
-def _train_trials(workshop, folder, records, trials):
-    """Trains the trials' networks, records their accuracies, and returns a list of the `Candidate`s."""
-    space, candidates = workshop.setup.task.space.space, []
-    for number, trial in enumerate(trials, 1):
-        workshop.say(f"[{number}/{len(trials)}] trial {trial.id}: {space.decode(trial.tokens)}")
-        candidate = train_trial(workshop, folder / "candidates" / f"trial_{trial.id:05d}", trial)
-        network = candidate.description
-        if network.failure is None:
-            error = accuracy.standard_error(network.accuracy.validation, workshop.num_validation)
-            records.add_full_accuracy(
-                trial.id,
-                space.decode(trial.tokens),
-                "validation",
-                network.accuracy.validation,
-                {"recipe": network.recipe, "standard_error": error},
-            )
-        candidates.append(candidate)
-    return candidates
 
 
 def _finish(workshop, device_part, settings, records, run_dir, candidate, folder, role):
@@ -310,14 +333,17 @@ def _finish(workshop, device_part, settings, records, run_dir, candidate, folder
     task = workshop.setup.task
     workshop.say(f"files of {candidate.name}:")
     model = read_keras(candidate.folder / "model.keras")
-    test = _test_accuracy(candidate, model, workshop, records, run_dir)
+    image_size, dataset = network.scale["image_size"], workshop.dataset
+    if image_size != task.deploy_scale.image_size:
+        dataset = task.images.make(image_size, workshop.num_samples)
+    test = _test_accuracy(candidate, model, dataset, workshop.setup.task, records, run_dir)
     network = dataclasses.replace(network, accuracy=dataclasses.replace(network.accuracy, test=test))
     files = write_files(
         model,
         network,
         folder,
-        dataset=workshop.dataset,
-        calibration=functools.partial(task.images.calibration_images, task.deploy_scale.image_size),
+        dataset=dataset,
+        calibration=functools.partial(task.images.calibration_images, image_size),
         device=device_part,
         number_types=settings.number_types,
         licence=settings.licence,
@@ -331,29 +357,30 @@ def _finish(workshop, device_part, settings, records, run_dir, candidate, folder
     return Row(candidate.name, role, network, tuple(files))
 
 
-def _test_accuracy(candidate, model, workshop, records, run_dir):
+def _test_accuracy(candidate, model, dataset, task, records, run_dir):
     """Returns the accuracy on the test images, which are read once for each network that is compared, and counted."""
     path = candidate.folder / TEST_ACCURACY
     found = read_json(path)
     if found is None:
-        split = workshop.dataset.test()
+        split = dataset.test()
         read_count.note(run_dir, candidate.name)
         reached = evaluate(model, split)
         found = {"test": reached, "standard_error": accuracy.standard_error(reached, split.num_examples)}
         write_json(path, found)
     if candidate.trial:
-        architecture = workshop.setup.task.space.space.decode(candidate.trial.tokens)
+        architecture = task.space.space.decode(candidate.trial.tokens)
         details = {"standard_error": found["standard_error"]}
         records.add_full_accuracy(candidate.trial.id, architecture, "test", found["test"], details)
     return found["test"]
 
 
-def _report(folder, rows, workshop, why, notes):
+def _report(folder, rows, folders, workshop, why, notes):
     """Writes the comparison, says it, and returns the rows.
 
     Args:
         folder: the chain's folder.
         rows: the `Row`s.
+        folders: dict from the name of each network with files to their folder.
         workshop: the `Workshop`.
         why: in words, why the first row ships.
         notes: list of sentences for the page: how often the test images have been read, how noisy the search was.
@@ -367,10 +394,7 @@ def _report(folder, rows, workshop, why, notes):
     workshop.say("\n".join(notes))
     workshop.say(f"\n{folder / 'network'}\n{folder / 'README.md'}\n{folder / 'comparison.png'}")
     failures = [
-        f"{folder / ('network' if row.role == 'ships' else f'baselines/{row.name}') / each.file}: {each.failure}"
-        for row in rows
-        for each in row.files
-        if each.failure
+        f"{folders[row.name] / each.file}: {each.failure}" for row in rows for each in row.files if each.failure
     ]
     if failures:
         raise EvaluationError(f"{count(len(failures), 'file')} failed, all others are kept: {'; '.join(failures)}")

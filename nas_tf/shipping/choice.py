@@ -59,7 +59,7 @@ def choose(candidates, goal, is_runs_device):
     return min(
         trained,
         key=lambda each: (
-            *rank(each.description.accuracy.validation, _judged_cost(each, is_runs_device), goal),
+            *rank(each.description.accuracy.validation, judged_cost(each, is_runs_device), goal),
             each.trial.id,
         ),
     )
@@ -70,12 +70,12 @@ def in_words(best, goal, is_runs_device):
     if goal.target is None:
         return "the highest validation accuracy after full training"
     target = f"{goal.cost} of at most {cost_text(goal.target, goal.cost)}"
-    if goal.is_met(_judged_cost(best, is_runs_device)):
+    if goal.is_met(judged_cost(best, is_runs_device)):
         return f"the highest validation accuracy after full training with a {target}"
     return f"the cheapest that no other dominates, because no candidate meets the target, a {target}"
 
 
-def _judged_cost(candidate, is_runs_device):
+def judged_cost(candidate, is_runs_device):
     """Returns the `nas_tf.trial.Cost` of a trial's network, with what was measured of it since, as `choose` does."""
     cost, network = candidate.trial.measurement.cost, candidate.description
     latency = (network.latency_judged or network.latency) if is_runs_device else cost.latency

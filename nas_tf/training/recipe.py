@@ -179,11 +179,12 @@ class Plan:
         return ships, dataclasses.replace(ships, **training)
 
 
-def recipe_knob(plans, default="quick"):
+def recipe_knob(plans):
     """Returns the setting `recipe` of a command that trains by one of `plans`, a dict from name to `Plan`."""
+    about = "; ".join(f"{name}: {plan.about}" for name, plan in plans.items())
     return knob(
-        default,
-        "; ".join(f"{name}: {plan.about}" for name, plan in plans.items()) + ".",
+        None,
+        f"{about}. Default: finetune where trained weights are the start, else quick.",
         choices=tuple(plans),
         group=TRAINING,
     )

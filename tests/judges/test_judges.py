@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+from parent_support import heirs_task
 
 from mnas_tf.spaces.mnasnet import Scale
 from nas_tf import plugins
@@ -24,8 +25,12 @@ def part(request):
 
 
 @pytest.fixture(scope="module")
-def task(plain_space):
-    """Few digits of 8 px, in the README's space."""
+def task(part, request):
+    """Few digits of 8 px, in the README's space; for a judge whose children inherit, in one that can."""
+    if part.name == "inherited":
+        folder, description = request.getfixturevalue("parent")
+        return heirs_task(folder, description, samples=100)
+    plain_space = request.getfixturevalue("plain_space")
     return Task(
         space=Part("mnas_tf.spaces", str(plain_space)),
         images=Source(Part("nas_tf.datasets", "digits"), "", seed=1),
@@ -35,6 +40,14 @@ def task(plain_space):
         proxy_samples=100,
         seed=1,
     )
+
+
+@pytest.fixture(scope="module")
+def folder(part, task, tmp_path_factory):
+    """All that the judge needs, made once."""
+    folder = tmp_path_factory.mktemp(part.name)
+    make(part, task, folder)
+    return folder
 
 
 def make(part, task, folder):
@@ -57,30 +70,32 @@ def test_it_says_what_its_accuracies_depend_on(part, task):
     assert dataclasses.is_dataclass(part.module.Config) and part.module.Config.__dataclass_params__.frozen
 
 
-def test_what_it_needs_is_made_once(part, task, tmp_path):
-    make(part, task, tmp_path)
-    made = files(tmp_path)
-    make(part, task, tmp_path)
-    assert files(tmp_path) == made
+def test_what_it_needs_is_made_once(part, task, folder):
+    made = files(folder)
+    make(part, task, folder)
+    assert files(folder) == made
 
 
-def test_an_architecture_has_one_accuracy(part, task, tmp_path):
+def test_an_architecture_has_one_accuracy(part, task, folder):
     """Another process, which makes the judge again, finds the same one; a rehearsal ends early."""
-    judge = make(part, task, tmp_path)
+    judge = make(part, task, folder)
     trained = judge.accuracy(TOKENS)
     assert isinstance(trained, Trained) and 0 <= trained.accuracy <= 1 and trained.train_seconds > 0
-    again = make(part, task, tmp_path).accuracy(TOKENS)
+    again = make(part, task, folder).accuracy(TOKENS)
     assert again.accuracy == trained.accuracy and again.planned_steps == trained.planned_steps
     rehearsed = judge.accuracy(TOKENS, max_steps=1)
     assert 0 <= rehearsed.accuracy <= 1 and rehearsed.planned_steps == trained.planned_steps
 
 
-def test_a_network_that_cannot_be_trained_is_infeasible(part, task, tmp_path):
+def test_a_network_that_cannot_be_trained_is_infeasible(part, task, folder):
     task = dataclasses.replace(task, recipe=Recipe(1, learning_rate=1e30))
+    if part.name == "inherited":  # whose rates are its own
+        rates = dict.fromkeys(("learning_rate", "far_learning_rate"), 1e30)
+        part = dataclasses.replace(part, settings={**part.settings, **rates})
     with pytest.raises(InfeasibleArchitecture):
-        make(part, task, tmp_path).accuracy(TOKENS)
+        make(part, task, folder).accuracy(TOKENS)
 
 
-def test_tokens_of_another_space_are_a_mistake_and_no_architectures_fault(part, task, tmp_path):
+def test_tokens_of_another_space_are_a_mistake_and_no_architectures_fault(part, task, folder):
     with pytest.raises(ValueError, match="has choices 0 to 2"):
-        make(part, task, tmp_path).accuracy((9, 9, 9))
+        make(part, task, folder).accuracy((9, 9, 9))

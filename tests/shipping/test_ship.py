@@ -79,6 +79,7 @@ def settings(**changes):
         "learning_rate": 0.02,
         "number_types": ("float32", "int8"),
         "baselines": ("mobilenet",),
+        "imports": ("none",),
         "device": "host",
     }
     return ShipSettings(**{**chosen, **changes})

@@ -1,0 +1,69 @@
+"""Who is in the race: the best networks of a search, and published ones that could be imported."""
+
+import dataclasses
+
+from nas_tf.networks.description import NetworkDescription
+from nas_tf.networks.folder import describe
+from nas_tf.shipping.race import Entrant
+from nas_tf.training.parent import inheriting
+from nas_tf.training.recipe import PLANS
+
+
+def searched(workshop, folder, trials):
+    """Lists the `Entrant`s of trials, in `folder`, with the weights of the run's parent if it has one."""
+    task, (scale, train_scale) = workshop.setup.task, workshop.scales()
+    space, parent, found = task.space.space, workshop.setup.parent(), []
+    for trial in trials:
+        architecture = space.decode(trial.tokens)
+
+        def start(dataset, architecture=architecture):
+            return parent and inheriting(space, parent, architecture, train_scale, dataset, task.seed)
+
+        description = describe(task.space, architecture, scale, workshop.dataset)
+        entrant = Entrant(
+            name=f"trial {trial.id}",
+            folder=folder / f"trial_{trial.id:05d}",
+            image_size=scale.image_size,
+            recipe=workshop.plan.recipe,
+            build=lambda scale, architecture=architecture: space.build(architecture, scale),
+            scales=(scale, train_scale),
+            description=dataclasses.replace(description, trial=trial.id),
+            start=start,
+            trial=trial,
+        )
+        found.append(entrant)
+    return found
+
+
+def imported(workshop, folder, found):
+    """Lists the `Entrant`s of `nas_tf.shipping.imports.Import`s, in `folder`. They are fine-tuned."""
+    entrants = []
+    for each in found:
+        dataset = workshop.setup.task.images.make(each.image_size, workshop.num_samples)
+        scale = each.scale(dataset.num_classes, bn_momentum=PLANS["finetune"].scale["bn_momentum"])
+        description = NetworkDescription(
+            text=str(each),
+            scale=dataclasses.asdict(scale),
+            class_names=tuple(dataset.class_names),
+            dataset=dataset.facts(),
+            width=each.width,
+        )
+        entrant = Entrant(
+            name=str(each),
+            folder=folder / each.key,
+            image_size=each.image_size,
+            recipe=_fine_tuned(workshop.plan.recipe),
+            build=each.build,
+            scales=(scale, scale),
+            description=description,
+            start=lambda dataset: lambda model: "published ImageNet weights",
+        )
+        entrants.append(entrant)
+    return entrants
+
+
+def _fine_tuned(recipe):
+    """Returns the recipe of imports: that of the other entrants if it begins with weights, else fine-tuning as long."""
+    if recipe.head == "closed_form":
+        return recipe
+    return dataclasses.replace(PLANS["finetune"].recipe, epochs=recipe.epochs, batch_size=recipe.batch_size)

@@ -1,0 +1,207 @@
+"""What a user would fine-tune instead of searching: published networks with weights, as large as the target allows.
+
+Every network and width with published weights is timed over a grid of image sizes. The largest size that meets the
+target is kept: with the same weights a larger image is more accurate. A classifier in closed form then tells, in one
+reading of the images, which of them are worth a training.
+"""
+
+import dataclasses
+import importlib
+import math
+import pathlib
+
+from nas_tf import accuracy
+from nas_tf.family import families
+from nas_tf.files import read_json, write_json
+from nas_tf.quiet import fresh_keras
+from nas_tf.reports.numbers import milliseconds
+from nas_tf.shipping.candidates import time_network
+from nas_tf.training.evaluate import evaluate
+from nas_tf.training.head import fit_head
+from nas_tf.trial import InfeasibleArchitecture, UserError
+
+SIZES = (1.25, 1.125, 1.0, 0.875, 0.75, 0.625, 0.5)  # times the image size of the networks searched
+LEAST_SIZE = 32
+_MULTIPLE = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Import:
+    """A published network with weights, at a width and an image size in pixels.
+
+    Attributes:
+        name: of the published network.
+        width: its width multiplier.
+        image_size: height and width of its images in pixels.
+        latency_ms: of its float32 file.
+        path: of its weights.
+        module: name of the module that builds it (`nas_tf.family.Family.pretrained`).
+        screened: validation accuracy with a classifier in closed form; None: not known yet.
+    """
+
+    name: str
+    width: float
+    image_size: int
+    latency_ms: float
+    path: str
+    module: str
+    screened: float | None = None
+
+    def __str__(self):
+        width = "" if self.width == 1 else f" x {self.width:g}"
+        return f"{self.name}{width} at {self.image_size} px"
+
+    @property
+    def key(self):
+        """str: what its folder is called."""
+        return f"{self.name}_{self.width:g}_{self.image_size}"
+
+    def scale(self, num_classes, **settings):
+        """Returns its family's `Scale`."""
+        scale = importlib.import_module(self.module).Scale
+        return scale(self.image_size, num_classes, width_multiplier=self.width, **settings)
+
+    def build(self, scale):
+        """Returns the `keras.Model` at a scale with its weights and a new classifier."""
+        return importlib.import_module(self.module).build(self.name, scale, self.path)
+
+
+def available(names, weights_dir, known, say):
+    """Returns a list of `(module, name, width, path)` of the networks whose weights can be had.
+
+    Args:
+        names: names of published networks; "all" stands for all of them.
+        weights_dir: a folder that holds weights already; empty: none.
+        known: dict from a network's name to the path of its weights, where that is known already.
+        say: takes a line that names the networks whose weights cannot be had.
+
+    Raises:
+        UserError: no published network with weights has one of the names.
+    """
+    modules = {}
+    for family in families():
+        if family.pretrained:
+            modules |= dict.fromkeys(importlib.import_module(family.pretrained).NAMES, family.pretrained)
+    chosen = tuple(modules) if names == ("all",) else () if names == ("none",) else names
+    for name in chosen:
+        if name not in modules:
+            raise UserError(f"Expected --imports, all, none or some of {', '.join(modules)}. Received: {name!r}")
+    found, missing = [], {}
+    for name in chosen:
+        module = importlib.import_module(modules[name])
+        for width in module.widths(name):
+            try:
+                path = known.get(name) if width == 1 else None
+                found.append((modules[name], name, width, path or str(module.weights_file(name, width, weights_dir))))
+            except UserError as error:
+                missing[name] = str(error)
+    if missing:
+        first = next(iter(missing.values()))
+        say(f"weights of {', '.join(missing)} cannot be had, so they are not raced: {first}")
+    return found
+
+
+def within_target(workshop, folder, target_ms, networks):
+    """Lists an `Import` for each network at the largest image size that meets a target, the others left out.
+
+    Args:
+        workshop: the `nas_tf.shipping.candidates.Workshop`.
+        folder: keeps the latencies that were measured.
+        target_ms: latency in milliseconds; None: every network at the size of the networks searched.
+        networks: list of `(module, name, width, path)`, as `available` returns.
+
+    Returns:
+        `(list of Import, text)`: the text names the fastest that was measured, for a target below it.
+    """
+    path = pathlib.Path(folder) / "imports.json"
+    latencies = read_json(path) or {}
+    scale = workshop.setup.task.deploy_scale
+    ends = scale.image_size, scale.num_classes
+    found, fastest = [], None
+    for module, name, width, weights in networks:
+
+        def at(size, module=module, name=name, width=width, weights=weights):
+            candidate = Import(name, width, size, math.inf, weights, module)
+            if candidate.key not in latencies:
+                latencies[candidate.key] = _time(workshop, candidate, ends[1])
+                write_json(path, latencies)
+            return dataclasses.replace(candidate, latency_ms=latencies[candidate.key] or math.inf)
+
+        sizes = [ends[0]] if target_ms is None else grid(ends[0])
+        best = largest(sizes, lambda size, at=at: target_ms is None or at(size).latency_ms <= target_ms)
+        smallest = at(sizes[-1] if best is None else best)
+        if fastest is None or smallest.latency_ms < fastest.latency_ms:
+            fastest = smallest
+        if best is not None and smallest.latency_ms < math.inf:
+            found.append(smallest)
+            workshop.say(f"{smallest}: {milliseconds(smallest.latency_ms)}")
+    words = f"the fastest is {fastest}, {milliseconds(fastest.latency_ms)}" if fastest else "none could be timed"
+    return found, words
+
+
+def grid(image_size):
+    """Returns the image sizes in pixels at which imports are timed, largest first."""
+    sizes = (max(LEAST_SIZE, round(factor * image_size / _MULTIPLE) * _MULTIPLE) for factor in SIZES)
+    return list(dict.fromkeys(sizes))
+
+
+def largest(sizes, fits):
+    """Returns the first of `sizes`, largest first, that `fits`, by bisection: a smaller image takes less time.
+
+    It is None if not even the last one does.
+    """
+    low, high = 0, len(sizes)
+    while low < high:
+        middle = (low + high) // 2
+        if fits(sizes[middle]):
+            high = middle
+        else:
+            low = middle + 1
+    return sizes[low] if low < len(sizes) else None
+
+
+def screen(workshop, folder, candidates, most):
+    """Returns the `most` imports that are best with a classifier in closed form, best first, one of each network.
+
+    Args:
+        workshop: the `Workshop`.
+        folder: keeps the accuracies.
+        candidates: list of `Import`.
+        most: how many to return.
+    """
+    path = pathlib.Path(folder) / "screened.json"
+    known, screened = read_json(path) or {}, []
+    for each in candidates:
+        if each.key not in known:
+            known[each.key] = _closed_form(workshop, each)
+            write_json(path, known)
+            reached = accuracy.text(known[each.key], workshop.num_validation)
+            workshop.say(f"{each}: {reached} with a classifier in closed form")
+        screened.append(dataclasses.replace(each, screened=known[each.key]))
+    best = {}
+    for each in sorted(screened, key=lambda each: (-each.screened, each.latency_ms, each.key)):
+        best.setdefault(each.name, each)
+    return list(best.values())[:most]
+
+
+def _closed_form(workshop, candidate):
+    keras = fresh_keras(workshop.setup.task.seed)
+    dataset = workshop.setup.task.images.make(candidate.image_size, workshop.num_samples)
+    model = candidate.build(candidate.scale(dataset.num_classes))
+    fit_head(model, dataset.train())
+    reached = evaluate(model, dataset.validation())
+    del model
+    keras.backend.clear_session()
+    return reached
+
+
+def _time(workshop, candidate, num_classes):
+    """Returns the latency of an import in milliseconds, or None if the device cannot run it."""
+    keras = fresh_keras(workshop.setup.task.seed)
+    try:
+        model = candidate.build(candidate.scale(num_classes))
+        return time_network(workshop.device, model).latency_ms
+    except InfeasibleArchitecture:
+        return None
+    finally:
+        keras.backend.clear_session()
