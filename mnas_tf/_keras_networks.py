@@ -9,6 +9,7 @@ import re
 
 import numpy as np
 
+from mnas_tf._conventions import TENSORFLOW, conventions_of
 from mnas_tf.spaces._network import IMAGENET_DEVIATION, IMAGENET_MEAN
 from nas_tf.networks import weights
 from nas_tf.trial import UserError
@@ -105,10 +106,15 @@ def read(model, path):
         path: of a `.h5` file of its counterpart in `keras.applications`.
 
     Raises:
-        UserError: there is no such file, it is damaged, or of another network.
+        UserError: there is no such file, it is damaged, or of another network; or MobileNetV2 is built otherwise.
     """
     from keras import layers
 
+    if conventions_of(model) not in (None, TENSORFLOW):
+        raise UserError(
+            "Expected MobileNetV2 as Keras builds it, for Keras's weights. Received: one of another Scale. Build it as "
+            "mnas_tf.published.scale_for says"
+        )
     theirs = [arrays for arrays in weights.read(path).values() if arrays]
     ours = [layer for layer in model.layers if layer.weights]
     if isinstance(ours[0], layers.Normalization):

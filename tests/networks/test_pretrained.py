@@ -5,10 +5,11 @@ import functools
 import keras
 import numpy as np
 import pytest
+from image_support import TEST_SIZES, TRAIN_SIZES, write_images
 from keras import applications
 from seeded_weights import timm_logits, write_keras, write_timm
 from support import ROOT, eagerly
-from weightless import without_weights
+from weightless import without_weights, zeros_at_first
 
 from mnas_tf import _networks, pretrained, published
 from mnas_tf.spaces.mnasnet import MnasNet, Scale
@@ -27,7 +28,8 @@ KERAS = {
 
 
 @pytest.fixture(autouse=True)
-def clear():
+def quick(monkeypatch):
+    zeros_at_first(monkeypatch)
     keras.backend.clear_session()
 
 
@@ -103,7 +105,12 @@ def test_mobilenet_v3_takes_the_images_of_this_house(tmp_path):
     images = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype("float32")
     expected = np.asarray(theirs(127.5 * images + 127.5))  # Keras's takes pixels from 0 to 255
     assert expected.std(axis=0).max() > 0.01
-    np.testing.assert_allclose(pretrained.build("mobilenet_v3_small", Scale(64, 5), path)(images), expected, atol=1e-4)
+    ours = pretrained.build("mobilenet_v3_small", Scale(64, 5), path)
+    np.testing.assert_allclose(ours(images), expected, rtol=0, atol=1e-5)  # float32 probabilities
+    features = published.MobileNetV3Small((64, 64, 3), include_top=False, weights=path)
+    assert features.output_shape == (None, 2, 2, 576)
+    for name in ("conv", "conv_1"):
+        np.testing.assert_array_equal(features.get_layer(name).get_weights()[0], ours.get_layer(name).get_weights()[0])
 
 
 def test_efficientnet_b0_is_keras_with_its_own_weights(tmp_path, monkeypatch):
@@ -173,13 +180,20 @@ def test_weights_that_do_not_fit_are_refused(file_of, tmp_path):
         assert "\n" not in str(refused.value)
     with pytest.raises(UserError, match=r"mobilenet_v3_small for images of 32 px or more. Received: image_size=24"):
         pretrained.build("mobilenet_v3_small", Scale(24, 3), small)
+    with (
+        pytest.raises(UserError, match=r"Expected MobileNetV2 as Keras builds it.* of another Scale"),
+        without_weights(),
+    ):
+        weights.load(_networks.whole("mobilenet_v2", Scale(32, 3)), small, reader=_networks.read_weights)
     with pytest.raises(UserError, match=r"efficientnet_b0 has one width, 1. Received: width 0.5"):
         published.EfficientNetB0(alpha=0.5)
 
 
-def test_a_training_builds_the_network_as_its_weights_need_it(tmp_path):
-    path = write("efficientnet_lite0", tmp_path / "lite0.safetensors", classes=10)
-    common = {"evaluate_only": True, "image_size": 32, "initial_weights": str(path)}
+def test_a_training_builds_the_network_as_its_weights_need_it(file_of, tmp_path):
+    for split, sizes in (("train", TRAIN_SIZES), ("test", TEST_SIZES)):
+        write_images(tmp_path / split, split, sizes)
+    common = {"evaluate_only": True, "image_size": 32, "data_dir": str(tmp_path)}
+    common["initial_weights"] = str(file_of("efficientnet_lite0"))
     with eagerly():
         accuracies = train(Settings(architecture="efficientnet_lite0", **common), say=lambda _: None)
     assert set(accuracies) == {"validation", "test"}

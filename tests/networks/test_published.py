@@ -127,6 +127,19 @@ def test_networks_timed_beside_a_search():
     assert nasnet.count_params() == 5_326_716
 
 
+# MobileNetV3, tables 3 and 4 (arXiv 1905.02244); EfficientNet, table 2 (arXiv 1905.11946).
+@pytest.mark.parametrize(
+    "name,params,millions",
+    [("mobilenet_v3_large", 5.4e6, 219), ("mobilenet_v3_small", 2.5e6, 56), ("efficientnet_b0", 5.3e6, 390)],
+)
+def test_networks_of_keras_have_the_papers_counts(name, params, millions):
+    with without_weights():
+        model = published.build(name, Scale())
+    assert published.architecture(name) is None
+    assert num_params(model) == pytest.approx(params, rel=0.02)  # the papers have two digits
+    assert mult_adds(model) == pytest.approx(1e6 * millions, rel=0.02)
+
+
 def test_references_that_cannot_be_built_are_refused():
     with pytest.raises(UserError, match=r"Expected a published network, one of mnasnet_a1, .*Received: 'squeezenet'"):
         published.build("squeezenet", Scale())
