@@ -206,7 +206,7 @@ def _differs(path, published, kept_beside=None):
     """
     content = path.read_bytes()
     if published.md5:
-        return hashlib.md5(content).hexdigest() != published.md5
+        return hashlib.md5(content, usedforsecurity=False).hexdigest() != published.md5
     digest, kept = hashlib.sha256(content).hexdigest(), pathlib.Path(f"{kept_beside or path}{KEPT}")
     if kept.is_file():
         return kept.read_text().strip() != digest

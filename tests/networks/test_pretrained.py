@@ -1,5 +1,6 @@
 """Published networks with published weights: what Keras and real images say of them, and what is refused."""
 
+import dataclasses
 import functools
 
 import keras
@@ -12,9 +13,13 @@ from support import ROOT, eagerly
 from weightless import without_weights, zeros_at_first
 
 from mnas_tf import _networks, pretrained, published
+from mnas_tf.family import FAMILY
 from mnas_tf.spaces.mnasnet import MnasNet, Scale
 from mnas_tf.train import Settings, train
+from nas_tf.apps import train as command
 from nas_tf.networks import weights
+from nas_tf.networks.description import NetworkDescription
+from nas_tf.networks.folder import write_description
 from nas_tf.trial import UserError
 
 LITE0 = ROOT.parent / "shared" / "data" / "pretrained" / "efficientnet_lite0_imagenet.safetensors"
@@ -189,6 +194,16 @@ def test_weights_that_do_not_fit_are_refused(file_of, tmp_path):
         published.EfficientNetB0(alpha=0.5)
 
 
+def test_a_folder_decides_the_activation_too(tmp_path):
+    for theirs, asked, expected in (("relu6", "relu", "relu6"), ("relu", "relu", "relu"), ("relu", "relu6", "relu6")):
+        scale = dataclasses.asdict(Scale(activation=theirs, padding="symmetric"))
+        write_description(tmp_path, NetworkDescription(text="", scale=scale, class_names=(), dataset={}))
+        # relu6 is not the default, so somebody asked for it: loading the weights will refuse that.
+        found = command._scale_for(FAMILY, str(tmp_path), None, Scale(activation=asked))
+        assert (found.activation, found.padding) == (expected, "symmetric")
+
+
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`")
 def test_a_training_builds_the_network_as_its_weights_need_it(file_of, tmp_path):
     for split, sizes in (("train", TRAIN_SIZES), ("test", TEST_SIZES)):
         write_images(tmp_path / split, split, sizes)
