@@ -69,8 +69,9 @@ def _built(name, x, scale, include_top):
     model = function(
         input_shape=tuple(x.shape[1:]), input_tensor=x, include_top=include_top, weights=None, classes=1, **options
     )
-    before = {id(layer) for layer in keras.Model(keras.utils.get_source_inputs(x), x).layers}
-    for number, layer in enumerate(layer for layer in model.layers if id(layer) not in before):
+    before = {id(each) for each in keras.Model(keras.utils.get_source_inputs(x), x).operations}
+    # Layers, and sums and products that are none.
+    for number, layer in enumerate(each for each in model.operations if id(each) not in before):
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = scale.bn_momentum
         kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()

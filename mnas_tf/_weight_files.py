@@ -145,7 +145,7 @@ def weights_file(name, width=1.0, folder=""):
     if not path.is_file():
         check_writable(cache)
         _fetch(published, path)
-    elif _differs(path, published):
+    elif not _is_trusted(path, published, kept_beside=path):
         raise UserError(
             f"{path} is damaged: its digest is not the one that {'Keras knows' if published.md5 else 'was kept'}. "
             "Remove it, to have it fetched again"
@@ -163,7 +163,7 @@ def _fetch(published, path):
             _check_readable(fetched)
         except UserError as error:
             raise _refusal(published, "what came is no file of weights") from error
-        if _differs(fetched, published, path):
+        if not _is_trusted(fetched, published, kept_beside=path):
             remedy = "" if published.md5 else f". Remove {path}{KEPT} if a new one is meant"
             raise _refusal(published, f"what came is not the file that was published{remedy}")
         os.replace(fetched, path)
@@ -199,16 +199,16 @@ def _check_readable(path):
         weights.read(path)
 
 
-def _differs(path, published, kept_beside=None):
-    """Returns whether a file is another than the published one, or than the one that was fetched first.
+def _is_trusted(path, published, kept_beside):
+    """Returns whether a file has the digest that Keras knows, or else the one that is kept beside `kept_beside`.
 
-    Where no digest is known yet, this file's is kept from now on, beside `kept_beside` (None: `path`).
+    Where none is kept, this is the first such file: it is trusted, and its digest is kept.
     """
     content = path.read_bytes()
     if published.md5:
-        return hashlib.md5(content, usedforsecurity=False).hexdigest() != published.md5
+        return hashlib.md5(content, usedforsecurity=False).hexdigest() == published.md5
     digest, kept = hashlib.sha256(content).hexdigest(), pathlib.Path(f"{kept_beside or path}{KEPT}")
     if kept.is_file():
-        return kept.read_text().strip() != digest
+        return kept.read_text().strip() == digest
     write_file(kept, f"{digest}\n")
-    return False
+    return True

@@ -186,9 +186,9 @@ def _check_settings(model, path):
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} holds no network of Keras's layers: {first_line(error)}") from error
     network = _network(model)
-    ours = {layer.name: (type(layer).__name__, layer.get_config()) for layer in network.layers}
+    ours = {each.name: (type(each).__name__, each.get_config()) for each in _operations(network)}
     head_name = _head({layer.name: layer for layer in network.layers if layer.weights})
-    known = {layer.name for layer in model.layers}
+    known = {each.name for each in _operations(model)}
     for name in (*ours, *(name for name in theirs if name not in known)):
         kind = (ours.get(name) or theirs[name])[0]
         if name == head_name or kind in (*_TRAINING_ONLY, "InputLayer"):
@@ -213,6 +213,11 @@ def _network(model):
     import keras
 
     return model if len(model.outputs) == 1 else keras.Model(model.inputs, model.outputs[0])
+
+
+def _operations(model):
+    """Returns the list of its layers and, in a functional model, of operations on tensors, which files list too."""
+    return getattr(model, "operations", model.layers)
 
 
 def _head(layers):

@@ -112,6 +112,9 @@ def test_mobilenet_v3_takes_the_images_of_this_house(tmp_path):
     assert expected.std(axis=0).max() > 0.01
     ours = pretrained.build("mobilenet_v3_small", Scale(64, 5), path)
     np.testing.assert_allclose(ours(images), expected, rtol=0, atol=1e-5)  # float32 probabilities
+    ours.save(tmp_path / "ours.keras")  # read by name, where Keras has built others of the kind in between
+    again = published.MobileNetV3Small((64, 64, 3), classes=5, weights=tmp_path / "ours.keras")
+    np.testing.assert_array_equal(again(images), ours(images))
     features = published.MobileNetV3Small((64, 64, 3), include_top=False, weights=path)
     assert features.output_shape == (None, 2, 2, 576)
     for name in ("conv", "conv_1"):
