@@ -13,8 +13,8 @@ import numpy as np
 from nas_tf.networks import _channels
 from nas_tf.networks._stages import at_rows, some_rows, with_taps
 
-RIDGE = 0.1  # of 0.3, 0.1, 0.01 and 0.001 the best with 128 images (benchmarks/inheritance.py)
-_CLIPPED_BIAS = 4.0
+RIDGE = 0.1  # the best of 0.3, 0.1, 0.01 and 0.001 for 128 images at 64 px
+_CLIPPED_BIAS = 4.0  # a sigmoid of it is 0.98
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,8 @@ class InheritedUnit:
     """
 
     def __init__(self, unit, parent, counterpart, reached, source):
-        """
+        """Takes what the unit needs to know, and changes nothing yet.
+
         Args:
             unit: the child's `_units.Unit`.
             parent: the `inheritance.Parent`.
@@ -56,13 +57,8 @@ class InheritedUnit:
             source: int [filters]: which channels of the parent it returns.
         """
         self.new, self.words = [], []
-        self._unit, self._parent, self._counterpart, self._reached, self._source = (
-            unit,
-            parent,
-            counterpart,
-            reached,
-            source,
-        )
+        self._unit, self._parent, self._counterpart = unit, parent, counterpart
+        self._reached, self._source = reached, source
         self._old = parent.network.units[counterpart.parent] if counterpart.parent else None
         self._random = np.random.default_rng(0)
         self._lost = set()  # names of stages that cannot give what the parent's do

@@ -37,7 +37,7 @@ def corrections_per_channel(inputs, missing, strength):
     return np.linalg.solve(gram, (inputs.swapaxes(1, 2) @ missing[..., None]).astype("float64"))[..., 0]
 
 
-def importance(inputs, outgoing, strength, steps=48):
+def importance(inputs, outgoing, strength, steps=16):
     """Returns int [channels]: the channels, those first without which the consumer's output changes most.
 
     Channels leave one group after another, those whose loss costs least once the weights of the others have made up

