@@ -63,7 +63,7 @@ class Unit:
         return self.last.bn.output.shape[1]
 
     def styles(self, other):
-        """Lists `(what, ours, theirs)` of the settings of `nas_tf.networks.blocks.Style`."""
+        """Lists `(what, ours, theirs)` of the settings of `blocks.Style`. Both units have the same strides."""
         ours, theirs = self.spatial, other.spatial
         found = [
             ("bn_epsilon", ours.bn.epsilon, theirs.bn.epsilon),

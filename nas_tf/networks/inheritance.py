@@ -205,12 +205,13 @@ def _check(network, parent, counterparts):
         ("input_normalization", network.normalizes, parent.network.normalizes),
     ]
     for each in counterparts:
-        unit, old = network.units[each.name], parent.network.units[each.target]
-        same.append((f"strides at {each.name}: maps of", unit.map_size, parent.map(each.target).shape[1]))
-        same += [(f"{what} at {each.name}", ours, theirs) for what, ours, theirs in unit.styles(old)]
+        unit = network.units[each.name]
+        same.append((f"map size behind {each.name} (its strides)", unit.map_size, parent.map(each.target).shape[1]))
+        if each.parent:
+            styles = unit.styles(parent.network.units[each.parent])
+            same += [(f"{what} at {each.name}", ours, theirs) for what, ours, theirs in styles]
     for what, ours, theirs in same:
         if ours != theirs:
             raise UserError(
-                f"Expected a parent and images of the child's {what}, {ours}. Received: {theirs}. Build both networks "
-                "at one scale"
+                f"Expected a parent with the child's {what}, {ours}. Received: {theirs}. Build both at one scale"
             )

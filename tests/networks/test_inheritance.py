@@ -209,6 +209,15 @@ def test_what_is_left_out_or_exchanged_is_made_up_for():
     assert changed < random / 2
 
 
+def test_the_first_layer_stands_for_a_whole_block():
+    # With symmetric padding the first has a layer of zeros, for its strides, and the last has none.
+    parent = parent_at(SYMMETRIC)
+    network, said = inherited(with_blocks(PARENT, block2={"repeats": 1}), parent, SYMMETRIC)
+    assert said.changed == ("block2_layer1: in place of block2_layer2 too",) and said.new == ()
+    asked = outputs(parent.network.model)
+    assert np.square(outputs(network) - asked).mean() < asked.var(0).mean()
+
+
 def test_a_head_of_other_classes_is_new():
     network, said = inherited(PARENT, parent_at(STYLE), dataclasses.replace(STYLE, num_classes=3))
     assert said.new == ("predictions",) and not said.changed
@@ -287,7 +296,7 @@ def test_a_parent_of_another_frame_is_refused(architecture, message):
         ({"padding": "symmetric"}, r"child's padding at stem, symmetric. Received: same"),
         ({"input_normalization": "imagenet"}, r"child's input_normalization, True. Received: False"),
         ({"image_size": 32}, r"child's image size, 32. Received: 36"),
-        ({"least_map_size": 4}, r"strides at block5_layer1: maps of, 5. Received: 3"),
+        ({"least_map_size": 4}, r"map size behind block5_layer1 \(its strides\), 5. Received: 3"),
     ],
 )
 def test_a_parent_of_another_style_is_refused(settings, message):
