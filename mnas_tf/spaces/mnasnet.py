@@ -52,6 +52,11 @@ class MnasNetSpace(SearchSpace, Settings):
         flag="mnasnet_base",
     )
     kernel_sizes: tuple[int, ...] = knob((3, 5), "Kernel sizes to choose from; the paper's are 3,5.")
+    around: str = knob(
+        "none",
+        "Block strings of a network whose operation, squeeze-and-excitation and skip every block keeps, because with "
+        "others nothing is inherited; none: every choice. Default with a --parent: the parent's.",
+    )
 
     name = "mnasnet"
 
@@ -61,6 +66,12 @@ class MnasNetSpace(SearchSpace, Settings):
         if not sizes or len(set(sizes)) < len(sizes) or not all(isinstance(k, int) and k > 0 and k % 2 for k in sizes):
             raise UserError(f"Expected odd kernel sizes, each once, as 3,5,7. Received: kernel_sizes={sizes}")
         object.__setattr__(self, "kernel_sizes", sizes)
+        if self._around and len(self._around.blocks) != len(STRIDES):
+            raise UserError(f"Expected --mnasnet_around of {len(STRIDES)} blocks. Received: {self.around}")
+
+    @functools.cached_property
+    def _around(self):
+        return None if self.around == "none" else MnasNet.parse(self.around)
 
     @functools.cached_property
     def decisions(self):
@@ -68,6 +79,8 @@ class MnasNetSpace(SearchSpace, Settings):
         for number, (_, layers) in enumerate(BASES[self.base], 1):
             counts = (1, 2) if layers == 1 else (-1, 0, 1)
             choices = (CONV_OPS, (3, 6), self.kernel_sizes, (0, 0.25), SKIP_OPS, (0.75, 1.0, 1.25), counts)
+            if self._around:
+                choices = _kept(self._around.blocks[number - 1], choices)
             decisions += [Decision(f"block{number}/{question}", each) for question, each in zip(QUESTIONS, choices)]
         return tuple(decisions)
 
@@ -105,12 +118,13 @@ class MnasNetSpace(SearchSpace, Settings):
         ):
             if block.strides != strides:
                 raise ValueError(f"Block {number} of space {self.name!r} has strides {strides}. Received: {block}")
+            open_to = {question: self._choices(number, question) for question in ("expansion_ratio", "skip_op")}
             answer = {
                 "conv_op": block.op,
-                "expansion_ratio": block.expansion_ratio if block.op == "mbconv" else 3,
+                "expansion_ratio": block.expansion_ratio if block.op == "mbconv" else open_to["expansion_ratio"][0],
                 "kernel_size": block.kernel_size,
                 "se_ratio": block.se_ratio,
-                "skip_op": block.skip,
+                "skip_op": next((each for each in open_to["skip_op"] if _with_skip(block, each) == block), block.skip),
                 "filters": block.filters / filters,
                 "layers": block.repeats if layers == 1 else block.repeats - layers,
             }
@@ -126,9 +140,13 @@ class MnasNetSpace(SearchSpace, Settings):
     def build(self, architecture, scale):
         return build(architecture, scale)
 
+    def _choices(self, number, question):
+        return self.decisions[(number - 1) * len(QUESTIONS) + QUESTIONS.index(question)].choices
+
     def settings_around(self, architecture):
         shape = tuple((block.filters, block.repeats) for block in architecture.blocks)
-        return next(({"base": name} for name, base in BASES.items() if base == shape), {})
+        base = next(({"base": name} for name, base in BASES.items() if base == shape), {})
+        return {**base, "around": str(architecture)}
 
     def architecture(self, json_value):
         return MnasNet.from_json(json_value)
@@ -164,6 +182,21 @@ class MnasNetSpace(SearchSpace, Settings):
         for last in reads:
             found |= _units.units_of_ends(STEM_FILTERS, last, HEAD_FILTERS, size, scale)
         return list(found)
+
+
+def _kept(block, choices):
+    """Returns a block's choices, in the order of `QUESTIONS`: those of `block` alone where nothing is inherited."""
+    _, expansions, kernels, _, _, filters, counts = choices
+    is_expanded = block.op == "mbconv"
+    expansions = tuple(sorted({*expansions, block.expansion_ratio})) if is_expanded else expansions[:1]
+    kernels = tuple(sorted({*kernels, block.kernel_size}))
+    # A block of one layer that cannot take a skip has one as soon as it has a second layer.
+    skip = "identity" if block.skip == "none" and block.repeats == 1 else block.skip
+    return (block.op,), expansions, kernels, (block.se_ratio,), (skip,), filters, counts
+
+
+def _with_skip(block, skip):
+    return dataclasses.replace(block, skip=skip).canonical
 
 
 def unit_groups(architecture, scale):

@@ -275,3 +275,24 @@ def test_forty_networks_build_and_values_differ_where_the_graphs_do():
 def test_smallest_image_builds():
     model = build(ARCHITECTURES["mnasnet_a1"], Scale(1, 2, 0.35))
     assert model.output_shape == (None, 2)
+
+
+def test_a_space_around_a_parent_keeps_what_can_be_inherited():
+    """The operation, squeeze-and-excitation and skip are always the parent's, and the parent is in the space."""
+    for name in ("efficientnet_lite0", "mnasnet_a1"):
+        parent = ARCHITECTURES[name]
+        around = MnasNetSpace().settings_around(parent)
+        assert around["base"] == name
+        space = MnasNetSpace(**around)
+        assert space.decode(space.encode(parent)) == parent
+        rng = np.random.default_rng(0)
+        for _ in range(20):
+            tokens = tuple(int(rng.integers(choices)) for choices in space.num_choices)
+            found = space.decode(tokens)
+            assert space.decode(space.encode(found)) == found
+            for block, theirs in zip(found.blocks, parent.blocks):
+                assert (block.op, block.se_ratio) == (theirs.op, theirs.se_ratio)
+                assert block.skip in (theirs.skip, "identity", "none")  # never an average pool
+    assert MnasNetSpace(around="none").num_choices == MnasNetSpace().num_choices
+    with pytest.raises(UserError, match="of 7 blocks"):
+        MnasNetSpace(around="r1_k3_s11_e1_i32_o16")
