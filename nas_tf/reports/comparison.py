@@ -8,6 +8,7 @@ from nas_tf import accuracy
 from nas_tf.accuracy import chance_of, num_examples_of
 from nas_tf.files import write_file
 from nas_tf.networks.description import FileRecord, NetworkDescription
+from nas_tf.quiet import count as counted
 from nas_tf.reports import _picture
 from nas_tf.reports.numbers import milliseconds, number, share, significant
 
@@ -96,7 +97,7 @@ def _unequal(rows):
     return lines
 
 
-def write(folder, rows, device, recipe, dataset, choice, notes):
+def write(folder, rows, device, recipe, dataset, choice, notes, race=""):
     """Writes `comparison.csv`, `comparison.png` and the page `README.md`.
 
     Args:
@@ -107,6 +108,7 @@ def write(folder, rows, device, recipe, dataset, choice, notes):
         dataset: `nas_tf.datasets.Dataset.facts()`.
         choice: in words, why the first row ships.
         notes: list of more sentences for the page.
+        race: the table of the race by which the first row was chosen (`nas_tf.reports.race.text`); empty: none was run.
     """
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
@@ -133,23 +135,23 @@ def write(folder, rows, device, recipe, dataset, choice, notes):
         writer.writerow([row.name, row.role, *accuracies, *figures, device, network.failure])
     write_file(folder / "comparison.csv", table.getvalue())
     _draw(folder / "comparison.png", rows, device, dataset)
-    write_file(folder / "README.md", _page(rows, device, recipe, dataset, choice, notes))
+    write_file(folder / "README.md", _page(rows, device, recipe, dataset, choice, notes, race))
 
 
-def _page(rows, device, recipe, dataset, choice, notes):
+def _page(rows, device, recipe, dataset, choice, notes, race):
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset["num_examples"].items())
     lines = [
         "# What ships, and what it is compared with",
         "",
-        f"Data: {dataset['name']}, {counts} images ({dataset['splits']}). Every network here was trained alike: "
-        f"{recipe.epochs} epochs of {recipe.optimizer}, {recipe.batch_size} images a step, peak learning rate "
-        f"{recipe.peak_learning_rate:g}, the same dropout and momentum of batch normalisation.",
+        f"Data: {dataset['name']}, {counts} images ({dataset['splits']}). {_raced(recipe) if race else _alike(recipe)}",
         "",
-        f"{rows[0].name} ships: {choice}. The test images were read after that, for it and the published networks. "
-        "± is the standard error of the images. One training each: another seed changes an accuracy too.",
+        f"{rows[0].name} ships: {choice}. The test images were read after that, for it and the networks that it is "
+        "compared with. ± is the standard error of the images. "
+        + ("" if race else "One training each: another seed changes an accuracy too."),
         "",
         *(f"* {note}" for note in notes),
         "",
+        *(["```", race, "```", ""] if race else []),
         "```",
         text(rows, device, dataset),
         "```",
@@ -159,6 +161,26 @@ def _page(rows, device, recipe, dataset, choice, notes):
         "The network that ships, with its model card: [network/](network/README.md)",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _alike(recipe):
+    return (
+        f"Every network here was trained alike: {_in_words(recipe)}, peak learning rate "
+        f"{recipe.peak_learning_rate:g}, the same dropout and momentum of batch normalisation."
+    )
+
+
+def _raced(recipe):
+    return (
+        f"Every network of the race had the same tries: {_in_words(recipe)}, at two learning rates, and at the better "
+        "one with the search's parent as teacher, if it has one. Which try counts was chosen by validation images, who "
+        "ships by race images, which nothing had seen. The best of the search and the best import were trained with "
+        "three seeds."
+    )
+
+
+def _in_words(recipe):
+    return f"{counted(recipe.epochs, 'epoch')} of {recipe.optimizer}, {recipe.batch_size} images a step"
 
 
 def _draw(path, rows, device, facts):

@@ -100,7 +100,7 @@ def train_trial(workshop, folder, trial):
     return Candidate(f"trial {trial.id}", folder, description, trial)
 
 
-def train_and_time(workshop, folder, build, scales, description, start=None, teacher=None, seed=None):
+def train_and_time(workshop, folder, build, scales, description, start=None, teacher=None, seed=None, name=None):
     """Trains and times a network, unless that was done before.
 
     Args:
@@ -112,6 +112,7 @@ def train_and_time(workshop, folder, build, scales, description, start=None, tea
         start: `start(model)` puts weights into it first (`nas_tf.training.network.train_network`); or None.
         teacher: `keras.Model` that it learns from too, or None.
         seed: decides initial weights and the order of images; None: the search's.
+        name: what it is called while it is trained; None: the folder's name.
 
     Returns:
         The `NetworkDescription`, with a `failure` if the training diverged.
@@ -137,11 +138,11 @@ def train_and_time(workshop, folder, build, scales, description, start=None, tea
             machine=workshop.machine,
             log=log,
             start=start,
-            progress=f"training {folder.name}",
+            progress=f"training {name or folder.name}",
             teacher=teacher,
         )
     except DivergedTraining as error:
-        workshop.say(f"{folder.name} is left out: {error}")
+        workshop.say(f"{name or folder.name} is left out: {error}")
         return _save(folder, dataclasses.replace(description, failure=str(error)))
     latency = time_network(workshop.device, model)
     judged = None
@@ -162,7 +163,7 @@ def train_and_time(workshop, folder, build, scales, description, start=None, tea
     _save(folder, description)
     log.path.unlink(missing_ok=True)
     reached = accuracy.text(description.accuracy.validation, workshop.num_validation)
-    workshop.say(f"{folder.name}: {reached} of the validation images right, {milliseconds(latency.latency_ms)}")
+    workshop.say(f"{name or folder.name}: {reached} of the validation images right, {milliseconds(latency.latency_ms)}")
     return description
 
 

@@ -207,7 +207,7 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         ]
         notes = [read_count.said(run.path), *report.noise(records.trials())]
         folders = {each.name: each.folder for each, _ in outcome.compared} | {best.name: folder / "network"}
-        return _report(folder, rows, folders, workshop, why, notes)
+        return _report(folder, rows, folders, workshop, why, notes, outcome.table)
 
 
 def _refuse_other_part(setting, own, flags, where):
@@ -374,7 +374,7 @@ def _test_accuracy(candidate, model, dataset, task, records, run_dir):
     return found["test"]
 
 
-def _report(folder, rows, folders, workshop, why, notes):
+def _report(folder, rows, folders, workshop, why, notes, race):
     """Writes the comparison, says it, and returns the rows.
 
     Args:
@@ -384,12 +384,13 @@ def _report(folder, rows, folders, workshop, why, notes):
         workshop: the `Workshop`.
         why: in words, why the first row ships.
         notes: list of sentences for the page: how often the test images have been read, how noisy the search was.
+        race: the table of the race; empty: there was none.
 
     Raises:
         EvaluationError: a file failed, or the network that ships is no better than guessing.
     """
     name, facts = device_name(workshop.device.describe()), workshop.dataset.facts()
-    comparison.write(folder, rows, name, workshop.plan.recipe, facts, why, notes)
+    comparison.write(folder, rows, name, workshop.plan.recipe, facts, why, notes, race)
     workshop.say(comparison.text(rows, name, facts))
     workshop.say("\n".join(notes))
     workshop.say(f"\n{folder / 'network'}\n{folder / 'README.md'}\n{folder / 'comparison.png'}")

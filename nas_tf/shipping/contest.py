@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from nas_tf import accuracy
+from nas_tf import accuracy, complexity
 from nas_tf.networks.folder import read_keras
 from nas_tf.reports import race as race_report
 from nas_tf.reports.numbers import milliseconds
@@ -136,7 +136,12 @@ class Contest:
         network, trial = finisher.description, finisher.entrant.trial
         if trial:
             return choice.judged_cost(_candidate(finisher), self.is_runs_device)
-        return Cost(num_params=network.num_params, mult_adds=network.mult_adds, latency=network.latency)
+        return Cost(
+            num_params=network.num_params,
+            mult_adds=network.mult_adds,
+            peak_activation_bytes=complexity.peak_activation_bytes(read_keras(finisher.folder / "model.keras")),
+            latency=network.latency,
+        )
 
     def _train(self, number, trial, total):
         """Trains a trial's network, records its accuracy, and returns its `Candidate`."""

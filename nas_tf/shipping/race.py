@@ -19,7 +19,6 @@ from nas_tf.datasets import Images, scale_pixels
 from nas_tf.files import write_array
 from nas_tf.networks.description import NetworkDescription
 from nas_tf.networks.folder import read_keras
-from nas_tf.reports.numbers import milliseconds
 from nas_tf.shipping.candidates import train_and_time
 from nas_tf.training.recipe import Recipe
 from nas_tf.trial import Trial
@@ -131,20 +130,20 @@ class Verdict:
     p_value: float | None = None
 
     def __str__(self):
+        """Why the winner ships, in words."""
         if self.other is None:
-            return f"{self.winner.entrant.name} ships: it is the most accurate of the race images"
+            return "the most accurate of the race on images that nothing had seen"
         searched, imported = sorted((self.winner, self.other), key=lambda each: each.entrant.is_import)
         lead = 100 * (searched.accuracy - imported.accuracy)
         words = (
-            f"{searched.entrant.name}, searched, has {100 * searched.accuracy:.1f} % of the race images right and "
+            f"of the race images {searched.entrant.name}, searched, has {100 * searched.accuracy:.1f} % right and "
             f"{imported.entrant.name}, the best import, {100 * imported.accuracy:.1f} %: {lead:+.1f} points, "
         )
         if self.p_value < SURE:
-            return f"{searched.entrant.name} ships: {words}more than chance gives (p = {self.p_value:.3f})"
-        faster = f"ships, the faster of the two ({milliseconds(self.winner.latency_ms)})"
+            return f"{words}more than chance gives (p = {self.p_value:.3f})"
         if 1 - self.p_value < SURE:
-            return f"{imported.entrant.name} ships: {words}the import is better (p = {1 - self.p_value:.3f})"
-        return f"{self.winner.entrant.name} {faster}: {words}which is noise (p = {self.p_value:.2f})"
+            return f"{words}the import is better (p = {1 - self.p_value:.3f})"
+        return f"{words}which is noise (p = {self.p_value:.2f}), and it is the faster of the two"
 
 
 class Race:
@@ -219,7 +218,9 @@ class Race:
             workshop, plan=dataclasses.replace(workshop.plan, recipe=attempt.recipe), dataset=dataset
         )
         start, folder = entrant.start(dataset), self._folder(entrant, attempt, seed, fold)
-        training = {"start": start, "teacher": attempt.teacher, "seed": seed}
+        words = [entrant.name, attempt.name, f"seed {seed}", "" if fold is None else f"fold {fold + 1} of {FOLDS}"]
+        name = ", ".join(filter(None, words))
+        training = {"start": start, "teacher": attempt.teacher, "seed": seed, "name": name}
         return train_and_time(own, folder, entrant.build, entrant.scales, entrant.description, **training)
 
     def _folder(self, entrant, attempt, seed, fold=None):

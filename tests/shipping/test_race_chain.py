@@ -1,0 +1,142 @@
+"""A search whose children inherit, and a race of what it found against a network that can be imported, for real."""
+
+import dataclasses
+import json
+import sqlite3
+import sys
+import types
+
+import pytest
+from parent_support import SPACE, write_parent
+
+from mnas_tf.family import FAMILY
+from mnas_tf.search import Settings, search
+from mnas_tf.spaces.mnasnet import Scale
+from nas_tf.datasets.digits import Digits
+from nas_tf.networks import weights
+from nas_tf.networks.folder import read_description
+from nas_tf.rewards import Objective
+from nas_tf.shipping import candidates, imports, race
+from nas_tf.shipping.chain import ShipSettings, ship
+from nas_tf.trial import UserError
+
+FAST_HOST = {"warmup_seconds": 0.01, "min_seconds": 0.02, "max_seconds": 0.05, "max_spread": 10.0, "attempts": 1}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a search of three trials whose children inherit, with a simulated device."""
+    folder = tmp_path_factory.mktemp("race")
+    write_parent(folder / "parent")
+    settings = Settings(
+        run_dir=str(folder / "run"),
+        search_space=SPACE.name,
+        parent=str(folder / "parent"),
+        race_fraction=0.2,
+        algorithm="random_search",
+        device="simulated",
+        num_trials=3,
+        workers="inline",
+        proxy_image_size=16,
+        proxy_samples=200,
+        deploy_image_size=16,
+        final_epochs=1,
+    )
+    said = []
+    parts = {"random_search": {"batch_size": 3}, "inherited": {"parent_epochs": 1}}
+    search(settings, Objective(target_latency_ms=1.0), parts=parts, say=said.append)
+    return folder / "run", said
+
+
+@pytest.fixture(scope="module")
+def published(run):
+    """A module of one published network, whose weights are the parent's, and of one whose weights cannot be had."""
+    folder, space = run[0].parent / "parent", SPACE.space
+
+    def weights_file(name, width=1.0, folder_of_files=""):
+        if name == "lost":
+            raise UserError("Tried to fetch http://localhost/lost: nobody answers")
+        return folder
+
+    def build(name, scale, path):
+        model = space.build(space.decode((1, 1, 1)), dataclasses.replace(scale, activation="relu6"))
+        weights.load(model, path)
+        return model
+
+    module = types.SimpleNamespace(
+        NAMES=("toy_net", "lost"), Scale=Scale, widths=lambda name: (1.0,), weights_file=weights_file, build=build
+    )
+    return module
+
+
+@pytest.fixture
+def toys(published, monkeypatch):
+    monkeypatch.setattr(imports, "families", lambda: (dataclasses.replace(FAMILY, pretrained="toys"),))
+    monkeypatch.setitem(sys.modules, "toys", published)
+
+
+def test_a_search_from_a_parent(run):
+    folder, _ = run
+    assert (folder / "judge" / "parent.keras").is_file()
+    db = sqlite3.connect(folder / "trials.sqlite")
+    judged = db.execute(
+        "SELECT judge, value FROM measurements WHERE kind = 'accuracy' AND judge = 'inherited'"
+    ).fetchall()
+    assert len(judged) == 3 and all(0.1 < value <= 1 for _, value in judged)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["measured_under"]["judge parent"] == "parent" and config["flags"]["judge"] == "inherited"
+    counts = config["measured_under"]["data num_examples"]
+    assert counts == {"train": 200, "validation": 359, "test": 359, "race": 359}  # of 1,797 digits, a fifth each
+    best = read_description(folder / "best")
+    assert (
+        best.weights.startswith("trained for 1 epoch at 16 px, from parent (") and best.scale["activation"] == "relu6"
+    )
+
+
+class Killed(Exception):
+    pass
+
+
+def test_the_race_with_a_kill_after_every_training(run, toys, monkeypatch):
+    """Killed after each training in turn the race does none of them twice, and who ships is said with the lead."""
+    folder, _ = run
+    monkeypatch.setattr(race, "SEEDS", 2)
+    train_network, save, read_test = candidates.train_network, candidates._save, Digits.test
+    trained, tested, said = [], [], []
+
+    def counted(build, scale, dataset, recipe, seed, *arguments, teacher, **more):
+        trained.append((round(recipe.learning_rate, 6), seed, teacher is not None))
+        assert dataset.train().num_examples == 1797 - 3 * 359
+        return train_network(build, scale, dataset, recipe, seed, *arguments, teacher=teacher, **more)
+
+    def save_and_die(*arguments):
+        save(*arguments)
+        raise Killed
+
+    monkeypatch.setattr(candidates, "train_network", counted)
+    monkeypatch.setattr(Digits, "test", lambda self: tested.append(self) or read_test(self))
+    chosen = ShipSettings(
+        search_space=SPACE.name, device="host", top_k=1, epochs=1, number_types=("float32",), num_imports=1
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(candidates, "_save", save_and_die)
+        for _ in range(8):
+            with pytest.raises(Killed):
+                ship(folder, chosen, device_settings=FAST_HOST, say=said.append)
+    rows = ship(folder, chosen, device_settings=FAST_HOST, say=said.append)
+    # Two networks, each at two rates, at the better one with a teacher, and with another seed: once each.
+    assert len(trained) == 8 and sum(has_teacher for _, _, has_teacher in trained[:6]) == 2
+    assert [seed for _, seed, _ in trained] == [0] * 6 + [1] * 2
+    assert len(tested) == 2  # of the two that are compared, when all is decided
+    assert {row.role for row in rows} == {"ships", "import"} or {row.role for row in rows} == {"ships", "candidate"}
+    winner, other = rows
+    lines = (folder / "ship" / "race.csv").read_text().splitlines()
+    assert len(lines) == 3 and lines[0].startswith("name,kind,accuracy,error,seeds")
+    text = "\n".join(said)
+    assert "weights of lost cannot be had" in text and "toy_net at 32 px" in text
+    assert "race: 359 images that nothing else has seen" in text
+    assert winner.network.accuracy.race is not None and "points" in winner.network.choice
+    page = (folder / "ship" / "README.md").read_text()
+    assert "has been lucky too" in page and winner.network.choice in page and "at two learning rates" in page
+    assert winner.network.choice in (folder / "ship" / "network" / "README.md").read_text()
+    assert other.network.accuracy.test is not None
