@@ -23,7 +23,8 @@ HUGGING_FACE = "https://huggingface.co/timm"
 KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
 KERAS_TOO = "https://storage.googleapis.com/keras-applications"
 MOST_BYTES = 128 << 20  # the largest, EfficientNet-Lite4's, has 52 MB
-TIMEOUT_SECONDS = 30
+TIMEOUT_SECONDS, ASKED_SECONDS = 30, 10
+_UNREACHABLE = (OSError, http.client.HTTPException, ValueError)
 KEPT = ".sha256"
 
 
@@ -129,21 +130,13 @@ def weights_file(name, width=1.0, folder=""):
     Raises:
         UserError: there are no such weights, they cannot be fetched, or the file is not the published one.
     """
-    if width not in widths(name):
-        known = ", ".join(f"{each:g}" for each in widths(name))
-        raise UserError(f"{name} has published weights of width {known}. Received: width={width:g}")
-    published = FILES[name, width]
-    if folder:
-        folder = pathlib.Path(folder).expanduser()
-        if not folder.is_dir():
-            raise UserError(f"Expected a folder of files with weights. Received: {str(folder)!r}")
-        for file in (published.file, published.also):
-            if (folder / file).is_file():
-                return folder / file
-    cache = pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
-    path = cache / published.file
+    published = _published(name, width)
+    at_hand = _in_folder(published, folder)
+    if at_hand:
+        return at_hand
+    path = _cached(published)
     if not path.is_file():
-        check_writable(cache)
+        check_writable(path.parent)
         _fetch(published, path)
     elif not _is_trusted(path, published, kept_beside=path):
         raise UserError(
@@ -151,6 +144,42 @@ def weights_file(name, width=1.0, folder=""):
             "Remove it, to have it fetched again"
         )
     return path
+
+
+def why_not(name, width=1.0, folder=""):
+    """Returns why a network's weights cannot be had, in words, or None; arguments and errors as of `weights_file`.
+
+    Nothing is fetched: the publisher is asked whether the file is there.
+    """
+    published = _published(name, width)
+    if _in_folder(published, folder) or _cached(published).is_file():
+        return None
+    try:
+        with _open(published, "HEAD", ASKED_SECONDS):
+            return None
+    except _UNREACHABLE as error:
+        return str(_refusal(published, first_line(error)))
+
+
+def _published(name, width):
+    if width not in widths(name):
+        known = ", ".join(f"{each:g}" for each in widths(name))
+        raise UserError(f"{name} has published weights of width {known}. Received: width={width:g}")
+    return FILES[name, width]
+
+
+def _in_folder(published, folder):
+    """Returns the path of a published file in the user's folder, or None if it is not there or there is no folder."""
+    if not folder:
+        return None
+    folder = pathlib.Path(folder).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"Expected a folder of files with weights. Received: {str(folder)!r}")
+    return next((folder / file for file in (published.file, published.also) if (folder / file).is_file()), None)
+
+
+def _cached(published):
+    return pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models" / published.file
 
 
 def _fetch(published, path):
@@ -171,18 +200,22 @@ def _fetch(published, path):
 
 def _download(published):
     """Returns the bytes at the file's address, at most `MOST_BYTES`."""
-    request = urllib.request.Request(published.url, headers={"User-Agent": "mobile-nas-tf"})
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+        with _open(published, "GET", TIMEOUT_SECONDS) as answer:
             declared = int(answer.headers.get("Content-Length") or 0)
             content = b"" if declared > MOST_BYTES else answer.read(MOST_BYTES + 1)
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except _UNREACHABLE as error:
         raise _refusal(published, first_line(error)) from error
     if max(declared, len(content)) > MOST_BYTES:
         raise _refusal(published, f"it has more than {MOST_BYTES:,} bytes")
     if declared and len(content) < declared:
         raise _refusal(published, f"only {len(content):,} of {declared:,} bytes came")
     return content
+
+
+def _open(published, method, seconds):
+    request = urllib.request.Request(published.url, headers={"User-Agent": "mobile-nas-tf"}, method=method)
+    return urllib.request.urlopen(request, timeout=seconds)
 
 
 def _refusal(published, why):

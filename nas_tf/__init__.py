@@ -6,7 +6,7 @@
 * `algorithms/`: what suggests architectures, one search algorithm in each file.
 * `datasets/`: images, one data set in each file; the images that calibrate int8 files.
 * `devices/`: where latency comes from, one source in each file: this machine, a phone, a table.
-* `judges/`: where accuracy comes from, one source in each file: `proxy` trains a child.
+* `judges/`: where accuracy comes from, one source in each file: `proxy` trains a child, `inherited` one with weights.
 * `networks/`: what Keras networks are built of, their weights, and a trained network's folder.
 * `training/`: a network and images in, weights and an accuracy out: recipes, augmentation, optimizers, checkpoints.
 * `reports/`: plain data in; text, CSV, pictures and pages out.

@@ -41,7 +41,7 @@ class Family:
         scale_for_weights: `scale_for_weights(path, architecture, scale)` returns the scale that such weights need.
         objective, proxy: the defaults of a search's flags.
         pretrained: name of its module of networks with published weights, which has `NAMES`, `widths(name)`,
-            `weights_file(name, width, folder)`, `build(name, scale, path)` and `Scale`; empty: none.
+            `why_not` and `weights_file(name, width, folder)`, `build(name, scale, path)` and `Scale`; empty: none.
     """
 
     space_folder: str

@@ -55,6 +55,11 @@ class Setup:
         parent, path = importlib.import_module(self.published).parent(self.task.parent), self.fine_tuned_parent
         return dataclasses.replace(parent, load=lambda model: weights.load(model, path)) if path else parent
 
+    def published_parent(self):
+        """Returns a dict from the name of the run's parent to the path of its weights, if it is a published network."""
+        parent = self.parent()
+        return {parent.name: parent.published_path} if parent and parent.published_path else {}
+
     @property
     def fine_tuned_parent(self):
         """`pathlib.Path` of the parent as the judge has fine-tuned it, or None."""

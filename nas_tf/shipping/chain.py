@@ -192,7 +192,7 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         is_runs_device = choice.is_same_device(device.describe(), config["device"])
         contest = Contest(workshop, folder, records, request, is_runs_device)
         if networks:
-            outcome = contest.race(trials, networks, settings.num_imports)
+            outcome = contest.race(trials, networks, settings)
             say(f"\n{outcome.table}\n")
         else:
             outcome = contest.compare(trials, settings.baselines)
@@ -228,8 +228,7 @@ def _refuse_other_part(setting, own, flags, where):
 
 def _networks(request, settings, say):
     """Returns what can be imported and raced, as `imports.available` does. A published parent is at hand."""
-    parent = request.setup.parent()
-    known = {parent.name: parent.published_path} if parent and parent.published_path else {}
+    known = request.setup.published_parent()
     return imports.available(settings.imports, settings.weights_dir, known, say)
 
 
@@ -313,7 +312,7 @@ def _asked(settings, machine, trials, device, dataset, networks):
     for name in ("imports", "num_imports"):  # what was not raced decides nothing
         asked[name] = asked[name] if networks else None
     if networks:
-        asked["imports"] = [f"{name} x {width:g}" for _, name, width, _ in networks]
+        asked["imports"] = [f"{name} x {width:g}" for _, name, width in networks]
     return {
         **asked,
         **dataclasses.asdict(machine),

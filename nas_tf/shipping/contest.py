@@ -75,13 +75,13 @@ class Contest:
         """Returns the `nas_tf.rewards.Goal` as it is now."""
         return choice.goal_now(self.workshop, self.folder, self.request, self.records, self.is_runs_device)
 
-    def race(self, trials, networks, most):
+    def race(self, trials, networks, settings):
         """Races trials against imports.
 
         Args:
             trials: the best `Trial`s of the search.
             networks: list of networks that can be imported, as `nas_tf.shipping.imports.available` returns.
-            most: how many of them to race: the best with a classifier in closed form of those within the target.
+            settings: the `nas_tf.shipping.chain.ShipSettings`.
 
         Raises:
             EvaluationError: every training diverged.
@@ -94,7 +94,14 @@ class Contest:
         found, fastest = imports.within_target(workshop, self.folder, target_ms, networks)
         if not found:
             workshop.say(f"no network that can be imported meets the target of {milliseconds(target_ms)}: {fastest}")
-        found = imports.screen(workshop, self.folder, found, most)
+        found = imports.screen(
+            workshop,
+            self.folder,
+            found,
+            settings.num_imports,
+            settings.weights_dir,
+            workshop.setup.published_parent(),
+        )
         race = Race(workshop, teacher)
         finished = race.run(
             [

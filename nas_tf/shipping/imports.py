@@ -9,6 +9,7 @@ import dataclasses
 import importlib
 import math
 import pathlib
+import sys
 
 from nas_tf import accuracy
 from nas_tf.family import families
@@ -34,7 +35,7 @@ class Import:
         width: its width multiplier.
         image_size: height and width of its images in pixels.
         latency_ms: of its float32 file.
-        path: of its weights.
+        path: of its weights; empty: not fetched yet.
         module: name of the module that builds it (`nas_tf.family.Family.pretrained`).
         screened: validation accuracy with a classifier in closed form; None: not known yet.
     """
@@ -43,8 +44,8 @@ class Import:
     width: float
     image_size: int
     latency_ms: float
-    path: str
     module: str
+    path: str = ""
     screened: float | None = None
 
     def __str__(self):
@@ -62,17 +63,17 @@ class Import:
         return scale(self.image_size, num_classes, width_multiplier=self.width, **settings)
 
     def build(self, scale):
-        """Returns the `keras.Model` at a scale with its weights and a new classifier."""
-        return importlib.import_module(self.module).build(self.name, scale, self.path)
+        """Returns the `keras.Model` at a scale, with its weights, as far as they are fetched, and a new classifier."""
+        return importlib.import_module(self.module).build(self.name, scale, self.path or None)
 
 
 def available(names, weights_dir, known, say):
-    """Returns a list of `(module, name, width, path)` of the networks whose weights can be had.
+    """Returns a list of `(module, name, width)` of the networks whose weights can be had. Nothing is fetched yet.
 
     Args:
-        names: names of published networks; "all" stands for all of them.
+        names: names of published networks; "all" stands for all of them, "none" for none.
         weights_dir: a folder that holds weights already; empty: none.
-        known: dict from a network's name to the path of its weights, where that is known already.
+        known: names of networks whose weights are at hand anyway.
         say: takes a line that names the networks whose weights cannot be had.
 
     Raises:
@@ -83,18 +84,17 @@ def available(names, weights_dir, known, say):
         if family.pretrained:
             modules |= dict.fromkeys(importlib.import_module(family.pretrained).NAMES, family.pretrained)
     chosen = tuple(modules) if names == ("all",) else () if names == ("none",) else names
+    found, missing = [], {}
     for name in chosen:
         if name not in modules:
             raise UserError(f"Expected --imports, all, none or some of {', '.join(modules)}. Received: {name!r}")
-    found, missing = [], {}
-    for name in chosen:
         module = importlib.import_module(modules[name])
         for width in module.widths(name):
-            try:
-                path = known.get(name) if width == 1 else None
-                found.append((modules[name], name, width, path or str(module.weights_file(name, width, weights_dir))))
-            except UserError as error:
-                missing[name] = str(error)
+            reason = None if width == 1 and name in known else module.why_not(name, width, weights_dir)
+            if reason is None:
+                found.append((modules[name], name, width))
+            else:
+                missing.setdefault(name, reason)
     if missing:
         first = next(iter(missing.values()))
         say(f"weights of {', '.join(missing)} cannot be had, so they are not raced: {first}")
@@ -108,33 +108,30 @@ def within_target(workshop, folder, target_ms, networks):
         workshop: the `nas_tf.shipping.candidates.Workshop`.
         folder: keeps the latencies that were measured.
         target_ms: latency in milliseconds; None: every network at the size of the networks searched.
-        networks: list of `(module, name, width, path)`, as `available` returns.
+        networks: list of `(module, name, width)`, as `available` returns.
 
     Returns:
         `(list of Import, text)`: the text names the fastest that was measured, for a target below it.
     """
     path = pathlib.Path(folder) / "imports.json"
-    latencies = read_json(path) or {}
+    latencies, timed, found = read_json(path) or {}, [], []
     scale = workshop.setup.task.deploy_scale
-    ends = scale.image_size, scale.num_classes
-    found, fastest = [], None
-    for module, name, width, weights in networks:
+    sizes = [scale.image_size] if target_ms is None else grid(scale.image_size)
+    for module, name, width in networks:
 
-        def at(size, module=module, name=name, width=width, weights=weights):
-            candidate = Import(name, width, size, math.inf, weights, module)
+        def at(size, module=module, name=name, width=width):
+            candidate = Import(name, width, size, math.inf, module)
             if candidate.key not in latencies:
-                latencies[candidate.key] = _time(workshop, candidate, ends[1])
+                latencies[candidate.key] = _time(workshop, candidate, scale.num_classes)
                 write_json(path, latencies)
-            return dataclasses.replace(candidate, latency_ms=latencies[candidate.key] or math.inf)
+            timed.append(dataclasses.replace(candidate, latency_ms=latencies[candidate.key] or math.inf))
+            return timed[-1]
 
-        sizes = [ends[0]] if target_ms is None else grid(ends[0])
-        best = largest(sizes, lambda size, at=at: target_ms is None or at(size).latency_ms <= target_ms)
-        smallest = at(sizes[-1] if best is None else best)
-        if fastest is None or smallest.latency_ms < fastest.latency_ms:
-            fastest = smallest
-        if best is not None and smallest.latency_ms < math.inf:
-            found.append(smallest)
-            workshop.say(f"{smallest}: {milliseconds(smallest.latency_ms)}")
+        best = largest(sizes, lambda size, at=at: at(size).latency_ms <= (target_ms or sys.float_info.max))
+        if best is not None:
+            found.append(at(best))
+            workshop.say(f"{found[-1]}: {milliseconds(found[-1].latency_ms)}")
+    fastest = min(timed, key=lambda each: each.latency_ms, default=None)
     words = f"the fastest is {fastest}, {milliseconds(fastest.latency_ms)}" if fastest else "none could be timed"
     return found, words
 
@@ -160,24 +157,36 @@ def largest(sizes, fits):
     return sizes[low] if low < len(sizes) else None
 
 
-def screen(workshop, folder, candidates, most):
+def screen(workshop, folder, candidates, most, weights_dir, known):
     """Returns the `most` imports that are best with a classifier in closed form, best first, one of each network.
+
+    Their weights are fetched now. One whose weights cannot be had after all is left out.
 
     Args:
         workshop: the `Workshop`.
         folder: keeps the accuracies.
         candidates: list of `Import`.
         most: how many to return.
+        weights_dir: a folder that holds weights already; empty: none.
+        known: dict from a network's name to the path of its weights, where that is known already.
     """
     path = pathlib.Path(folder) / "screened.json"
-    known, screened = read_json(path) or {}, []
+    reached, screened = read_json(path) or {}, []
     for each in candidates:
-        if each.key not in known:
-            known[each.key] = _closed_form(workshop, each)
-            write_json(path, known)
-            reached = accuracy.text(known[each.key], workshop.num_validation)
-            workshop.say(f"{each}: {reached} with a classifier in closed form")
-        screened.append(dataclasses.replace(each, screened=known[each.key]))
+        try:
+            module = importlib.import_module(each.module)
+            at_hand = known.get(each.name) if each.width == 1 else None
+            file = at_hand or str(module.weights_file(each.name, each.width, weights_dir))
+        except UserError as error:
+            workshop.say(f"{each} is left out: {error}")
+            continue
+        found = dataclasses.replace(each, path=file)
+        if each.key not in reached:
+            reached[each.key] = _closed_form(workshop, found)
+            write_json(path, reached)
+            said = accuracy.text(reached[each.key], workshop.num_validation)
+            workshop.say(f"{each}: {said} with a classifier in closed form")
+        screened.append(dataclasses.replace(found, screened=reached[each.key]))
     best = {}
     for each in sorted(screened, key=lambda each: (-each.screened, each.latency_ms, each.key)):
         best.setdefault(each.name, each)

@@ -147,7 +147,7 @@ def test_the_largest_image_size_within_the_target_is_found(most):
 
 
 def test_imports_and_scores_are_said_in_words(tmp_path):
-    found = Import("mobilenet_v2", 0.35, 56, 1.0, "x", "m")
+    found = Import("mobilenet_v2", 0.35, 56, 1.0, "m")
     assert str(found) == "mobilenet_v2 x 0.35 at 56 px" and found.key == "mobilenet_v2_0.35_56"
     _, finished, _ = run({SEARCHED: 0.7, OTHER: 0.71, IMPORT: 0.72}, {SEARCHED: 1.0, OTHER: 1.0, IMPORT: 2.0})
     rows = [

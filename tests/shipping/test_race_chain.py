@@ -18,7 +18,6 @@ from nas_tf.networks.folder import read_description
 from nas_tf.rewards import Objective
 from nas_tf.shipping import candidates, imports, race
 from nas_tf.shipping.chain import ShipSettings, ship
-from nas_tf.trial import UserError
 
 FAST_HOST = {"warmup_seconds": 0.01, "min_seconds": 0.02, "max_seconds": 0.05, "max_spread": 10.0, "attempts": 1}
 
@@ -53,18 +52,22 @@ def published(run):
     """A module of one published network, whose weights are the parent's, and of one whose weights cannot be had."""
     folder, space = run[0].parent / "parent", SPACE.space
 
-    def weights_file(name, width=1.0, folder_of_files=""):
-        if name == "lost":
-            raise UserError("Tried to fetch http://localhost/lost: nobody answers")
-        return folder
+    def why_not(name, width, weights_dir):
+        return "Tried to fetch http://localhost/lost: nobody answers" if name == "lost" else None
 
-    def build(name, scale, path):
+    def build(name, scale, path=None):
         model = space.build(space.decode((1, 1, 1)), dataclasses.replace(scale, activation="relu6"))
-        weights.load(model, path)
+        if path:
+            weights.load(model, path)
         return model
 
     module = types.SimpleNamespace(
-        NAMES=("toy_net", "lost"), Scale=Scale, widths=lambda name: (1.0,), weights_file=weights_file, build=build
+        NAMES=("toy_net", "lost"),
+        Scale=Scale,
+        widths=lambda name: (1.0,),
+        why_not=why_not,
+        weights_file=lambda name, width, weights_dir: folder,
+        build=build,
     )
     return module
 
