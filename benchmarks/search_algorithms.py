@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from nas_tf import flags
-from nas_tf.algorithms import ppo, random_search
+from nas_tf.algorithms import evolution, ppo, random_search
 from nas_tf.settings import Settings, knob
 from nas_tf.trial import Trial, UserError
 
@@ -22,6 +22,7 @@ ALGORITHMS = {
     "random": (random_search, random_search.Config()),
     "ppo, small_budget": (ppo, ppo.Config()),
     "ppo, paper": (ppo, ppo.Config(preset="paper")),
+    "evolution": (evolution, evolution.Config()),
     "reinforce, small_budget": (ppo, ppo.Config(method="reinforce")),
 }
 

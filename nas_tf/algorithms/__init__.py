@@ -1,7 +1,8 @@
 """Search algorithms, one in each file.
 
 Each file has a frozen dataclass `Config` (its fields become flags, prefixed with the file's name; no Keras at import)
-and a function `make(config, num_choices, seed)` that returns an `Algorithm`.
+and a function `make(config, num_choices, seed)` that returns an `Algorithm`. Where `make` takes `start` too, that is
+tokens, those of a run's parent, at which the search begins.
 """
 
 import abc

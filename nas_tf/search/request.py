@@ -39,7 +39,9 @@ class SearchSettings(Settings):
     data_dir: str = knob(
         "", "Folder or zip of the images, where the data set needs one.", path=True, decides=False, group=IMAGES
     )
-    algorithm: str = knob("ppo", "Search algorithm.", folder=ALGORITHMS, group=SEARCH)
+    algorithm: str = knob(
+        "", "Search algorithm; default: evolution with a --parent, else ppo.", folder=ALGORITHMS, group=SEARCH
+    )
     judge: str = knob(
         "", "Where accuracy comes from; default: inherited with a --parent, else proxy.", folder=JUDGES, group=SEARCH
     )
@@ -127,6 +129,7 @@ class SearchSettings(Settings):
     def __post_init__(self):
         super().__post_init__()
         object.__setattr__(self, "dataset", datasets.chosen(self.dataset, self.data_dir))
+        object.__setattr__(self, "algorithm", self.algorithm or ("evolution" if self.parent else "ppo"))
         object.__setattr__(self, "judge", self.judge or ("inherited" if self.parent else "proxy"))
 
     @property

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import inspect
 import time
 
 from nas_tf import stopping
@@ -95,7 +96,7 @@ def run(request, say=print):
                 say(announcement(request, workers, goal, chance_of(facts), rehearsal, remaining))
         if earlier:
             warm_start(request, earlier, records, reward, device_id, judge_name, say)
-        algorithm = request.algorithm.make(space.num_choices, settings.seed)
+        algorithm = _make_algorithm(request)
         findings = Findings(request, records, folder, goal, published, device_name(description), facts)
         stopping.say_what_there_is(f"What it has found so far: {folder.pareto_csv} and {folder.pareto_png.name}")
         progress = Progress(settings, records, folder.tensorboard, goal)
@@ -182,6 +183,15 @@ def _hours_over(settings, trials):
         return None
     line = f"--max_hours={settings.max_hours:g} is over, after {finished} of {count(settings.num_trials, 'trial')}"
     return f"{line}. {AFTER_HOURS}: 0 leaves it untrained" if settings.final_epochs else line
+
+
+def _make_algorithm(request):
+    """Returns the algorithm, which begins at the run's parent if it can and the parent is in the space."""
+    space, parent, start = request.setup.task.space.space, request.setup.parent(), {}
+    if parent and "start" in inspect.signature(request.algorithm.module.make).parameters:
+        with contextlib.suppress(ValueError):  # it is not in the space
+            start = {"start": space.encode(parent.architecture)}
+    return request.algorithm.make(space.num_choices, request.settings.seed, **start)
 
 
 def _describe_space(task):

@@ -73,6 +73,24 @@ def test_learns_from_any_trials_in_any_number(part):
     assert len(algorithm.suggest(3)) == 3
 
 
+def test_evolution_begins_at_the_parent_and_goes_outward():
+    start = (0, 5, 1, 2, 0, 0)
+    algorithm = plugins.Part(FOLDER, "evolution", {"population": 6, "sample": 6}).make(NUM_CHOICES, 0, start=start)
+    first = algorithm.suggest(6)
+    assert first[0].tokens == start and len({each.tokens for each in first}) == 6
+    assert all(sum(map(int.__ne__, each.tokens, start)) == 1 for each in first[1:])
+    # The best of all six is always the parent of the next ones.
+    trials = [Trial(i, each.tokens, reward=float(i == 4)) for i, each in enumerate(first)]
+    algorithm.update(trials)
+    later = algorithm.suggest(6)
+    assert all(sum(map(int.__ne__, each.tokens, first[4].tokens)) == 1 for each in later)
+    # It dies of age: six newer trials later nothing descends from it.
+    algorithm.update([Trial(i, each.tokens, reward=0.5) for i, each in enumerate(later)])
+    assert all(
+        min(sum(map(int.__ne__, each.tokens, old.tokens)) for old in later) == 1 for each in algorithm.suggest(6)
+    )
+
+
 def test_a_batch_size_below_one_is_refused(part):
     with pytest.raises(UserError, match=r"_batch_size to be at least 1\. Received: 0"):
         part.module.Config(batch_size=0)
