@@ -8,6 +8,7 @@ from nas_tf.bars import progress_bar, rough_duration
 from nas_tf.complexity import mult_adds
 from nas_tf.quiet import count, import_keras
 from nas_tf.reports.numbers import cost_text
+from nas_tf.rewards import cost_of
 from nas_tf.search.deadlines import PATIENT_SECONDS, Deadlines
 from nas_tf.search.evaluation import CostJob, PublishedCostJob, RehearsalJob
 from nas_tf.search.progress import Running
@@ -97,7 +98,7 @@ def rehearse(request, workers, trials, clock, patience_seconds=0.0):
     return Rehearsal(tokens, **outcomes)
 
 
-def announcement(request, workers, goal, chance, rehearsal, remaining):
+def announcement(request, workers, goal, chance, rehearsal, remaining, published=None):
     """Returns in words what the run is after and how long it will take.
 
     Args:
@@ -107,11 +108,18 @@ def announcement(request, workers, goal, chance, rehearsal, remaining):
         chance: what guessing reaches on the validation images (`nas_tf.accuracy.Chance`), or None.
         rehearsal: the `Rehearsal`.
         remaining: how many trials are to be measured yet.
+        published: dict from the name of each published network that was measured to its `nas_tf.trial.Cost`.
     """
     settings, setup = request.settings, request.setup
     space, tokens = setup.task.space.space, rehearsal.tokens
     trained, cost_seconds = rehearsal.training.value, rehearsal.cost.seconds
     begin = [_goal(request.objective, goal)]
+    if published and not any(goal.is_met(cost) for cost in published.values()):
+        name, cost = min(published.items(), key=lambda each: cost_of(each[1], goal.cost))
+        begin.append(
+            f"no published network measured here meets it: the cheapest is {name}, "
+            f"{cost_text(cost_of(cost, goal.cost), goal.cost)}"
+        )
     if chance:
         begin.append(f"a child must beat {100 * chance.bound:.1f} %: {chance}")
     note = space.child_note(setup.task.proxy_scale)
@@ -141,7 +149,7 @@ def announcement(request, workers, goal, chance, rehearsal, remaining):
         scales = (setup.task.proxy_scale, setup.task.deploy_scale)
         proxy, deploy = (mult_adds(space.build(architecture, scale)) for scale in scales)
         step_seconds = trained.step_seconds * deploy / proxy
-        seconds = settings.final_epochs * steps / setup.task.recipe.epochs * step_seconds
+        seconds = settings.final_epochs * steps / (trained.planned_epochs or setup.task.recipe.epochs) * step_seconds
         same = settings.final_samples == settings.proxy_samples
         lines.append(
             f"then {count(settings.final_epochs, 'epoch')} of the best network at {settings.deploy_image_size} px: at "

@@ -93,7 +93,7 @@ def run(request, say=print):
             rehearsal = rehearse(request, workers, trials, clock, patience_seconds)
             if rehearsal:
                 deadlines = rehearsal.deadlines(settings.deadline_factor, patience_seconds)
-                say(announcement(request, workers, goal, chance_of(facts), rehearsal, remaining))
+                say(announcement(request, workers, goal, chance_of(facts), rehearsal, remaining, published))
         if earlier:
             warm_start(request, earlier, records, reward, device_id, judge_name, say)
         algorithm = _make_algorithm(request)

@@ -30,7 +30,7 @@ class Trained:
         train_seconds: of all of it, reading the images and the validation accuracy included.
         setup_seconds: until the first step was done (tracing).
         step_seconds: the median of the steps after it.
-        planned_steps: steps of the whole recipe.
+        planned_steps, planned_epochs: of the whole recipe.
         standard_error: of the accuracy; None where it is not known.
         learning_rate: the peak that was used; None where it is not known.
         history: a dict for each epoch if there was a `Log`: `epoch`, mean `loss` and `accuracy` in training,
@@ -45,6 +45,7 @@ class Trained:
     history: tuple[dict, ...] = ()
     standard_error: float | None = None
     learning_rate: float | None = None
+    planned_epochs: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +124,7 @@ def train(child, dataset, recipe, *, seed=0, max_steps=None, progress=None, log=
         history=tuple(place.history),
         standard_error=standard_error(reached, validation.num_examples),
         learning_rate=place.learning_rate,
+        planned_epochs=recipe.epochs,
     )
 
 

@@ -31,7 +31,7 @@ from nas_tf.search.workers.inline import InlineWorkers
 from nas_tf.search.workers.process import ProcessWorkers
 from nas_tf.training.recipe import ProxyRecipe
 from nas_tf.training.train import Trained
-from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, KilledWorker, Trial, UserError
+from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, KilledWorker, Latency, Trial, UserError
 
 pytestmark = pytest.mark.real
 
@@ -536,6 +536,13 @@ def test_the_training_that_hours_do_not_bound_is_announced(tmp_path, plain_space
     last = announcement(request, workers, goal, None, rehearsal, 40).splitlines()[-1]
     after = ". The training of the best network (--final_epochs) comes after --max_hours" if max_hours else ""
     assert last == f"then 3 epochs of the best network at 8 px: at most about 2 min{after}"
+    # A target of 0.6 ms that nothing published meets is said, with the fastest.
+    costs = {name: Cost(1, 1, 1, latency=Latency.estimate(ms)) for name, ms in (("a", 0.9), ("b", 0.8))}
+    line = "no published network measured here meets it: the cheapest is b, 0.8000 ms"
+    assert line in announcement(request, workers, goal, None, rehearsal, 40, costs)
+    assert "no published" not in announcement(
+        request, workers, goal, None, rehearsal, 40, costs | {"c": Cost(1, 1, 1, latency=Latency.estimate(0.6))}
+    )
 
 
 def test_hours_that_are_over_say_what_comes_after_them():
