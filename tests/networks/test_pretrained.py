@@ -66,7 +66,12 @@ def sums(arrays):
     return sorted(float(array.sum(dtype="float64")) for array in arrays)
 
 
-@pytest.mark.parametrize("name", pretrained.NAMES)
+# One of each kind; the others are larger ones of the same kinds, and take a minute.
+QUICK = ("mobilenet_v3_small", "mnasnet_small", "mobilenet_v4_conv_s", "mobilenet_v2", "efficientnet_lite0")
+EACH = [each if each in QUICK else pytest.param(each, marks=pytest.mark.storm) for each in pretrained.NAMES]
+
+
+@pytest.mark.parametrize("name", EACH)
 def test_every_network_has_the_weights_of_its_file_but_for_a_new_classifier(name, file_of):
     path = file_of(name)
     model = pretrained.build(name, Scale(32, 5), path)
