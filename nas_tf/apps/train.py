@@ -28,6 +28,7 @@ from nas_tf.training.machine import Machine
 from nas_tf.training.network import train_network
 from nas_tf.training.parent import inheriting
 from nas_tf.training.train import Log
+from nas_tf.training.unlabelled import WithUnlabelled
 from nas_tf.trial import UserError
 
 _PARTS_MAY = ("allow_test_in_train", "max_memory_mb")
@@ -88,6 +89,12 @@ class TrainSettings(Settings):
         path=True,
         group=TRAINING,
     )
+    unlabelled_dir: str | None = knob(
+        None,
+        "Folder or zip of more images, which only the --teacher labels.",
+        path=True,
+        group=IMAGES,
+    )
     evaluate_only: bool = knob(
         False, "Only print the accuracy of --initial_weights on the validation and test images.", group=RUN
     )
@@ -138,6 +145,10 @@ def train(family, settings, machine=None, parts=None, say=print):
     import_keras()
     if settings.evaluate_only and _holds_a_network(settings.initial_weights):
         return _evaluate(*_read_network(settings, images), settings.initial_weights, say)
+    if settings.unlabelled_dir and not settings.teacher:
+        raise UserError(
+            f"--unlabelled_dir needs a --teacher, which labels its images. Received: {settings.unlabelled_dir!r} alone"
+        )
     parent = family.parent(settings.parent) if settings.parent else None
     space, plan = space_part.space, family.plans[settings.recipe]
     architecture = family.read_architecture(settings.architecture, space)
@@ -171,10 +182,14 @@ def train(family, settings, machine=None, parts=None, say=print):
     asked |= {"weights": parent.digest} if parent else {}
     log = _make_log(settings, asked, machine.is_chief)
     say(dataset.summary())
+    trained_on = dataset
+    if settings.unlabelled_dir:
+        trained_on = WithUnlabelled(dataset, settings.unlabelled_dir, settings.image_size)
+        say(f"{trained_on.num_unlabelled:,} more images, which the teacher labels, from {settings.unlabelled_dir}")
     model, training = train_network(
         build,
         scale,
-        dataset,
+        trained_on,
         recipe,
         settings.seed,
         train_scale,

@@ -109,6 +109,24 @@ def make(config, *, data_dir, image_size, num_samples, seed, race_fraction=0.0):
     return ImageFolder(config, files, image_size, num_samples, seed, race_fraction)
 
 
+def read_unlabelled(data_dir, image_size):
+    """Returns every image in a folder or a .zip, in whatever folders, uint8 [n, image_size, image_size, 3].
+
+    Raises:
+        UserError: there is none, or one cannot be read.
+    """
+    files, defaults = _image_files.open_files(data_dir), Config()
+    names = sorted(
+        f"{directory}/{name}".lstrip("/")
+        for directory, found in files.tree.items()
+        for name in _decoding.readable_among(found)
+    )
+    if not names:
+        raise UserError(f"Expected images in {str(data_dir)!r}. Received: none that can be read")
+    reader = ImageReader(files, names, defaults.max_megapixels, skip=False)
+    return reader.decode(names, image_size, defaults.fit, reader.num_threads(names))
+
+
 class ImageFolder(Dataset):
     """Images of one's own, with a folder for each class."""
 

@@ -22,7 +22,7 @@ def fit_head(model, split, batch_size=64):
     Args:
         model: `keras.Model` from float32 [batch, size, size, 3] in [-1, 1] to probabilities, whose last layer is a
             Dense with a bias.
-        split: `Images` or a `Stream`; no image is augmented.
+        split: `Images` or a `Stream`; no image is augmented, and one with a label below 0 is left out.
         batch_size: images in a step.
 
     Raises:
@@ -36,8 +36,12 @@ def fit_head(model, split, batch_size=64):
     count, total, gram, by_class = 0, 0.0, 0.0, 0.0
     per_class = np.zeros(classes)
     for pixels, labels in split.batches(batch_size):
+        labels = np.asarray(labels).reshape(-1)
+        pixels, labels = np.asarray(pixels)[labels >= 0], labels[labels >= 0]
+        if not len(labels):
+            continue
         x = keras.ops.convert_to_numpy(features(scale_pixels(pixels), training=False)).astype("float64")
-        y = np.eye(classes)[np.asarray(labels).reshape(-1)]
+        y = np.eye(classes)[labels]
         count, total, gram, by_class = count + len(x), total + x.sum(0), gram + x.T @ x, by_class + x.T @ y
         per_class += y.sum(0)
     mean, share = total / count, per_class / count
