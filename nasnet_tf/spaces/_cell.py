@@ -108,9 +108,10 @@ class Cell:
                         f"Received: state {state} in {block}"
                     )
         read = {state for block in self.blocks for state, _ in block.operands}
-        output = sorted(set(range(self.num_states)) - read if self.output is None else self.output)
-        for state in output:
+        output = set(range(self.num_states)) - read if self.output is None else self.output
+        for state in output:  # before they are sorted: a file may hold anything
             _check_state("a state of output", state)
+        output = sorted(output)
         if len(set(output)) < len(output) or not NUM_INPUTS <= max(output, default=0) < self.num_states:
             raise UserError(
                 f"Expected output to name states from 0 to {self.num_states - 1}, each once, a block's among them. "

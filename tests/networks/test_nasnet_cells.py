@@ -187,3 +187,10 @@ def test_encode_refuses_what_is_no_point_of_the_space():
     small = NASNetSpace(operations=("conv_1x1",))
     with pytest.raises(ValueError, match=r"'normal/block1/op1' has the choices .*'conv_1x1'.*Received: 'identity'"):
         small.encode(net)
+
+
+@pytest.mark.parametrize("output", [[None, None], ["2", 2], [{}, []], [2, None]])
+def test_an_output_that_names_no_states_is_one_line(output):
+    block = {"input1": 0, "input2": 0, "op1": "identity", "op2": "identity", "combine": "add"}
+    with pytest.raises(UserError, match="a state of output"):
+        Cell.from_json({"blocks": [block], "output": output})
