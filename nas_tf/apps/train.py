@@ -26,7 +26,7 @@ from nas_tf.training import read_count
 from nas_tf.training.evaluate import evaluate
 from nas_tf.training.machine import Machine
 from nas_tf.training.network import train_network
-from nas_tf.training.parent import inheriting
+from nas_tf.training.parent import inheriting, read_teacher
 from nas_tf.training.train import Log
 from nas_tf.training.unlabelled import WithUnlabelled
 from nas_tf.trial import UserError
@@ -248,25 +248,6 @@ def _asked(settings, machine, architecture, parts, dataset):
         "parts": parts,
         "data": {name: dataset.describe().get(name) for name in ("num_examples", "digest")},
     }
-
-
-def read_teacher(path, dataset):
-    """Returns the `keras.Model` of `--teacher`.
-
-    Raises:
-        UserError: it is missing or damaged, or tells other classes apart than the data set has.
-    """
-    model, known = read_network(path) if pathlib.Path(path).is_dir() else (read_keras(path), None)
-    names = known.class_names if known else ()
-    if model.outputs[0].shape[-1] != dataset.num_classes:
-        raise UserError(
-            f"Expected --teacher to know the {dataset.num_classes} classes of the images. Received: {path}, which has "
-            f"{model.outputs[0].shape[-1]}"
-        )
-    for one, other in zip(names, dataset.class_names):
-        if one != other:
-            raise UserError(f"Expected --teacher to know class {other!r}. Received: {path}, with {one!r} in its place")
-    return model
 
 
 def _holds_a_network(path):

@@ -9,8 +9,9 @@ import abc
 import dataclasses
 
 from nas_tf.datasets import Source
-from nas_tf.plugins import Part
+from nas_tf.plugins import Part, described
 from nas_tf.training.recipe import Recipe
+from nas_tf.trial import InfeasibleArchitecture
 
 PARENT = "parent.keras"  # the fine-tuned parent of a run, in the judge's folder, if the judge makes one
 
@@ -39,6 +40,19 @@ class Task:
     seed: int
     published: str = ""
     parent: str = ""
+
+
+def build_child(space, tokens, scale):
+    """Returns the `keras.Model` of the architecture that `tokens` mean at a scale.
+
+    Raises:
+        InfeasibleArchitecture: it cannot be built.
+    """
+    architecture = space.decode(tokens)  # outside: tokens of another space are a mistake, and no architecture's fault
+    try:
+        return space.build(architecture, scale)
+    except ValueError as error:
+        raise InfeasibleArchitecture(f"The child cannot be built at {scale}: {described(error)}") from error
 
 
 class Judge(abc.ABC):

@@ -18,15 +18,14 @@ from nas_tf.accuracy import standard_error
 from nas_tf.bars import doing
 from nas_tf.datasets import Images, Steps, Stream, indexed_batches, scale_pixels
 from nas_tf.files import write_array, write_json
-from nas_tf.judges import PARENT, Judge
+from nas_tf.judges import PARENT, Judge, build_child
 from nas_tf.networks import inheritance
 from nas_tf.networks.folder import read_keras
-from nas_tf.plugins import described
 from nas_tf.quiet import fresh_keras
 from nas_tf.settings import Settings, knob
 from nas_tf.training.parent import EXAMPLES
 from nas_tf.training.recipe import PLANS, Recipe
-from nas_tf.trial import InfeasibleArchitecture, UserError
+from nas_tf.trial import UserError
 
 _BATCH = 64
 _TEACHER, _MADE = "teacher.npy", "parent.json"
@@ -68,8 +67,10 @@ class InheritedJudge(Judge):
         self._folder = None
 
     def check(self):
-        space = self._space
-        space.counterparts(space.decode((0,) * len(space.decisions)), self._parent.architecture)
+        self._counterparts((0,) * len(self._space.decisions))
+
+    def _counterparts(self, tokens):
+        return self._space.counterparts(self._space.decode(tokens), self._parent.architecture)
 
     def describe(self):
         return {
@@ -136,15 +137,9 @@ class InheritedJudge(Judge):
         inheritable = self._inheritable  # before the session is cleared
         seed = int(np.random.SeedSequence((task.seed, repeat)).generate_state(1)[0]) if repeat else task.seed
         keras = fresh_keras(seed)
-        architecture = self._space.decode(tokens)
-        try:
-            child = self._space.build(architecture, task.proxy_scale)
-        except ValueError as error:
-            raise InfeasibleArchitecture(
-                f"The child cannot be built at {task.proxy_scale}: {described(error)}"
-            ) from error
+        child = build_child(self._space, tokens, task.proxy_scale)
         doing("inheriting")
-        inheritance.inherit(child, inheritable, self._space.counterparts(architecture, self._parent.architecture))
+        inheritance.inherit(child, inheritable, self._counterparts(tokens))
         is_near = self._agreement(child) >= config.near
         recipe = Recipe(
             epochs=config.epochs,

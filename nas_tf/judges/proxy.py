@@ -5,10 +5,8 @@ import functools
 
 import numpy as np
 
-from nas_tf.judges import Judge
-from nas_tf.plugins import described
+from nas_tf.judges import Judge, build_child
 from nas_tf.quiet import fresh_keras
-from nas_tf.trial import InfeasibleArchitecture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,13 +41,7 @@ class ProxyJudge(Judge):
         task = self._task
         seed = int(np.random.SeedSequence((task.seed, repeat)).generate_state(1)[0]) if repeat else task.seed
         keras = fresh_keras(seed)
-        architecture = self._space.decode(tokens)
-        try:
-            child = self._space.build(architecture, task.proxy_scale)
-        except ValueError as error:
-            raise InfeasibleArchitecture(
-                f"The child cannot be built at {task.proxy_scale}: {described(error)}"
-            ) from error
+        child = build_child(self._space, tokens, task.proxy_scale)
         trained = train(child, self._images, task.recipe, seed=seed, max_steps=max_steps)
         del child
         keras.backend.clear_session()

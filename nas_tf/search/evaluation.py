@@ -13,7 +13,7 @@ import tempfile
 
 from nas_tf.bars import doing
 from nas_tf.devices import Meter
-from nas_tf.judges import PARENT, Task
+from nas_tf.judges import PARENT, Task, build_child
 from nas_tf.networks import weights
 from nas_tf.plugins import Part, described
 from nas_tf.quiet import fresh_keras
@@ -157,12 +157,8 @@ class Evaluator:
         import numpy as np
 
         task, scale = self._setup.task, self._setup.task.proxy_scale
-        architecture = self._space.decode(tokens)
         keras = fresh_keras(task.seed)
-        try:
-            child = self._space.build(architecture, scale)
-        except ValueError as error:
-            raise InfeasibleArchitecture(f"The child cannot be built at {scale}: {described(error)}") from error
+        child = build_child(self._space, tokens, scale)
         size, classes = scale.image_size, scale.num_classes
         images = np.random.default_rng(0).uniform(-1, 1, (2, size, size, 3)).astype("float32")
         outputs = child(images, training=False)

@@ -1,6 +1,6 @@
 """From a finished search to files that ship.
 
-* `chain.py`: the steps of nas-ship, each ending in a file.
+* `chain.py`: the steps of nas-ship, each ending in a file. `finish.py`: the last of them.
 * `contest.py`: how the network that ships is found. `candidates.py`: networks trained in full.
 * `race.py`: a search's networks against those that could be imported. `entrants.py`: who is in it. `imports.py`: which
   published networks with weights meet the target.

@@ -24,8 +24,8 @@ class Outcome:
     Attributes:
         best: the `Candidate` that ships.
         why: in words.
-        compared: list of `(Candidate, role)` of the networks whose files are written too, for comparison.
-        others: list of `(Candidate, role)` of all others.
+        compared: tuple of `(Candidate, role)` of the networks whose files are written too, for comparison.
+        others: tuple of `(Candidate, role)` of all others.
         table: the table of the race, as text; empty: there was none.
     """
 

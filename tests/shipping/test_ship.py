@@ -22,7 +22,7 @@ from nas_tf.reports import comparison
 from nas_tf.rewards import Goal, Objective
 from nas_tf.search.records import Records
 from nas_tf.search.request import make_request
-from nas_tf.shipping import baselines, candidates, chain, choice
+from nas_tf.shipping import baselines, candidates, chain, choice, finish
 from nas_tf.shipping.chain import ShipSettings, ship
 from nas_tf.training.recipe import ProxyRecipe
 from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, Latency, Measurement, Trial, UserError
@@ -172,7 +172,7 @@ def test_the_whole_chain_with_a_kill_at_every_step(run, monkeypatch):
 
 def test_a_damaged_candidate_is_trained_anew(run, tmp_path, monkeypatch):
     """Its test accuracy was that of the network that is no more."""
-    monkeypatch.setattr(chain, "write_files", lambda *_, **more: [])  # takes long, and has tests of its own
+    monkeypatch.setattr(finish, "write_files", lambda *_, **more: [])  # takes long, and has tests of its own
     chosen = settings(top_k=1, baselines=(), number_types=("float32",), out_dir=str(tmp_path))
 
     def made():

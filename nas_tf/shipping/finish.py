@@ -1,0 +1,102 @@
+"""The last steps of nas-ship: the test images are read, the files written, and what came of it all is said."""
+
+import dataclasses
+import functools
+
+from nas_tf import accuracy
+from nas_tf.accuracy import chance_of
+from nas_tf.files import read_json, write_json
+from nas_tf.networks.folder import read_keras, with_digests, write_description
+from nas_tf.quiet import count
+from nas_tf.reports import comparison
+from nas_tf.reports.comparison import Row
+from nas_tf.reports.device import device_name
+from nas_tf.shipping.candidates import TEST_ACCURACY
+from nas_tf.shipping.files import write_files
+from nas_tf.training import read_count
+from nas_tf.training.evaluate import evaluate
+from nas_tf.trial import EvaluationError
+
+
+def finish(workshop, device_part, settings, records, run_dir, candidate, folder, role):
+    """Reads a network's test accuracy, writes its files into `folder`, and returns its `Row`."""
+    network = candidate.description
+    if network.failure is not None:
+        return Row(candidate.name, role, network)
+    task = workshop.setup.task
+    workshop.say(f"files of {candidate.name}:")
+    model = read_keras(candidate.folder / "model.keras")
+    image_size, dataset = network.scale["image_size"], workshop.dataset
+    if image_size != task.deploy_scale.image_size:
+        dataset = task.images.make(image_size, workshop.num_samples)
+    test = _test_accuracy(candidate, model, dataset, workshop.setup.task, records, run_dir)
+    network = dataclasses.replace(network, accuracy=dataclasses.replace(network.accuracy, test=test))
+    files = write_files(
+        model,
+        network,
+        folder,
+        dataset=dataset,
+        calibration=functools.partial(task.images.calibration_images, image_size),
+        device=device_part,
+        number_types=settings.number_types,
+        licence=settings.licence,
+        own_space=task.space.name,
+        say=workshop.say,
+    )
+    if network.architecture is not None:
+        space = task.space.space
+        space.draw(space.architecture(network.architecture), folder)
+    write_description(folder, with_digests(network, files))
+    return Row(candidate.name, role, network, tuple(files))
+
+
+def _test_accuracy(candidate, model, dataset, task, records, run_dir):
+    """Returns the accuracy on the test images, which are read once for each network that is compared, and counted."""
+    path = candidate.folder / TEST_ACCURACY
+    found = read_json(path)
+    if found is None:
+        split = dataset.test()
+        read_count.note(run_dir, candidate.name)
+        reached = evaluate(model, split)
+        found = {"test": reached, "standard_error": accuracy.standard_error(reached, split.num_examples)}
+        write_json(path, found)
+    if candidate.trial:
+        architecture = task.space.space.decode(candidate.trial.tokens)
+        details = {"standard_error": found["standard_error"]}
+        records.add_full_accuracy(candidate.trial.id, architecture, "test", found["test"], details)
+    return found["test"]
+
+
+def report(folder, rows, folders, workshop, why, notes, race):
+    """Writes the comparison, says it, and returns the rows.
+
+    Args:
+        folder: the chain's folder.
+        rows: the `Row`s.
+        folders: dict from the name of each network with files to their folder.
+        workshop: the `Workshop`.
+        why: in words, why the first row ships.
+        notes: list of sentences for the page: how often the test images have been read, how noisy the search was.
+        race: the table of the race; empty: there was none.
+
+    Raises:
+        EvaluationError: a file failed, or the network that ships is no better than guessing.
+    """
+    name, facts = device_name(workshop.device.describe()), workshop.dataset.facts()
+    comparison.write(folder, rows, name, workshop.plan.recipe, facts, why, notes, race)
+    workshop.say(comparison.text(rows, name, facts))
+    workshop.say("\n".join(notes))
+    workshop.say(f"\n{folder / 'network'}\n{folder / 'README.md'}\n{folder / 'comparison.png'}")
+    failures = [
+        f"{folders[row.name] / each.file}: {each.failure}" for row in rows for each in row.files if each.failure
+    ]
+    if failures:
+        raise EvaluationError(f"{count(len(failures), 'file')} failed, all others are kept: {'; '.join(failures)}")
+    chance, reached = chance_of(facts), rows[0].network.accuracy.validation
+    if chance and not chance.is_beaten_by(reached):
+        raise EvaluationError(
+            f"{rows[0].name} is no better than guessing: {accuracy.text(reached, chance.num_examples)} of the "
+            f"validation images right, and {chance}. Raise --epochs, or train on more images with another --out_dir; "
+            "a search with more --proxy_epochs finds better networks"
+        )
+    return rows
