@@ -29,6 +29,31 @@ def mult_adds(model):
     return sum(_mult_adds(call) for call in _trace(model).calls)
 
 
+def last_narrow_layer(model, fraction):
+    """Returns the last `keras.Layer` whose output is all that the layers after it read, or None.
+
+    It and the layers before it have at most `fraction` of the model's multiply-adds, and more than none. It is a layer
+    of the model itself, not of a model inside it.
+
+    Raises:
+        ValueError: as `mult_adds` does.
+    """
+    graph, found = _trace(model), None
+    costs = [_mult_adds(call) for call in graph.calls]
+    last_read = {id(tensor): step for step, call in enumerate(graph.calls) for tensor in call.inputs}
+    last_read |= {id(tensor): len(costs) for tensor in graph.outputs}
+    own, read_until, cost = {id(layer) for layer in model.layers}, 0, 0
+    for step, call in enumerate(graph.calls):
+        cost += costs[step]
+        if cost > fraction * sum(costs):
+            return found
+        is_narrow = cost and read_until <= step and len(call.outputs) == 1
+        if is_narrow and id(call.layer) in own:
+            found = call.layer
+        read_until = max(read_until, *(last_read.get(id(tensor), 0) for tensor in call.outputs))
+    return found
+
+
 def peak_activation_bytes(model):
     """Returns the most bytes of activations that are alive at once, as float32, in the order of the Keras graph.
 

@@ -58,6 +58,14 @@ class TrainSettings(Settings):
     label_smoothing: float | None = knob(
         None, "Probability that labels give away evenly; default: the recipe's.", least=0, below=1, group=TRAINING
     )
+    frozen_fraction: float | None = knob(
+        None,
+        "Share of the multiply-adds whose early layers stay frozen and are computed once, images being mirrored at "
+        "most; default: the recipe's.",
+        least=0,
+        below=1,
+        group=TRAINING,
+    )
     bn_momentum: float | None = knob(
         None,
         "Momentum of batch normalisation; default: the recipe's. 0.99 suits thousands of steps.",
@@ -151,9 +159,10 @@ def train(family, settings, machine=None, parts=None, say=print):
         )
     parent = family.parent(settings.parent) if settings.parent else None
     space, plan = space_part.space, family.plans[settings.recipe]
-    architecture = family.read_architecture(settings.architecture, space)
+    is_parents = parent and not settings.architecture
+    architecture = parent.architecture if is_parents else family.read_architecture(settings.architecture, space)
     recipe = plan.recipe.with_settings(
-        settings, "epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing"
+        settings, "epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing", "frozen_fraction"
     )
     dataset = images.make(settings.image_size, settings.num_samples)
     scale, train_scale = (

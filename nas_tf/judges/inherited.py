@@ -16,7 +16,7 @@ import numpy as np
 from nas_tf import resume
 from nas_tf.accuracy import standard_error
 from nas_tf.bars import doing
-from nas_tf.datasets import Images, Steps, Stream, indexed_batches, scale_pixels
+from nas_tf.datasets import Images, Stream, indexed_batches, scale_pixels
 from nas_tf.files import write_array, write_json
 from nas_tf.judges import PARENT, Judge, build_child
 from nas_tf.networks import inheritance
@@ -25,6 +25,7 @@ from nas_tf.quiet import fresh_keras
 from nas_tf.settings import Settings, knob
 from nas_tf.training.parent import EXAMPLES
 from nas_tf.training.recipe import PLANS, Recipe
+from nas_tf.training.views import ViewSteps, num_views, views_of
 from nas_tf.trial import UserError
 
 _BATCH = 64
@@ -180,11 +181,6 @@ class InheritedJudge(Judge):
         chosen = np.sort(np.random.default_rng(self._task.seed).permutation(split.num_examples)[:most])
         return Images(split.images[chosen], split.labels[chosen])
 
-    @property
-    def _mirrors(self):
-        """int: how many views of an image there are, 2 where mirrored ones are of the same class."""
-        return 2 if self._images.augmentation.endswith("flip") else 1
-
     @functools.cached_property
     def _teacher(self):
         return np.load(self._folder / _TEACHER, allow_pickle=False)
@@ -212,7 +208,7 @@ class InheritedJudge(Judge):
         found = []
         for first in range(0, len(images), _BATCH):
             x = scale_pixels(images[first : first + _BATCH])
-            views = [x, x[:, :, ::-1]][: self._mirrors]
+            views = views_of(x, num_views(self._images))
             found.append(np.stack([np.asarray(model(view, training=False)) for view in views], axis=1))
         return np.concatenate(found)
 
@@ -227,7 +223,7 @@ class _Lessons:
     augmentation = "none"  # images are mirrored as they are read
 
     def __init__(self, judge):
-        weight, views = judge._config.teacher_weight, judge._mirrors
+        weight, views = judge._config.teacher_weight, num_views(judge._images)
         images, labels = judge._train.images, judge._train.labels
         self.num_classes = judge._images.num_classes
         truth = np.eye(self.num_classes, dtype=np.float32)[labels][:, None]
@@ -241,7 +237,7 @@ class _Lessons:
             return pixels, targets[image, view]
 
         def batches(batch_size, *, seed=None, epochs=1, first_step=0):
-            return indexed_batches(read, _ViewSteps(count, batch_size, seed, epochs, first_step, views))
+            return indexed_batches(read, ViewSteps(count, batch_size, seed, epochs, first_step, views))
 
         self._split = Stream(batches, count)
 
@@ -252,21 +248,6 @@ class _Lessons:
         """The first images alone: the judge looks at all of them, and at their mirror images, itself."""
         validation = self._judge._validation
         return Images(validation.images[:_BATCH], validation.labels[:_BATCH])
-
-
-@dataclasses.dataclass(frozen=True)
-class _ViewSteps(Steps):
-    """Steps whose images are mirrored in every other epoch, half of them in each: image n mirrored is n + count."""
-
-    views: int = 1
-
-    def indices(self, i):
-        found = super().indices(i)
-        if self.views == 1 or self.seed is None:
-            return found
-        epoch = (self.first_step + i) // self.per_epoch
-        first = np.random.default_rng((self.seed, self.num_examples)).integers(0, 2, self.num_examples)
-        return found + self.num_examples * ((first[found] + epoch) % 2)
 
 
 def _in_memory(split):

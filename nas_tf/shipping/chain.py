@@ -64,6 +64,13 @@ class ShipSettings(Settings):
     epochs: int | None = knob(None, "Epochs; default: the recipe's.", least=1, group=TRAINING)
     batch_size: int | None = knob(None, "Images in a step; default: the recipe's.", least=1, group=TRAINING)
     learning_rate: float | None = knob(None, "Peak of the schedule; default: the recipe's.", above=0, group=TRAINING)
+    frozen_fraction: float | None = knob(
+        None,
+        "Share of the multiply-adds whose early layers stay frozen and are computed once; default: the recipe's.",
+        least=0,
+        below=1,
+        group=TRAINING,
+    )
     num_samples: int = knob(0, "Training images, drawn by class; 0: all.", least=0, group=TRAINING)
     search_space: str = knob(
         "",
@@ -241,7 +248,7 @@ def _open_workshop(request, settings, machine, device, has_race, say):
         images = dataclasses.replace(setup.task.images, race_fraction=RACE_FRACTION)
         setup = dataclasses.replace(setup, task=dataclasses.replace(setup.task, images=images))
     task = setup.task
-    recipe = plan.recipe.with_settings(settings, "epochs", "batch_size", "learning_rate")
+    recipe = plan.recipe.with_settings(settings, "epochs", "batch_size", "learning_rate", "frozen_fraction")
     workshop = Workshop(
         setup=setup,
         plan=dataclasses.replace(plan, recipe=recipe),

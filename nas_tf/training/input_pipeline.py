@@ -2,6 +2,8 @@
 
 from nas_tf.datasets import PIXEL_MEAN, PIXEL_STD
 
+FEATURES = "features"  # the augmentation of a data set of features, which go into `child` as they are
+
 
 def with_input_pipeline(child, augmentation, recipe=None, model_type=None, teacher=None):
     """Returns `child` behind layers that rescale images to [-1, 1] and augment them while training.
@@ -11,7 +13,7 @@ def with_input_pipeline(child, augmentation, recipe=None, model_type=None, teach
 
     Args:
         child: `keras.Model` from images in [-1, 1] to probabilities.
-        augmentation: what the data set allows (`nas_tf.datasets.Dataset.augmentation`).
+        augmentation: what the data set allows (`nas_tf.datasets.Dataset.augmentation`), or `FEATURES`.
         recipe: `nas_tf.training.recipe.Recipe` that may ask for more augmentation, or None.
         model_type: class of the model; None: `keras.Model`.
         teacher: `keras.Model` that is asked about the very images that `child` gets, while training; or None.
@@ -22,7 +24,8 @@ def with_input_pipeline(child, augmentation, recipe=None, model_type=None, teach
     if recipe and recipe.randaugment_ops:
         factor = recipe.randaugment_factor
         x = keras.layers.RandAugment((0, 255), recipe.randaugment_ops, factor, dtype="float32", name="randaugment")(x)
-    x = keras.layers.Rescaling(1 / PIXEL_STD, offset=-PIXEL_MEAN / PIXEL_STD, dtype="float32", name="rescale")(x)
+    if augmentation != FEATURES:
+        x = keras.layers.Rescaling(1 / PIXEL_STD, offset=-PIXEL_MEAN / PIXEL_STD, dtype="float32", name="rescale")(x)
     for layer in _augmentations(augmentation):
         x = layer(x)
     if recipe and recipe.cutout_fraction:
@@ -48,6 +51,7 @@ def _augmentations(name):
 
     layers = {
         "none": lambda: [],
+        FEATURES: lambda: [],
         "shift": lambda: [Shift(0.1, dtype="float32", name="shift")],
         "shift_flip": lambda: [Shift(0.125, dtype="float32", name="shift"), flip()],
         "crop_flip": lambda: [ResizedCrop(dtype="float32", name="crop"), flip()],

@@ -5,6 +5,7 @@ import dataclasses
 from nas_tf.bars import doing
 from nas_tf.networks.description import UNTRAINED, Accuracies
 from nas_tf.quiet import count, fresh_keras
+from nas_tf.training.features import without_frozen
 from nas_tf.training.head import fit_head
 from nas_tf.training.machine import Machine, synchronize
 from nas_tf.training.train import train
@@ -71,7 +72,7 @@ def train_network(
             doing("fitting the classifier")
             fit_head(model, dataset.train())
         synchronize(model, num_devices > 1)
-        trained = train(model, dataset, recipe, seed=seed, progress=progress, log=log, teacher=teacher)
+        trained = _train(model, dataset, recipe, seed=seed, progress=progress, log=log, teacher=teacher)
     if train_scale != scale or machine != Machine():
         source, model = model, build(scale)
         if train_scale == scale:
@@ -86,3 +87,12 @@ def train_network(
         accuracy=Accuracies(validation=trained.accuracy),
         history=trained.history,
     )
+
+
+def _train(model, dataset, recipe, *, log, teacher, **keywords):
+    """Trains a network, or the later layers of one whose early layers the recipe freezes."""
+    if not recipe.frozen_fraction:
+        return train(model, dataset, recipe, log=log, teacher=teacher, **keywords)
+    later, features, recipe = without_frozen(model, dataset, recipe, teacher, log and log.path.parent)
+    teacher = teacher if later is model else None
+    return train(later, features, recipe, log=log, teacher=teacher, **keywords)
