@@ -58,7 +58,14 @@ class ShipSettings(Settings):
     top_k: int = knob(5, "Best trials to train in full.", least=1, group=RUN)
     recipe: str = knob(
         "",
-        "Recipe of the run's family, as in its train command; default: finetune if the run has a parent, else cosine.",
+        "Recipe of the run's family, as in its train command; default: finetune if there is a parent, else cosine.",
+        group=TRAINING,
+    )
+    parent: str | None = knob(
+        None,
+        "Trained network whose weights the search's networks begin with, where the run has none: a published name, a "
+        "file of weights or the folder of a network.",
+        path=True,
         group=TRAINING,
     )
     epochs: int | None = knob(None, "Epochs; default: the recipe's.", least=1, group=TRAINING)
@@ -153,8 +160,14 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         _refuse_other_part(name, getattr(settings, name), config["flags"], run.config)
     space = space_from_file(config["space"].get("part"), run.config, settings.search_space)
     family = family_of(space.name)
+    theirs = config["flags"].get("parent")
+    if settings.parent and theirs:
+        raise UserError(
+            f"The networks of {run.path} begin with the weights of {theirs}. Expected no --parent. Received: "
+            f"{settings.parent}"
+        )
     if not settings.recipe:
-        recipe = "finetune" if config["flags"].get("parent") else "cosine"
+        recipe = "finetune" if theirs or settings.parent else "cosine"
         settings = dataclasses.replace(settings, recipe=recipe)
     if settings.recipe not in family.plans:
         raise UserError(f"Expected --recipe, one of {', '.join(family.plans)}. Received: {settings.recipe!r}")
@@ -163,6 +176,8 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         device_part = Part("nas_tf.devices", settings.device, device_settings or {})
     request = _remade(run, config, family, settings, device_part)
     folder = pathlib.Path(settings.out_dir or run.path / "ship")
+    if settings.parent:
+        request = _with_parent(request, settings.parent, folder / "parent")
     with contextlib.ExitStack() as stack:
         device_part, device = _choose_device(request.setup, device_part)
         stack.callback(device.close)
@@ -191,6 +206,8 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
             _MAY_CHANGE,
             "choose another --out_dir",
         )
+        if settings.parent:
+            workshop.setup.make_judge().prepare(pathlib.Path(workshop.setup.judge_folder))
         is_runs_device = choice.is_same_device(device.describe(), config["device"])
         contest = Contest(workshop, folder, records, request, is_runs_device)
         if networks:
@@ -281,6 +298,19 @@ def _remade(run, config, family, settings, device_part):
     if device_part is not None and has_device:
         request = dataclasses.replace(request, setup=dataclasses.replace(request.setup, device=device_part))
     return request
+
+
+def _with_parent(request, text, folder):
+    """Returns a run's `Request` as if its children had inherited from a parent, which is fine-tuned in `folder`."""
+    parent, task = request.family.parent(text), request.setup.task
+    judge = Part("nas_tf.judges", "inherited")
+    deploy = parent.scale(task.deploy_scale)
+    task = dataclasses.replace(
+        task, parent=text, deploy_scale=deploy, proxy_scale=judge.module.child_scale(task.proxy_scale, deploy)
+    )
+    setup = dataclasses.replace(request.setup, task=task, judge=judge, judge_folder=str(folder))
+    setup.make_judge().check()
+    return dataclasses.replace(request, setup=setup)
 
 
 def _choose_device(setup, asked):

@@ -18,6 +18,9 @@ from nas_tf.networks.folder import read_description
 from nas_tf.rewards import Objective
 from nas_tf.shipping import candidates, imports, race
 from nas_tf.shipping.chain import ShipSettings, ship
+from nas_tf.training import network
+from nas_tf.training.recipe import ProxyRecipe
+from nas_tf.trial import UserError
 
 FAST_HOST = {"warmup_seconds": 0.01, "min_seconds": 0.02, "max_seconds": 0.05, "max_spread": 10.0, "attempts": 1}
 
@@ -145,3 +148,43 @@ def test_the_race_with_kills_at_every_step(run, toys, monkeypatch):
     assert "has been lucky too" in page and winner.network.choice in page and "at two learning rates" in page
     assert winner.network.choice in (folder / "ship" / "network" / "README.md").read_text()
     assert other.network.accuracy.test is not None
+
+
+def test_a_run_without_a_parent_gets_one_at_the_end(run, toys, monkeypatch, tmp_path):
+    """The parent is fine-tuned on what is neither searched nor raced by, and the trial begins with its weights."""
+    parent, seen = run[0].parent / "parent", []
+    settings = Settings(
+        run_dir=str(tmp_path / "run"),
+        search_space=SPACE.name,
+        algorithm="random_search",
+        device="simulated",
+        num_trials=1,
+        workers="inline",
+        proxy_image_size=16,
+        proxy_samples=100,
+        deploy_image_size=16,
+        final_epochs=0,
+    )
+    search(settings, Objective(target_latency_ms=1.0), proxy=ProxyRecipe(proxy_epochs=1), say=lambda line: None)
+
+    def spied(build, scale, dataset, *arguments, **more):
+        seen.append(dataset.describe()["num_examples"])
+        return train_network(build, scale, dataset, *arguments, **more)
+
+    train_network = network.train_network
+    monkeypatch.setattr(network, "train_network", spied)  # the judge's; the race has its own name for it
+    chosen = ShipSettings(search_space=SPACE.name, parent=str(parent), device="host", top_k=1, epochs=1, num_imports=1)
+    save, saved = candidates._save, []
+
+    def save_and_die(*arguments):
+        saved.append(save(*arguments))
+        raise Killed
+
+    monkeypatch.setattr(candidates, "_save", save_and_die)
+    with pytest.raises(Killed):
+        ship(tmp_path / "run", chosen, device_settings=FAST_HOST, say=lambda line: None)
+    (counts,), (first,) = seen, saved
+    assert counts["train"] == 100 and counts["race"] > 250
+    assert first.trial == 1 and first.weights.startswith("trained for 1 epoch at 16 px, from parent (")
+    with pytest.raises(UserError, match=r"begin with the weights of .*parent\. Expected no --parent\. Received: "):
+        ship(run[0], dataclasses.replace(chosen, out_dir=str(tmp_path / "ship")), say=print)
