@@ -192,7 +192,8 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         stack.enter_context(alone(folder, "nas-ship"))
         device.check()
         say(f"files are timed on {device_name(device.describe())}")
-        networks = _networks(request, settings, say)
+        is_runs_device = choice.is_same_device(device.describe(), config["device"])
+        networks = _networks(request, settings, goal, is_runs_device, say)
         if networks and settings.baselines == BASELINES:
             settings = dataclasses.replace(settings, baselines=())
         workshop = _open_workshop(request, settings, machine, device, bool(networks), say)
@@ -208,7 +209,6 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         )
         if settings.parent:
             workshop.setup.make_judge().prepare(pathlib.Path(workshop.setup.judge_folder))
-        is_runs_device = choice.is_same_device(device.describe(), config["device"])
         contest = Contest(workshop, folder, records, request, is_runs_device)
         if networks:
             outcome = contest.race(trials, networks, settings)
@@ -245,8 +245,18 @@ def _refuse_other_part(setting, own, flags, where):
         )
 
 
-def _networks(request, settings, say):
-    """Returns what can be imported and raced, as `imports.available` does. A published parent is at hand."""
+def _networks(request, settings, goal, is_runs_device, say):
+    """Returns what can be imported and raced, as `imports.available` does. A published parent is at hand.
+
+    Raises:
+        UserError: imports are asked for by name, and the target is a latency of another device.
+    """
+    if goal.target is not None and goal.cost == "latency_ms" and not is_runs_device and settings.imports != ("none",):
+        why = "imports are raced on the device of the search, where its target holds: this is another"
+        if settings.imports != ("all",):
+            raise UserError(f"{why}. Expected its --device, or --imports=none. Received: {', '.join(settings.imports)}")
+        say(f"nothing is raced: {why}")
+        return []
     known = request.setup.published_parent()
     return imports.available(settings.imports, settings.weights_dir, known, say)
 

@@ -6,8 +6,10 @@ from nas_tf import resume
 from nas_tf.files import read_json, write_json
 from nas_tf.ranking import rank
 from nas_tf.reports.numbers import cost_text, milliseconds
-from nas_tf.shipping.candidates import time_network
+from nas_tf.shipping.turns import in_turns, write
 from nas_tf.trial import EvaluationError
+
+TARGET_FILE = "target.tflite"  # in a chain's folder: the network whose latency is the target
 
 
 def goal_then(request, records):
@@ -19,18 +21,17 @@ def goal_then(request, records):
 def goal_now(workshop, folder, request, records, is_runs_device):
     """Returns the goal with the latency that the target's network has now, in the session that chooses.
 
-    It is kept in `target.json`, so that the same command makes the same choice again. Where the target is a number, is
-    no latency, or is of another device, it stays as it is.
+    It is kept in `target.json`, so that the same command makes the same choice again, and the network's file in
+    `target.tflite`. Where the target is a number, is no latency, or is of another device, it stays as it is.
     """
     goal, name = goal_then(request, records), request.objective.target_latency_of
     if goal.target is None or request.objective.target is not None or goal.cost != "latency_ms" or not is_runs_device:
         return goal
-    path = folder / "target.json"
+    path, file = folder / "target.json", folder / TARGET_FILE
     found = read_json(path)
     if found is None:
-        setup = workshop.setup
-        model = request.family.published_module.build(name, setup.task.deploy_scale)
-        latency = time_network(workshop.device, model, setup.number_type, setup.calibration())
+        model = request.family.published_module.build(name, workshop.setup.task.deploy_scale)
+        latency = in_turns(workshop.device, {name: write(workshop, model, file)})[name]
         found = {"network": name, "latency_ms": latency.latency_ms, "in_the_search_ms": goal.target}
         write_json(path, found)
     workshop.say(

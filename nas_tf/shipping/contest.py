@@ -1,9 +1,13 @@
 """How the network that ships is found: in a race against imports, or beside published networks trained alike."""
 
 import dataclasses
+import pathlib
+import tempfile
 
 from nas_tf import accuracy, complexity
+from nas_tf.files import read_json, write_json
 from nas_tf.networks.folder import read_keras
+from nas_tf.quiet import count
 from nas_tf.reports import race as race_report
 from nas_tf.reports.numbers import milliseconds
 from nas_tf.reports.race import RaceRow
@@ -14,7 +18,8 @@ from nas_tf.shipping import choice, entrants, imports
 from nas_tf.shipping.baselines import train_baseline
 from nas_tf.shipping.candidates import Candidate, Workshop, train_trial
 from nas_tf.shipping.race import Race, Verdict
-from nas_tf.trial import Cost, EvaluationError
+from nas_tf.shipping.turns import Turns, write
+from nas_tf.trial import Cost, EvaluationError, Latency
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +96,9 @@ class Contest:
         if path:
             teacher = read_keras(path)
         target_ms = goal.target if goal.cost == "latency_ms" else None
-        found, fastest = imports.within_target(workshop, self.folder, target_ms, networks)
+        file = self.folder / choice.TARGET_FILE
+        turns = Turns(workshop, target_ms, file) if file.exists() else Turns(workshop)
+        found, fastest = imports.within_target(workshop, self.folder, target_ms, networks, turns)
         if not found:
             workshop.say(f"no network that can be imported meets the target of {milliseconds(target_ms)}: {fastest}")
         found = imports.screen(
@@ -114,6 +121,7 @@ class Contest:
                 "Every training of the race diverged: there is nothing to ship. A lower --learning_rate, with another "
                 "--out_dir, may help"
             )
+        finished = self._timed_in_turns(finished, turns)
         costs = {each.entrant.name: self._cost(each) for each in finished}
         eligible = [each for each in finished if goal.is_met(costs[each.entrant.name])]
         if eligible:
@@ -138,6 +146,27 @@ class Contest:
             race_report.text(rows, len(winner.right)),
         )
 
+    def _timed_in_turns(self, finished, turns):
+        """Returns the `Finisher`s with latencies that can be compared; they are kept in `latencies.json`."""
+        path = self.folder / "latencies.json"
+        known = read_json(path) or {}
+        if set(known) != {each.entrant.name for each in finished}:
+            self.workshop.say(f"timing {count(len(finished), 'network')} in turns")
+            with tempfile.TemporaryDirectory(prefix="nas_tf_") as folder:
+                files = {}
+                for number, each in enumerate(finished):
+                    model = read_keras(each.folder / "model.keras")
+                    files[each.entrant.name] = write(self.workshop, model, pathlib.Path(folder) / f"{number}.tflite")
+                known = {name: latency.to_json() for name, latency in turns.latencies(files).items()}
+            write_json(path, known)
+        is_float = self.workshop.setup.number_type == "float32"
+        found = []
+        for each in finished:
+            latency = Latency(**known[each.entrant.name])
+            network = dataclasses.replace(each.description, **{"latency" if is_float else "latency_judged": latency})
+            found.append(dataclasses.replace(each, description=network))
+        return found
+
     def _cost(self, finisher):
         """Returns the `nas_tf.trial.Cost` of a network of the race, as it was timed here."""
         network, trial = finisher.description, finisher.entrant.trial
@@ -147,7 +176,7 @@ class Contest:
             num_params=network.num_params,
             mult_adds=network.mult_adds,
             peak_activation_bytes=complexity.peak_activation_bytes(read_keras(finisher.folder / "model.keras")),
-            latency=network.latency,
+            latency=network.latency_judged or network.latency,
         )
 
     def _train(self, number, trial, total):

@@ -10,20 +10,21 @@ import importlib
 import math
 import pathlib
 import sys
+import tempfile
 
 from nas_tf import accuracy
 from nas_tf.family import families
 from nas_tf.files import read_json, write_json
 from nas_tf.quiet import fresh_keras
 from nas_tf.reports.numbers import milliseconds
-from nas_tf.shipping.candidates import time_network
+from nas_tf.shipping.turns import write
 from nas_tf.training.evaluate import evaluate
 from nas_tf.training.head import fit_head
 from nas_tf.trial import InfeasibleArchitecture, UserError
 
 SIZES = (1.25, 1.125, 1.0, 0.875, 0.75, 0.625, 0.5)  # times the image size of the networks searched
 LEAST_SIZE = 32
-_MULTIPLE = 8
+_MULTIPLE, _ROUNDS = 8, 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +102,7 @@ def available(names, weights_dir, known, say):
     return found
 
 
-def within_target(workshop, folder, target_ms, networks):
+def within_target(workshop, folder, target_ms, networks, turns):
     """Lists an `Import` for each network at the largest image size that meets a target, the others left out.
 
     Args:
@@ -109,6 +110,7 @@ def within_target(workshop, folder, target_ms, networks):
         folder: keeps the latencies that were measured.
         target_ms: latency in milliseconds; None: every network at the size of the networks searched.
         networks: list of `(module, name, width)`, as `available` returns.
+        turns: the `nas_tf.shipping.turns.Turns` by which they are timed.
 
     Returns:
         `(list of Import, text)`: the text names the fastest that was measured, for a target below it.
@@ -122,7 +124,7 @@ def within_target(workshop, folder, target_ms, networks):
         def at(size, module=module, name=name, width=width):
             candidate = Import(name, width, size, math.inf, module)
             if candidate.key not in latencies:
-                latencies[candidate.key] = _time(workshop, candidate, scale.num_classes)
+                latencies[candidate.key] = _time(workshop, candidate, scale.num_classes, turns)
                 write_json(path, latencies)
             timed.append(dataclasses.replace(candidate, latency_ms=latencies[candidate.key] or math.inf))
             return timed[-1]
@@ -204,12 +206,14 @@ def _closed_form(workshop, candidate):
     return reached
 
 
-def _time(workshop, candidate, num_classes):
+def _time(workshop, candidate, num_classes, turns):
     """Returns the latency of an import in milliseconds, or None if the device cannot run it."""
     keras = fresh_keras(workshop.setup.task.seed)
     try:
         model = candidate.build(candidate.scale(num_classes))
-        return time_network(workshop.device, model).latency_ms
+        with tempfile.TemporaryDirectory(prefix="nas_tf_") as folder:
+            path = write(workshop, model, pathlib.Path(folder) / "network.tflite")
+            return turns.latencies({"it": path}, _ROUNDS)["it"].latency_ms
     except InfeasibleArchitecture:
         return None
     finally:

@@ -112,7 +112,7 @@ class Finisher:
 
     @property
     def latency_ms(self):
-        return self.description.latency.latency_ms
+        return (self.description.latency_judged or self.description.latency).latency_ms
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ FAST_HOST = {"warmup_seconds": 0.01, "min_seconds": 0.02, "max_seconds": 0.05, "
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The folder of a search of three trials whose children inherit, with a simulated device."""
+    """The folder of a search of three trials whose children inherit."""
     folder = tmp_path_factory.mktemp("race")
     write_parent(folder / "parent")
     settings = Settings(
@@ -36,7 +36,7 @@ def run(tmp_path_factory):
         parent=str(folder / "parent"),
         race_fraction=0.2,
         algorithm="random_search",
-        device="simulated",
+        device="host",
         num_trials=3,
         workers="inline",
         proxy_image_size=16,
@@ -45,7 +45,7 @@ def run(tmp_path_factory):
         final_epochs=1,
     )
     said = []
-    parts = {"random_search": {"batch_size": 3}, "inherited": {"parent_epochs": 1}}
+    parts = {"random_search": {"batch_size": 3}, "inherited": {"parent_epochs": 1}, "host": FAST_HOST}
     search(settings, Objective(target_latency_ms=1.0), parts=parts, say=said.append)
     return folder / "run", said
 
@@ -123,15 +123,13 @@ def test_the_race_with_kills_at_every_step(run, toys, monkeypatch):
 
     monkeypatch.setattr(candidates, "train_network", counted)
     monkeypatch.setattr(Digits, "test", lambda self: tested.append(self) or read_test(self))
-    chosen = ShipSettings(
-        search_space=SPACE.name, device="host", top_k=1, epochs=1, number_types=("float32",), num_imports=1
-    )
+    chosen = ShipSettings(search_space=SPACE.name, top_k=1, epochs=1, number_types=("float32",), num_imports=1)
     with monkeypatch.context() as patch:
         patch.setattr(candidates, "_save", save_and_die)
         for _ in range(3):
             with pytest.raises(Killed):
-                ship(folder, chosen, device_settings=FAST_HOST, say=said.append)
-    rows = ship(folder, chosen, device_settings=FAST_HOST, say=said.append)
+                ship(folder, chosen, say=said.append)
+    rows = ship(folder, chosen, say=said.append)
     # Two networks, each at two rates, at the better one with a teacher, and with another seed: once each.
     assert len(trained) == 8 and sum(has_teacher for _, _, has_teacher in trained[:6]) == 2
     assert [seed for _, seed, _ in trained] == [0] * 6 + [1] * 2
@@ -157,7 +155,7 @@ def test_a_run_without_a_parent_gets_one_at_the_end(run, toys, monkeypatch, tmp_
         run_dir=str(tmp_path / "run"),
         search_space=SPACE.name,
         algorithm="random_search",
-        device="simulated",
+        device="host",
         num_trials=1,
         workers="inline",
         proxy_image_size=16,
@@ -165,7 +163,8 @@ def test_a_run_without_a_parent_gets_one_at_the_end(run, toys, monkeypatch, tmp_
         deploy_image_size=16,
         final_epochs=0,
     )
-    search(settings, Objective(target_latency_ms=1.0), proxy=ProxyRecipe(proxy_epochs=1), say=lambda line: None)
+    quick = ProxyRecipe(proxy_epochs=1)
+    search(settings, Objective(target_latency_ms=1.0), proxy=quick, parts={"host": FAST_HOST}, say=lambda line: None)
 
     def spied(build, scale, dataset, *arguments, **more):
         seen.append(dataset.describe()["num_examples"])
@@ -173,7 +172,7 @@ def test_a_run_without_a_parent_gets_one_at_the_end(run, toys, monkeypatch, tmp_
 
     train_network = network.train_network
     monkeypatch.setattr(network, "train_network", spied)  # the judge's; the race has its own name for it
-    chosen = ShipSettings(search_space=SPACE.name, parent=str(parent), device="host", top_k=1, epochs=1, num_imports=1)
+    chosen = ShipSettings(search_space=SPACE.name, parent=str(parent), top_k=1, epochs=1, num_imports=1)
     save, saved = candidates._save, []
 
     def save_and_die(*arguments):
@@ -182,7 +181,7 @@ def test_a_run_without_a_parent_gets_one_at_the_end(run, toys, monkeypatch, tmp_
 
     monkeypatch.setattr(candidates, "_save", save_and_die)
     with pytest.raises(Killed):
-        ship(tmp_path / "run", chosen, device_settings=FAST_HOST, say=lambda line: None)
+        ship(tmp_path / "run", chosen, say=lambda line: None)
     (counts,), (first,) = seen, saved
     assert counts["train"] == 100 and counts["race"] > 250
     assert first.trial == 1 and first.weights.startswith("trained for 1 epoch at 16 px, from parent (")
