@@ -151,7 +151,7 @@ def _page(rows, device, recipe, dataset, choice, notes, race):
         "",
         *(f"* {note}" for note in notes),
         "",
-        *(["```", race, "```", ""] if race else []),
+        *(["```", race, "```", "", "![The race](race.png)", ""] if race else []),
         "```",
         text(rows, device, dataset),
         "```",

@@ -6,7 +6,10 @@ import io
 
 from nas_tf import accuracy
 from nas_tf.files import write_file
-from nas_tf.reports.numbers import number, significant
+from nas_tf.reports import _picture
+from nas_tf.reports.numbers import milliseconds, number, significant
+
+_COLORS = {"searched": "tab:red", "import": "tab:blue"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,3 +68,38 @@ def write_csv(path, rows):
     for row, likely in zip(rows, expected):
         writer.writerow([*(getattr(row, name) for name in names), likely])
     write_file(path, table.getvalue())
+
+
+def draw(path, rows, winner, target_ms=None):
+    """Writes a picture of the race: accuracy on the race images against latency, with standard errors.
+
+    Args:
+        path: of the PNG file.
+        rows: list of `RaceRow`.
+        winner: name of the one that ships.
+        target_ms: the target's latency, drawn as a line; None: there was none.
+    """
+    figure = _picture.new_figure(8, 5.2)
+    axes = figure.add_subplot()
+    for kind, color in _COLORS.items():
+        points = [row for row in rows if row.kind == kind]
+        if points:
+            xs, ys = [row.latency_ms for row in points], [100 * row.accuracy for row in points]
+            errors = [100 * row.error for row in points]
+            axes.errorbar(xs, ys, yerr=errors, fmt="o", ms=5, color=color, lw=1, capsize=3, label=kind)
+    for row in rows:
+        place = (row.latency_ms, 100 * row.accuracy)
+        axes.annotate(row.name, place, xytext=(6, 5), textcoords="offset points", fontsize=8)
+        if row.name == winner:
+            axes.scatter(*place, marker="*", s=240, color=_COLORS[row.kind], edgecolor="white", zorder=3, label="ships")
+    if target_ms:
+        axes.axvline(target_ms, color="black", ls="--", lw=1.2, label=f"target: {milliseconds(target_ms)}")
+    latencies = [row.latency_ms for row in rows] + ([target_ms] if target_ms else [])
+    axes.set_xlim(0, 1.25 * max(latencies))  # names stand to the right of their points
+    ends = [100 * (row.accuracy + sign * row.error) for row in rows for sign in (-1, 1)]
+    _picture.set_span((axes, "y"), ends, least=5.0, margin=0.2, bounds=_picture.PERCENT)
+    axes.set_xlabel("latency in ms, all timed in turns")
+    axes.set_ylabel("accuracy on the race images in %, bars: standard error")
+    axes.set_title("The race: every network had the same tries", fontsize=10)
+    axes.legend(fontsize=8, loc="best")
+    _picture.write(path, figure)

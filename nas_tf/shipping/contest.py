@@ -135,6 +135,7 @@ class Contest:
         finished = sorted((seeded.get(each.entrant.name, each) for each in finished), key=lambda each: -each.accuracy)
         rows = [_row(each, goal.is_met(costs[each.entrant.name])) for each in finished]
         race_report.write_csv(self.folder / "race.csv", rows)
+        race_report.draw(self.folder / "race.png", rows, winner.entrant.name, target_ms)
         for each in finished:
             if each.entrant.trial:
                 self._record(each.entrant.trial, each.description)

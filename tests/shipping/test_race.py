@@ -159,3 +159,5 @@ def test_imports_and_scores_are_said_in_words(tmp_path):
     assert "72.0 ± 1.4" in text and text.count("71.0 ") >= 3 and "has been lucky" in text
     report.write_csv(tmp_path / "race.csv", rows)
     assert len((tmp_path / "race.csv").read_text().splitlines()) == 4
+    report.draw(tmp_path / "race.png", rows, OTHER, target_ms=2.0)
+    assert (tmp_path / "race.png").read_bytes().startswith(b"\x89PNG")
