@@ -37,5 +37,5 @@ def test_the_wheels_scripts_work(tmp_path):
         [sys.executable, "-c", where], env=environment, cwd=tmp_path, capture_output=True, text=True
     )
     assert process.stdout.startswith(str(tmp_path / "site"))
-    for shipped in ("tables/pixel1.json", "_android/reference.tflite", "_android/published_latencies.json"):
+    for shipped in ("tables/pixel1.json", "reference.tflite", "_android/published_latencies.json"):
         assert (tmp_path / "site" / "nas_tf" / "devices" / shipped).is_file()

@@ -1,4 +1,4 @@
-"""Makes nas_tf/devices/_android/reference.tflite, the network that a phone times again and again to see whether it
+"""Makes nas_tf/devices/reference.tflite, the network that a phone times again and again to see whether it
 drifts: a stem and four inverted bottlenecks with squeeze-and-excitation at 96 px, random weights of a fixed seed.
 
 The file in the tree is the reference: another version of TensorFlow writes other bytes, so make it anew only when it
@@ -13,7 +13,7 @@ from nas_tf.export import to_tflite
 from nas_tf.networks import blocks as nn
 from nas_tf.quiet import import_keras
 
-PATH = pathlib.Path(__file__).parent.parent / "nas_tf" / "devices" / "_android" / "reference.tflite"
+PATH = pathlib.Path(__file__).parent.parent / "nas_tf" / "devices" / "reference.tflite"
 
 
 def main():

@@ -12,6 +12,8 @@ import signal
 import sys
 import time
 
+MOST_TURN_SECONDS, LEAST_TURNS = 0.03, 6
+
 
 def time_runs(run, warmup_seconds, min_seconds, max_seconds, tolerance):
     """Calls `run()` again and again until the median is stable, and returns the milliseconds of each call.
@@ -29,10 +31,7 @@ def time_runs(run, warmup_seconds, min_seconds, max_seconds, tolerance):
     Returns:
         A list of float, without the warm-up.
     """
-    end = time.perf_counter() + warmup_seconds
-    run()
-    while time.perf_counter() < end:
-        run()
+    _warm_up(run, warmup_seconds)
     milliseconds, begin, next_look = [], time.perf_counter(), min_seconds
     while True:
         start = time.perf_counter()
@@ -45,6 +44,59 @@ def time_runs(run, warmup_seconds, min_seconds, max_seconds, tolerance):
         if len(milliseconds) >= 30 and (elapsed >= max_seconds or _spread(milliseconds) <= tolerance):
             return milliseconds
         next_look = elapsed + 0.1
+
+
+def _warm_up(run, seconds):
+    end = time.perf_counter() + seconds
+    run()
+    while time.perf_counter() < end:
+        run()
+
+
+def time_in_turns(run, beside, min_seconds, max_seconds, tolerance):
+    """Calls `run()` and `beside()` in turns, some of each at a time, until their ratio is stable.
+
+    What slows the machine down slows both, so that the ratio of their medians stays. The first call of a turn, whose
+    data the other has driven out of the caches, does not count.
+
+    Args:
+        run: the function to time.
+        beside: another one, of a duration that is known.
+        min_seconds, max_seconds, tolerance: as of `time_runs`; the thirds are those of the turns.
+
+    Returns:
+        `(milliseconds, milliseconds of beside, ratios)`: lists of float, the last with a ratio for each turn.
+    """
+    ours, theirs, ratios = [], [], []
+    seconds = min(MOST_TURN_SECONDS, min_seconds / (2 * LEAST_TURNS))
+    begin, next_look = time.perf_counter(), min_seconds
+    while True:
+        medians = []
+        for function, found in ((run, ours), (beside, theirs)):
+            turn = _turn(function, seconds)
+            found += turn
+            medians.append(_quantile(turn, 0.5))
+        ratios.append(medians[0] / medians[1])
+        elapsed = time.perf_counter() - begin
+        if elapsed < next_look and elapsed < max_seconds:
+            continue
+        is_enough = len(ours) >= 30 and len(ratios) >= LEAST_TURNS
+        if is_enough and (elapsed >= max_seconds or _spread(ratios) <= tolerance):
+            return ours, theirs, ratios
+        next_look = elapsed + 0.1
+
+
+def _turn(function, seconds):
+    """Returns the milliseconds of calls for some seconds, three at least; one before them does not count."""
+    function()
+    milliseconds, begin = [], time.perf_counter()
+    while True:
+        start = time.perf_counter()
+        function()
+        now = time.perf_counter()
+        milliseconds.append((now - start) * 1e3)
+        if len(milliseconds) >= 3 and now - begin >= seconds:
+            return milliseconds
 
 
 def _spread(milliseconds):
@@ -101,10 +153,25 @@ def _numbers(text):
     return [int(number) for number in text.split(",")]
 
 
+def _ready(interpreter_class, path, threads):
+    """Returns a function that runs a TFLite file once, on random inputs."""
+    import numpy as np
+
+    interpreter = interpreter_class(model_path=path, num_threads=threads)
+    interpreter.allocate_tensors()
+    rng = np.random.default_rng(0)
+    for detail in interpreter.get_input_details():
+        is_float = np.issubdtype(detail["dtype"], np.floating)
+        value = rng.uniform(-1, 1, detail["shape"]) if is_float else rng.integers(0, 127, detail["shape"])
+        interpreter.set_tensor(detail["index"], value.astype(detail["dtype"]))
+    return interpreter.invoke
+
+
 def main():
     """Times the file that the command line names, or prints the runtime's version."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", help="without one, only the runtime's version is printed")
+    parser.add_argument("--beside", help="a file whose latency is known, timed in turns with the model")
     parser.add_argument("--runtime", choices=("litert", "tflite_runtime"), default="litert")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cores", type=_numbers, default=[], help="cores to choose from, such as 0,1,2; default: all")
@@ -122,20 +189,18 @@ def main():
     if args.model is None:
         print(json.dumps(figures))
         return
-    import numpy as np
-
     cores = _pin(args.threads, args.cores)
-    interpreter = interpreter_class(model_path=args.model, num_threads=args.threads)
-    interpreter.allocate_tensors()
-    rng = np.random.default_rng(0)
-    for detail in interpreter.get_input_details():
-        is_float = np.issubdtype(detail["dtype"], np.floating)
-        value = rng.uniform(-1, 1, detail["shape"]) if is_float else rng.integers(0, 127, detail["shape"])
-        interpreter.set_tensor(detail["index"], value.astype(detail["dtype"]))
-    milliseconds = time_runs(
-        interpreter.invoke, args.warmup_seconds, args.min_seconds, args.max_seconds, args.tolerance
-    )
-    mean, spread = sum(milliseconds) / len(milliseconds), _spread(milliseconds)
+    run = _ready(interpreter_class, args.model, args.threads)
+    if args.beside:
+        _warm_up(run, args.warmup_seconds)
+        beside = _ready(interpreter_class, args.beside, args.threads)
+        milliseconds, theirs, ratios = time_in_turns(run, beside, args.min_seconds, args.max_seconds, args.tolerance)
+        spread = _spread(ratios)
+        figures |= {"ratio": _quantile(ratios, 0.5), "beside_ms": _quantile(theirs, 0.5)}
+    else:
+        milliseconds = time_runs(run, args.warmup_seconds, args.min_seconds, args.max_seconds, args.tolerance)
+        spread = _spread(milliseconds)
+    mean = sum(milliseconds) / len(milliseconds)
     figures |= {
         "runs": len(milliseconds),
         "median_ms": _quantile(milliseconds, 0.5),

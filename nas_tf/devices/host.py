@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 import os
 import pathlib
 import platform
@@ -11,11 +12,13 @@ import sys
 import time
 
 from nas_tf.devices import Meter, _cores
+from nas_tf.devices._reference import REFERENCE, Memory
 from nas_tf.settings import Settings, knob
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, KilledWorker, Latency, UserError
 
 _TIMER = pathlib.Path(__file__).with_name("_host_timer.py")
 _LIMIT_SECONDS = 300  # for what comes before and after the runs, and for the last one
+_FIGURES, _FIRST_TIMINGS = ("median_ms", "mean_ms", "p95_ms", "std_ms"), 5
 _BRIEF_SPREAD = 0.5  # a moment's disturbance fills a third of a brief timing
 
 
@@ -65,8 +68,11 @@ def make(config, space=None, scale=None):
 class HostMeter(Meter):
     """Median latency of a TFLite file on this machine's processor.
 
-    All files are timed on one kind of core. What was observed is in the `details` of a latency: `stable`, `spread` and
-    `cores`, and in `unstable_before` the timings of the same file that were less steady.
+    All files are timed on one kind of core, in turns with the reference network. A latency is the ratio of the two,
+    times the reference's latency when this machine was first used: clocks and neighbours change a machine's speed by
+    half for minutes, and two files that are timed one after the other could not be compared then. What was observed
+    is in the `details` of a latency: `stable`, `spread` and `cores`, `reference_ms` now and `reference_first_ms`, and
+    in `unstable_before` the timings of the same file that were less steady.
     """
 
     shares_host = True
@@ -78,10 +84,11 @@ class HostMeter(Meter):
     def patience_seconds(self):
         config = self._config
         pauses = config.pause_seconds * (2 ** (config.attempts - 1) - 1)
-        return pauses + config.attempts * (config.warmup_seconds + config.max_seconds)
+        timings = config.attempts + _FIRST_TIMINGS
+        return pauses + timings * (config.warmup_seconds + config.max_seconds)
 
     def check(self):
-        self._runtime  # noqa: B018  runs the timer, which prints the runtime's version
+        self._reference_first_ms  # noqa: B018  runs the timer, which prints the runtime's version
 
     @functools.cached_property
     def _kind(self):
@@ -140,6 +147,9 @@ class HostMeter(Meter):
             tries.append(self._time(tflite_path))
             if tries[-1]["spread"] <= min(self._config.retry_spread, self._config.max_spread):
                 break
+        for figures in tries:
+            factor = figures["ratio"] * self._reference_first_ms / figures["median_ms"]
+            figures |= {name: factor * figures[name] for name in _FIGURES}
         steadiest = min(tries, key=lambda figures: figures["spread"])
         if steadiest["spread"] > self._config.max_spread:
             said = ", ".join(f"{each['median_ms']:.3f} ms with a spread of {each['spread']:.1%}" for each in tries)
@@ -150,15 +160,30 @@ class HostMeter(Meter):
             )
         others = [{name: each[name] for name in ("spread", "median_ms")} for each in tries if each is not steadiest]
         details = {name: steadiest[name] for name in ("stable", "spread", "cores")}
+        details |= {"reference_ms": steadiest["beside_ms"], "reference_first_ms": self._reference_first_ms}
         details |= {"unstable_before": others} if others else {}
-        figures = {name: steadiest[name] for name in ("median_ms", "mean_ms", "p95_ms", "std_ms", "runs")}
-        return Latency(**figures, details=details)
+        return Latency(**{name: steadiest[name] for name in (*_FIGURES, "runs")}, details=details)
 
-    def _time(self, tflite_path):
+    @functools.cached_property
+    def _reference_first_ms(self):
+        """float: the reference network's latency when this machine was first used with these threads and runtime.
+
+        It is the fastest of a few timings, and is remembered in the user's cache folder.
+        """
+        known = {name: value for name, value in self.describe().items() if name != "settings"}
+        memory = Memory("hosts", [platform.node(), self._config.num_threads, known])
+        found = memory.read().get("reference_ms")
+        if not isinstance(found, float) or not 0 < found < math.inf:
+            found = min(self._time(REFERENCE, beside=False)["median_ms"] for _ in range(_FIRST_TIMINGS))
+            memory.write({"reference_ms": found})
+        return found
+
+    def _time(self, tflite_path, beside=True):
         """Returns a dict of what the timer says of a file, timed once. A timer that was lost is tried once more."""
+        arguments = [f"--beside={REFERENCE}"] if beside else []
         for _ in range(2):
             try:
-                process = self._run_timer(str(tflite_path))
+                process = self._run_timer(*arguments, str(tflite_path))
             except subprocess.TimeoutExpired as late:
                 lost_by = f"taking longer than {late.timeout:.0f} s"
                 continue

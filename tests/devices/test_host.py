@@ -17,6 +17,8 @@ from nas_tf import export
 from nas_tf.devices import _cores, _host_timer, host
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, KilledWorker, UserError
 
+REFERENCE_MS = 4.0
+
 
 @pytest.fixture(scope="module")
 def tflite_file(tmp_path_factory):
@@ -39,7 +41,8 @@ def test_a_file_is_timed(tflite_file):
     assert latency.statistic == "median" and latency.runs >= 30
     assert 0 < latency.median_ms <= latency.p95_ms and latency.latency_ms == latency.median_ms
     details = latency.details
-    assert details.keys() == {"stable", "spread", "cores"} and 0 <= details["spread"] <= 10
+    assert details.keys() == {"stable", "spread", "cores", "reference_ms", "reference_first_ms"}
+    assert 0 <= details["spread"] <= 10 and details["reference_first_ms"] == meter._reference_first_ms
     assert details["stable"] == (details["spread"] <= 0.01)
     if hasattr(os, "sched_getaffinity"):
         assert len(details["cores"]) == 1
@@ -113,6 +116,60 @@ def test_runs_go_on_while_the_median_drifts(monkeypatch):
     assert sum(runs) == pytest.approx(2000, rel=0.01)  # ms: the whole of max_seconds
 
 
+class Machine:
+    """Two functions on a machine whose speed changes by half every now and then, and whose caches one drives out."""
+
+    def __init__(self, monkeypatch, slow_seconds):
+        self.now, self._slow_seconds, self._last = 0.0, slow_seconds, None
+        monkeypatch.setattr(_host_timer.time, "perf_counter", lambda: self.now)
+
+    def call(self, name, seconds):
+        cold = 5.0 if self._last != name else 1.0
+        is_slow = self._slow_seconds[0] <= self.now < self._slow_seconds[1]
+        self._last, self.now = name, self.now + seconds * cold * (1.5 if is_slow else 1.0)
+
+
+@pytest.mark.parametrize("slow", [(0.0, 0.0), (0.0, 0.3), (0.3, 9.0), (0.2, 0.5)])
+def test_the_ratio_to_the_reference_stays_when_the_speed_does_not(monkeypatch, slow):
+    machine = Machine(monkeypatch, slow)
+    run, beside = (lambda: machine.call("ours", 0.001)), (lambda: machine.call("theirs", 0.004))
+    ours, theirs, ratios = _host_timer.time_in_turns(run, beside, 0.5, 3.0, 0.01)
+    assert _host_timer._quantile(ratios, 0.5) == pytest.approx(0.25) and len(ratios) >= _host_timer.LEAST_TURNS
+    assert len(ours) >= 30 and len(theirs) >= 3 * len(ratios)
+    assert max(ours) == pytest.approx(1.0 if slow == (0.0, 0.0) else 1.5)  # the first call of a turn does not count
+    assert 0.5 <= machine.now < 1.0
+
+
+def test_latencies_are_at_the_speed_that_the_machine_had_first(monkeypatch, tmp_path):
+    """What is remembered outlives the meter, and a damaged memory is made anew."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path, speed = tmp_path / "network.tflite", [1.0]
+    path.write_bytes(b"the timer is scripted")
+
+    def run_timer(self, *arguments):
+        figures = {"runtime": "r", "python": "3"}
+        if arguments:
+            median = speed[0] * (REFERENCE_MS if arguments == (str(host.REFERENCE),) else 1.0)
+            figures |= {"median_ms": median, "mean_ms": 1.1 * median, "p95_ms": 1.2 * median, "std_ms": 0.1 * median}
+            figures |= {"runs": 40, "stable": True, "spread": 0.0, "cores": [5]}
+            figures |= {"ratio": 1 / REFERENCE_MS, "beside_ms": speed[0] * REFERENCE_MS}
+        return subprocess.CompletedProcess(arguments, 0, json.dumps(figures), "")
+
+    monkeypatch.setattr(host.HostMeter, "_run_timer", run_timer)
+    host.make(host.Config()).check()
+    (kept,) = tmp_path.glob("nas_tf/hosts/*.json")
+    for speed[0] in (1.0, 1.5):
+        latency = host.make(host.Config()).measure(path)
+        assert (latency.median_ms, latency.mean_ms, latency.std_ms) == pytest.approx((1.0, 1.1, 0.1))
+        assert latency.details["reference_ms"] == speed[0] * REFERENCE_MS
+    kept.write_text('{"reference_ms": "x"}')
+    assert host.make(host.Config()).measure(path).median_ms == pytest.approx(1.5)
+    assert json.loads(kept.read_text()) == {"reference_ms": 6.0}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(path))
+    with pytest.raises(UserError, match=r"Expected to keep what is known of a device in .*Set XDG_CACHE_HOME"):
+        host.make(host.Config()).check()
+
+
 def test_quantiles_interpolate():
     assert _host_timer._quantile([4.0, 1.0, 3.0, 2.0], 0.5) == 2.5
     assert _host_timer._quantile([float(i) for i in range(21)], 0.95) == 19.0
@@ -140,9 +197,11 @@ def scripted(monkeypatch, tmp_path):
             spread = left.pop(0)
             figures = {"median_ms": 1 + spread, "mean_ms": 2.0, "p95_ms": 3.0, "std_ms": 0.1, "runs": 40}
             figures |= {"stable": spread <= 0.01, "spread": spread, "cores": [5]}
+            figures |= {"ratio": figures["median_ms"] / REFERENCE_MS, "beside_ms": REFERENCE_MS}
             return subprocess.CompletedProcess(arguments, 0, json.dumps(figures), "")
 
         monkeypatch.setattr(host.HostMeter, "_run_timer", run_timer)
+        monkeypatch.setattr(host.HostMeter, "_reference_first_ms", REFERENCE_MS)
         try:
             return meter.measure(path)
         finally:
@@ -153,9 +212,11 @@ def scripted(monkeypatch, tmp_path):
 
 def test_what_was_observed_is_kept(scripted):
     latency = scripted(host.make(host.Config()), 0.005)
-    assert latency.details == {"stable": True, "spread": 0.005, "cores": [5]}
+    references = {"reference_ms": REFERENCE_MS, "reference_first_ms": REFERENCE_MS}
+    assert latency.details == {"stable": True, "spread": 0.005, "cores": [5], **references}
     # The 1 % of `stable` is a fact. What decides is the spread.
-    assert scripted(host.make(host.Config()), 0.1).details == {"stable": False, "spread": 0.1, "cores": [5]}
+    unstable = scripted(host.make(host.Config()), 0.1).details
+    assert unstable == {"stable": False, "spread": 0.1, "cores": [5], **references}
 
 
 def test_an_unstable_timing_is_taken_again(scripted, monkeypatch):
@@ -182,7 +243,7 @@ def timers(monkeypatch, tmp_path):
     path = tmp_path / "network.tflite"
     path.write_bytes(b"the processes are scripted")
     figures = {"median_ms": 1.0, "mean_ms": 2.0, "p95_ms": 3.0, "std_ms": 0.1, "runs": 40}
-    figures |= {"stable": True, "spread": 0.0, "cores": [5]}
+    figures |= {"stable": True, "spread": 0.0, "cores": [5], "ratio": 1.0 / REFERENCE_MS, "beside_ms": REFERENCE_MS}
 
     def measure(*ends):
         left = list(ends)
@@ -194,6 +255,7 @@ def timers(monkeypatch, tmp_path):
             return subprocess.CompletedProcess(command, status, json.dumps(figures), "it says no")
 
         monkeypatch.setattr(host.subprocess, "run", run)
+        monkeypatch.setattr(host.HostMeter, "_reference_first_ms", REFERENCE_MS)
         try:
             return host.make(host.Config(warmup_seconds=0.2, max_seconds=99.0)).measure(path)
         finally:

@@ -14,11 +14,10 @@ import time
 
 from nas_tf.devices._android import phone
 from nas_tf.devices._android.adb import Adb, AdbFailed, quote
-from nas_tf.devices._android.fleet import Memory
 from nas_tf.devices._android.runner import END, Runner
+from nas_tf.devices._reference import REFERENCE, Memory
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
-REFERENCE = pathlib.Path(__file__).with_name("reference.tflite")
 EMULATOR = "emulator: not a phone's latency"
 # Ends and removes what a killed worker may have left behind.
 RESTORE = (
@@ -63,7 +62,7 @@ class Bench:
         self.facts, self.condition = phone.read(self._adb, log)
         self.tool = find_tool(self.facts.abi)
         self._tool_path = f"{phone.FOLDER}/benchmark_model"
-        self._memory = Memory(serial)
+        self._memory = Memory("phones", serial)
         self._is_ready = False
         self.mask = int(config.mask, 16) if config.mask else self.facts.mask(config.num_threads)
         self._runner = Runner(self._adb, config, self.mask, self._tool_path, log)

@@ -9,10 +9,9 @@ import fcntl
 import os
 import time
 
-from nas_tf.devices._android import adb, tool
+from nas_tf.devices._android import adb
 from nas_tf.devices._android.adb import PhoneGone
-from nas_tf.files import read_json, write_json
-from nas_tf.space import fingerprint
+from nas_tf.devices._reference import Memory
 from nas_tf.trial import UserError
 
 _STATES = {
@@ -63,25 +62,6 @@ def choose(serials):
 
 def _list(listed):
     return ", ".join(f"{serial} ({state})" for serial, state in listed.items())
-
-
-class Memory:
-    """What is remembered of a phone: a JSON file for each serial, in the user's cache folder."""
-
-    def __init__(self, serial):
-        folder = tool.cache_folder() / "phones"
-        folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / f"{fingerprint(serial)}.json"
-        self.lock_path = self._path.with_suffix(".lock")
-
-    def read(self):
-        """Returns a dict of what is remembered, empty where nothing is or the file is damaged."""
-        value = read_json(self._path)
-        return value if isinstance(value, dict) else {}
-
-    def write(self, value):
-        """Remembers a JSON-ready dict in place of what was remembered before."""
-        write_json(self._path, value)
 
 
 class Fleet:
@@ -152,14 +132,14 @@ class Fleet:
 def _last_lent(serial):
     """float: when a phone was last lent, by any process; 0 if never."""
     try:
-        return Memory(serial).lock_path.stat().st_mtime
+        return Memory("phones", serial).lock_path.stat().st_mtime
     except OSError:
         return 0.0
 
 
 def _lock(serial):
     """Returns the open file whose lock says that this process holds the phone, or None where another holds it."""
-    file = open(Memory(serial).lock_path, "a")  # noqa: SIM115  it is open as long as the phone is held
+    file = open(Memory("phones", serial).lock_path, "a")  # noqa: SIM115  it is open as long as the phone is held
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -8,6 +8,7 @@ import struct
 import urllib.error
 import urllib.request
 
+from nas_tf.devices._reference import cache_folder
 from nas_tf.files import load_json, write_json
 from nas_tf.trial import UserError, first_line
 
@@ -40,11 +41,6 @@ class Tool:
     def to_json(self):
         """JSON-ready dict of all that a latency depends on."""
         return {"version": self.version, "sha256": self.sha256, "abi": self.abi}
-
-
-def cache_folder():
-    """pathlib.Path: the folder of this user's downloaded tools, and of the phones' reference latencies."""
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "nas_tf"
 
 
 def find(binary, abi):
