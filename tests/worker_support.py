@@ -27,13 +27,13 @@ def make_setup(plain_space, device="simulated", epochs=1, learning_rate=0.1, **s
         recipe=Recipe(epochs, learning_rate=learning_rate),
         proxy_samples=200,
         seed=3,
+        published="mnas_tf.published",
     )
     return Setup(
         task=task,
         judge=Part("nas_tf.judges", "proxy"),
         device=Part("nas_tf.devices", device, settings),
         number_type="float32",
-        published="mnas_tf.published",
         judge_folder=str(pathlib.Path(tempfile.gettempdir()) / "no_judge_keeps_anything_here"),
     )
 

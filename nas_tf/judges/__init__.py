@@ -27,7 +27,7 @@ class Task:
         recipe: how a child is trained; the images name their augmentation.
         proxy_samples: training images that a child sees; 0: all.
         seed: decides initial weights and the order of images.
-        published: name of the family's module of published networks, whose `parent` reads a `--parent`.
+        published: name of the family's module of published networks (`nas_tf.family.Family.published`).
         parent: what `--parent` names, whose weights networks begin with; empty: none.
     """
 

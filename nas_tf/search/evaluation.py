@@ -31,7 +31,6 @@ class Setup:
         judge: the judge's `nas_tf.plugins.Part`.
         device: the device's; None if no device is asked.
         number_type: type of the TFLite file that a meter times.
-        published: name of the module of published networks (`nas_tf.family.Family.published`).
         judge_folder: folder for what the judge keeps.
     """
 
@@ -39,7 +38,6 @@ class Setup:
     judge: Part
     device: Part | None
     number_type: str
-    published: str
     judge_folder: str
 
     def make_judge(self):
@@ -52,7 +50,7 @@ class Setup:
         """
         if not self.task.parent:
             return None
-        parent, path = importlib.import_module(self.published).parent(self.task.parent), self.fine_tuned_parent
+        parent, path = importlib.import_module(self.task.published).parent(self.task.parent), self.fine_tuned_parent
         return dataclasses.replace(parent, load=lambda model: weights.load(model, path)) if path else parent
 
     def published_parent(self):
@@ -197,7 +195,7 @@ class Evaluator:
             UserError: no published network has that name.
         """
         doing("building")
-        module = importlib.import_module(self._setup.published)
+        module = importlib.import_module(self._setup.task.published)
         architecture = module.architecture(name)
         is_estimator = self._device is not None and not isinstance(self._device, Meter)
         if is_estimator:

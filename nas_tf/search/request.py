@@ -244,7 +244,6 @@ def make_request(family, settings, objective=None, limits=None, proxy=None, part
         judge=chosen[JUDGES],
         device=chosen.get(DEVICES),
         number_type=settings.deploy_number_type,
-        published=family.published,
         judge_folder=str(RunFolder(settings.run_dir).judge),
     )
     return Request(

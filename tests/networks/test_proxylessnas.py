@@ -144,13 +144,13 @@ def test_with_a_table_nothing_is_converted():
         recipe=None,
         proxy_samples=10,
         seed=0,
+        published="mnas_tf.published",
     )
     setup = Setup(
         task=task,
         judge=Part("nas_tf.judges", "proxy"),
         device=Part("nas_tf.devices", "table", {"file": "pixel1"}),
         number_type="float32",
-        published="mnas_tf.published",
         judge_folder="",
     )
     evaluator = Evaluator(setup)

@@ -162,13 +162,13 @@ def test_a_search_times_files_of_the_type_that_ships(plain_space):
             recipe=None,
             proxy_samples=20,
             seed=0,
+            published="mnas_tf.published",
         )
         setup = Setup(
             task=task,
             judge=Part("nas_tf.judges", "proxy"),
             device=Part("nas_tf.devices", "host", brief),
             number_type=number_type,
-            published="mnas_tf.published",
             judge_folder="none",
         )
         return Evaluator(setup).cost((2, 1, 2)).tflite_bytes
