@@ -119,7 +119,12 @@ class HostMeter(Meter):
         return self._answer(process)
 
     def describe(self):
-        # Only where there are several: elsewhere the run of an earlier version was timed on the same device.
+        settings = {"settings": dataclasses.asdict(self._config)}
+        return {**self._facts, **settings, "reference_first_ms": self._reference_first_ms}
+
+    @functools.cached_property
+    def _facts(self):
+        """dict of the machine and of the runtime."""
         kind = {"core_kind": f"{self._kind[0]} (cores {_cores.as_text(self._kind[1])})"} if self._kind else {}
         return {
             "device": "host",
@@ -127,7 +132,6 @@ class HostMeter(Meter):
             "system": f"{platform.system()} {platform.machine()}",
             "cores": os.cpu_count(),
             **kind,
-            "settings": dataclasses.asdict(self._config),
             **self._runtime,
         }
 
@@ -168,10 +172,10 @@ class HostMeter(Meter):
     def _reference_first_ms(self):
         """float: the reference network's latency when this machine was first used with these threads and runtime.
 
-        It is the fastest of a few timings, and is remembered in the user's cache folder.
+        It is the fastest of a few timings, and is remembered in the user's cache folder. It is the scale of all
+        latencies, so that a run goes on only where it is the same.
         """
-        known = {name: value for name, value in self.describe().items() if name != "settings"}
-        memory = Memory("hosts", [platform.node(), self._config.num_threads, known])
+        memory = Memory("hosts", [platform.node(), self._config.num_threads, self._facts])
         found = memory.read().get("reference_ms")
         if not isinstance(found, float) or not 0 < found < math.inf:
             found = min(self._time(REFERENCE, beside=False)["median_ms"] for _ in range(_FIRST_TIMINGS))

@@ -13,7 +13,7 @@ import pytest
 from phone.client import wait_until
 from support import ROOT
 
-from nas_tf import export
+from nas_tf import export, resume
 from nas_tf.devices import _cores, _host_timer, host
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, KilledWorker, UserError
 
@@ -158,6 +158,7 @@ def test_latencies_are_at_the_speed_that_the_machine_had_first(monkeypatch, tmp_
     monkeypatch.setattr(host.HostMeter, "_run_timer", run_timer)
     host.make(host.Config()).check()
     (kept,) = tmp_path.glob("nas_tf/hosts/*.json")
+    begun = host.make(host.Config()).describe()
     for speed[0] in (1.0, 1.5):
         latency = host.make(host.Config()).measure(path)
         assert (latency.median_ms, latency.mean_ms, latency.std_ms) == pytest.approx((1.0, 1.1, 0.1))
@@ -165,6 +166,8 @@ def test_latencies_are_at_the_speed_that_the_machine_had_first(monkeypatch, tmp_
     kept.write_text('{"reference_ms": "x"}')
     assert host.make(host.Config()).measure(path).median_ms == pytest.approx(1.5)
     assert json.loads(kept.read_text()) == {"reference_ms": 6.0}
+    # On that other scale no run goes on, and a chain is on another device.
+    assert resume.differences(begun, host.make(host.Config()).describe()) == ["reference_first_ms=6.0 (was 4.0)"]
     monkeypatch.setenv("XDG_CACHE_HOME", str(path))
     with pytest.raises(UserError, match=r"Expected to keep what is known of a device in .*Set XDG_CACHE_HOME"):
         host.make(host.Config()).check()
@@ -420,10 +423,10 @@ def test_more_threads_than_fast_cores_run_on_the_next_kind_or_on_all(monkeypatch
     assert chosen == [("performance", (0, 1)), ("efficiency", (2, 3, 4)), ("several kinds", (0, 1, 2, 3, 4))]
 
 
-def test_a_machine_of_one_kind_is_described_as_in_earlier_versions(monkeypatch):
+def test_a_machine_of_one_kind_names_none(monkeypatch):
     monkeypatch.setattr(_cores, "kinds", lambda: [])
-    meter = host.make(host.Config())
-    assert set(meter.describe()) == {"device", "processor", "system", "cores", "settings", "runtime", "python"}
+    facts = {"device", "processor", "system", "cores", "settings", "runtime", "python", "reference_first_ms"}
+    assert set(host.make(host.Config()).describe()) == facts
 
 
 @pytest.mark.real
