@@ -27,7 +27,14 @@ def clear():
     "ours,theirs,params,millions,size",
     [
         (published.NASNetAMobile, keras.applications.NASNetMobile, 5_326_716, 564, 224),
-        (published.NASNetALarge, keras.applications.NASNetLarge, 88_949_818, 23_800, 331),
+        pytest.param(
+            published.NASNetALarge,
+            keras.applications.NASNetLarge,
+            88_949_818,
+            23_800,
+            331,
+            marks=pytest.mark.storm,
+        ),
     ],
 )
 def test_it_is_the_network_of_keras(ours, theirs, params, millions, size):
