@@ -8,10 +8,12 @@ import select
 import signal
 import sys
 import threading
+import time
 
 _PATIENCE_SECONDS = 4.5  # that a command has to end by itself
 _STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 _to_see = ""
+_is_ending = threading.Lock()
 
 
 class Terminated(KeyboardInterrupt):
@@ -150,9 +152,15 @@ def _handle(handler):
 
 
 def _end(number, command, stderr):
-    """Ends the process at once, with the line and the status of a stop."""
-    with contextlib.suppress(OSError):
-        os.write(stderr, f"\n{last_line(command)}\n".encode())
+    """Ends the process at once, with the line and the status of a stop.
+
+    The main thread and the one that watches it may both come here: the first one writes, the other gives it time.
+    """
+    if _is_ending.acquire(blocking=False):
+        with contextlib.suppress(OSError):
+            os.write(stderr, f"\n{last_line(command)}\n".encode())
+    else:
+        time.sleep(1)
     os._exit(_STATUS[number])
 
 

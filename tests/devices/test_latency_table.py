@@ -259,13 +259,13 @@ def test_a_table_is_built_here_resumed_and_searched_with(tmp_path):
         recipe=None,
         proxy_samples=10,
         seed=0,
+        published="nasnet_tf.published",
     )
     setup = Setup(
         task=task,
         judge=Part("nas_tf.judges", "proxy"),
         device=Part("nas_tf.devices", "table", {"file": f"{tmp_path}/other.json"}),
         number_type="float32",
-        published="nasnet_tf.published",
         judge_folder="",
     )
     device = setup.make_device()

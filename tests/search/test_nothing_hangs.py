@@ -440,6 +440,21 @@ with stopping.stoppable("toy"):
     assert process.returncode == 130 and said.strip().startswith("toy: stopped.") and said.count("\n") == 2, said
 
 
+def test_the_line_of_a_stop_is_written_once_whoever_ends_the_process():
+    program = """
+import os, threading
+from nas_tf import stopping
+write = os.write
+os.write = lambda *what: (write(*what), both.wait(0.2))
+both = threading.Event()
+threads = [threading.Thread(target=stopping._end, args=(2, "toy", 2)) for _ in range(3)]
+for thread in threads:
+    thread.start()
+"""
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert process.returncode == 130 and process.stderr.count("toy: stopped.") == 1
+
+
 def test_a_stop_that_python_forgets_is_raised_again():
     """As in __del__, and in what the garbage collector calls, such as JAX's own callback."""
     program = """
