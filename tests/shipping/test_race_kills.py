@@ -67,7 +67,8 @@ def killed_at_each_step(command, folder, most=40):
             [str(Path(sys.executable).parent / name), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         while running.poll() is None:
-            new = {path for step in STEPS for path in folder.rglob(step)} - known
+            found = {path for step in STEPS for path in folder.rglob(step)}
+            new = {path for path in found if not path.name.startswith(".")} - known  # others are being written
             if new:
                 running.send_signal(signal.SIGKILL)
                 break
