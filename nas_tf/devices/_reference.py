@@ -3,6 +3,7 @@
 What is remembered of each device is a JSON file in the user's cache folder.
 """
 
+import contextlib
 import os
 import pathlib
 
@@ -40,6 +41,16 @@ class Memory:
             ) from error
         self._path = folder / f"{fingerprint(name)}.json"
         self.lock_path = self._path.with_suffix(".lock")
+
+    @contextlib.contextmanager
+    def held(self):
+        """Inside it no other process holds what is remembered, where the system has locks; it waits for that."""
+        with open(self.lock_path, "a") as file:
+            with contextlib.suppress(ImportError, OSError):
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def read(self):
         """Returns a dict of what is remembered, empty where nothing is or the file is damaged."""

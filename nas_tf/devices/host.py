@@ -176,11 +176,12 @@ class HostMeter(Meter):
         latencies, so that a run goes on only where it is the same.
         """
         memory = Memory("hosts", [platform.node(), self._config.num_threads, self._facts])
-        found = memory.read().get("reference_ms")
-        if not isinstance(found, float) or not 0 < found < math.inf:
-            found = min(self._time(REFERENCE, beside=False)["median_ms"] for _ in range(_FIRST_TIMINGS))
-            memory.write({"reference_ms": found})
-        return found
+        with memory.held():  # of several processes that come first, one decides
+            found = memory.read().get("reference_ms")
+            if not isinstance(found, float) or not 0 < found < math.inf:
+                found = min(self._time(REFERENCE, beside=False)["median_ms"] for _ in range(_FIRST_TIMINGS))
+                memory.write({"reference_ms": found})
+            return found
 
     def _time(self, tflite_path, beside=True):
         """Returns a dict of what the timer says of a file, timed once. A timer that was lost is tried once more."""

@@ -97,7 +97,7 @@ class Contest:
             teacher = read_keras(path)
         target_ms = goal.target if goal.cost == "latency_ms" else None
         file = self.folder / choice.TARGET_FILE
-        turns = Turns(workshop, target_ms, file) if file.exists() else Turns(workshop)
+        turns = Turns(workshop.device, target_ms, file) if file.exists() else Turns(workshop.device)
         found, fastest = imports.within_target(workshop, self.folder, target_ms, networks, turns)
         if not found:
             workshop.say(f"no network that can be imported meets the target of {milliseconds(target_ms)}: {fastest}")

@@ -60,18 +60,18 @@ class Turns:
     """Times networks beside the target's, so that the target is the same for all of them.
 
     Args:
-        workshop: the `nas_tf.shipping.candidates.Workshop`.
+        device: the `nas_tf.devices.Meter`.
         target_ms: what the target's network took when the target was measured; None: there is no such network.
         target_path: its TFLite file.
     """
 
-    def __init__(self, workshop, target_ms=None, target_path=None):
-        self._workshop, self._target_ms, self._path = workshop, target_ms, target_path
+    def __init__(self, device, target_ms=None, target_path=None):
+        self._device, self._target_ms, self._path = device, target_ms, target_path
 
     def latencies(self, paths, rounds=ROUNDS):
         """Returns a dict from name to `Latency` of TFLite files, as if the target's network took its target now."""
         if self._target_ms is None:
-            return in_turns(self._workshop.device, paths, rounds)
-        found = in_turns(self._workshop.device, {None: self._path, **paths}, rounds)
+            return in_turns(self._device, paths, rounds)
+        found = in_turns(self._device, {None: self._path, **paths}, rounds)
         factor = self._target_ms / found.pop(None).latency_ms
         return {name: _scaled(each, factor) for name, each in found.items()}

@@ -223,7 +223,7 @@ PLANS = {
         about="for pretrained weights: classifier in closed form, batch norm frozen, AdamW, 3 epochs",
         source=_OWN,
         command="mnas-train --parent=efficientnet_lite0 --data_dir=flowers.zip --out_dir=flowers_lite0",
-        hours="by number of images; docs/measurements.md has runs on CIFAR-10, JPEG, and on clothes",
+        hours="by number of images; docs/measurements.md has runs on CIFAR-10, JPEG",
         scale={"bn_momentum": 0.9},
     ),
     "finetune_quick": Plan(
@@ -232,7 +232,7 @@ PLANS = {
         source=_OWN,
         command="mnas-train --parent=efficientnet_lite0 --recipe=finetune_quick --data_dir=flowers.zip "
         "--out_dir=flowers_lite0",
-        hours="by number of images; docs/measurements.md compares it with finetune",
+        hours="by number of images; `python -m benchmarks.finetuning` compares it with finetune",
         scale={"bn_momentum": 0.9},
     ),
     "adamw": Plan(

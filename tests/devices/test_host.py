@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import psutil
 import pytest
@@ -171,6 +173,30 @@ def test_latencies_are_at_the_speed_that_the_machine_had_first(monkeypatch, tmp_
     monkeypatch.setenv("XDG_CACHE_HOME", str(path))
     with pytest.raises(UserError, match=r"Expected to keep what is known of a device in .*Set XDG_CACHE_HOME"):
         host.make(host.Config()).check()
+
+
+def test_of_two_that_come_first_one_decides_the_scale(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(host.HostMeter, "_facts", {"device": "host"})
+    given, asked = itertools.count(4.0), threading.Barrier(2)
+
+    def time_slowly(self, path, beside=True):
+        time.sleep(0.02)
+        return {"median_ms": next(given)}
+
+    monkeypatch.setattr(host.HostMeter, "_time", time_slowly)
+    found = []
+
+    def first():
+        asked.wait()
+        found.append(host.make(host.Config())._reference_first_ms)
+
+    threads = [threading.Thread(target=first) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [4.0, 4.0]
 
 
 def test_quantiles_interpolate():

@@ -44,8 +44,8 @@ def test_a_speed_that_stays_is_said_as_it_was():
 
 
 def test_the_targets_network_takes_its_target_whatever_the_speed_is():
-    workshop = type("Workshop", (), {"device": SlowingDown(0, 100)})
-    found = Turns(workshop, 2.0, "target").latencies({"a": "a", "b": "b"}, rounds=3)
+    device = SlowingDown(0, 100)
+    found = Turns(device, 2.0, "target").latencies({"a": "a", "b": "b"}, rounds=3)
     assert {name: each.latency_ms for name, each in found.items()} == pytest.approx({"a": 1.0, "b": 1.1})
-    plain = Turns(workshop).latencies({"a": "a"}, rounds=3)
+    plain = Turns(device).latencies({"a": "a"}, rounds=3)
     assert plain["a"].latency_ms == pytest.approx(1.6) == statistics.median([1.6] * 3)
