@@ -119,7 +119,7 @@ def test_in_prepare_and_in_a_judge(folder):
 
 
 def test_at_each_step_of_the_race(folder):
-    process = script(*ship_command(folder, "whole"))
+    process = script(*ship_command(folder, "whole"), timeout=1800)
     assert process.returncode == 0, process.stderr[-3000:]
     # Two networks, three tries each, and two more seeds of both: each has a checkpoint, a network and race answers.
     assert killed_at_each_step(ship_command(folder, "pieces"), folder / "pieces") >= 10
