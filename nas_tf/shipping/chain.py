@@ -30,6 +30,7 @@ from nas_tf.shipping import choice, finish, imports
 from nas_tf.shipping.baselines import builder
 from nas_tf.shipping.candidates import Workshop
 from nas_tf.shipping.contest import Contest
+from nas_tf.shipping.finalists import considered
 from nas_tf.training import read_count
 from nas_tf.training.machine import Machine
 from nas_tf.trial import UserError
@@ -184,7 +185,7 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         records = Records(run.records, read_only=not run.records.exists())
         stack.callback(records.close)
         goal = choice.goal_then(request, records)
-        trials = ranked(records.trials(), goal)[: settings.top_k]
+        trials = ranked(records.trials(), goal)
         if not trials:
             raise UserError(f"{run.path} holds no finished trial: there is nothing to ship")
         _refuse_other_architectures(run.path, request.setup.task.space.space, trials)
@@ -194,6 +195,7 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         say(f"files are timed on {device_name(device.describe())}")
         is_runs_device = choice.is_same_device(device.describe(), config["device"])
         networks = _networks(request, settings, goal, is_runs_device, say)
+        trials = considered(trials, goal, settings.top_k) if networks else trials[: settings.top_k]
         if networks and settings.baselines == BASELINES:
             settings = dataclasses.replace(settings, baselines=())
         workshop = _open_workshop(request, settings, machine, device, bool(networks), say)

@@ -17,6 +17,7 @@ from nas_tf.search.request import Request
 from nas_tf.shipping import choice, entrants, imports
 from nas_tf.shipping.baselines import train_baseline
 from nas_tf.shipping.candidates import Candidate, Workshop, train_trial
+from nas_tf.shipping.finalists import finalists
 from nas_tf.shipping.race import Race, Verdict
 from nas_tf.shipping.turns import Turns, write
 from nas_tf.trial import Cost, EvaluationError, Latency
@@ -84,7 +85,7 @@ class Contest:
         """Races trials against imports.
 
         Args:
-            trials: the best `Trial`s of the search.
+            trials: the `Trial`s among which the finalists are (`nas_tf.shipping.finalists.considered`).
             networks: list of networks that can be imported, as `nas_tf.shipping.imports.available` returns.
             settings: the `nas_tf.shipping.chain.ShipSettings`.
 
@@ -109,6 +110,7 @@ class Contest:
             settings.weights_dir,
             workshop.setup.published_parent(),
         )
+        trials = finalists(workshop, self.folder, trials, goal, turns, settings.top_k)
         race = Race(workshop, teacher)
         finished = race.run(
             [

@@ -9,7 +9,7 @@ import statistics
 
 from nas_tf.shipping._converting import to_tflite_recycled
 
-ROUNDS = 5
+ROUNDS = 7
 _FIGURES = ("mean_ms", "std_ms", "median_ms", "p5_ms", "p95_ms", "min_ms", "max_ms")
 
 
