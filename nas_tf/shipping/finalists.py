@@ -10,13 +10,13 @@ import tempfile
 
 from nas_tf.files import read_json, write_json
 from nas_tf.quiet import count, fresh_keras
-from nas_tf.ranking import rank
+from nas_tf.ranking import ranked
 from nas_tf.reports.numbers import milliseconds
 from nas_tf.rewards import TOLERANCE, cost_of
 from nas_tf.shipping.turns import write
 from nas_tf.trial import Latency
 
-_TIMES, _MARGIN = 4, 1.15  # so many times as many trials are timed again, up to so much above the target
+_GROUPS, _TIMES, _MARGIN = 3, 4, 1.15
 
 
 def considered(trials, goal, top_k):
@@ -28,18 +28,21 @@ def considered(trials, goal, top_k):
         top_k: how many finalists there will be.
 
     Returns:
-        The most accurate that are at most 15 % above the target, four times as many as there will be finalists. Without
-        a target in milliseconds, or if there are too few of these, the `top_k` best.
+        The trials that are at most 15 % above the target, the most accurate first, up to twelve for each finalist.
+        Without a target in milliseconds, or if there are too few of these, the `top_k` best.
     """
     if not _has_target_ms(goal):
         return trials[:top_k]
     near = [each for each in trials if cost_of(each.measurement.cost, goal.cost) <= _MARGIN * goal.target]
-    near = sorted(near, key=lambda each: -each.measurement.accuracy)[: _TIMES * top_k]
+    near = sorted(near, key=lambda each: -each.measurement.accuracy)[: _GROUPS * _TIMES * top_k]
     return near if len(near) >= top_k else trials[:top_k]
 
 
 def finalists(workshop, folder, trials, goal, turns, top_k):
     """Returns the `top_k` best of the trials `considered`, by latencies that are measured now.
+
+    Four trials for each finalist are timed in turns, the most accurate first, and then as many again until enough of
+    them meet the target.
 
     Args:
         workshop: the `nas_tf.shipping.candidates.Workshop`.
@@ -52,29 +55,37 @@ def finalists(workshop, folder, trials, goal, turns, top_k):
     if not _has_target_ms(goal) or len(trials) <= top_k:
         return trials[:top_k]
     path = pathlib.Path(folder) / "finalists.json"
-    latencies = read_json(path)
-    if latencies is None:
-        workshop.say(f"timing {count(len(trials), 'trial')} in turns, to race {top_k} that meet the target")
-        with tempfile.TemporaryDirectory(prefix="nas_tf_") as files:
-            paths = {str(each.id): _file(workshop, each, pathlib.Path(files)) for each in trials}
-            latencies = {name: latency.to_json() for name, latency in turns.latencies(paths).items()}
-        write_json(path, latencies)
-    strict = dataclasses.replace(goal, target=goal.target / TOLERANCE)
-
-    def place(trial):
-        cost = dataclasses.replace(trial.measurement.cost, latency=Latency(**latencies[str(trial.id)]))
-        return rank(trial.measurement.accuracy, cost, strict)
-
-    ordered = sorted(trials, key=lambda each: (*place(each), each.id))
-    meeting = sum(place(each)[0] == 0 for each in trials)
+    latencies, strict = read_json(path) or {}, dataclasses.replace(goal, target=goal.target / TOLERANCE)
+    timed, meeting = [], []
+    while len(meeting) < top_k and len(timed) < len(trials):
+        group = trials[len(timed) :][: _TIMES * top_k]
+        if str(group[0].id) not in latencies:
+            workshop.say(f"timing {count(len(group), 'trial')} in turns, to race {top_k} that meet the target")
+            latencies |= _timed(workshop, group, turns)
+            write_json(path, latencies)
+        timed += [_with_latency(each, Latency(**latencies[str(each.id)])) for each in group]
+        meeting = [each for each in timed if strict.is_met(each.measurement.cost)]
     workshop.say(
-        f"{meeting} of {len(trials)} trials meet the target of {milliseconds(goal.target)} when timed in turns"
+        f"{len(meeting)} of {len(timed)} trials meet the target of {milliseconds(goal.target)} when timed in turns"
     )
-    return ordered[:top_k]
+    chosen = {each.id for each in ranked(timed, strict)[:top_k]}
+    return [each for each in trials if each.id in chosen]
 
 
 def _has_target_ms(goal):
     return goal.target is not None and goal.cost == "latency_ms"
+
+
+def _with_latency(trial, latency):
+    cost = dataclasses.replace(trial.measurement.cost, latency=latency)
+    return dataclasses.replace(trial, measurement=dataclasses.replace(trial.measurement, cost=cost))
+
+
+def _timed(workshop, trials, turns):
+    """Returns a dict from id to latency, ready for JSON, of trials whose networks are timed in turns, untrained."""
+    with tempfile.TemporaryDirectory(prefix="nas_tf_") as folder:
+        paths = {str(each.id): _file(workshop, each, pathlib.Path(folder)) for each in trials}
+        return {name: latency.to_json() for name, latency in turns.latencies(paths).items()}
 
 
 def _file(workshop, trial, folder):

@@ -1,5 +1,6 @@
 """Which trials are raced: a search's single timings choose nothing near the target."""
 
+import json
 import types
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from nas_tf.rewards import Goal
 from nas_tf.shipping import finalists as module
 from nas_tf.shipping.finalists import considered, finalists
-from nas_tf.shipping.turns import Turns
+from nas_tf.shipping.turns import ROUNDS, Turns
 from nas_tf.trial import Cost, Latency, Measurement, Trial
 
 GOAL = Goal(1.0)
@@ -39,7 +40,7 @@ def trials(numbers):
         return Cost(num_params=1, mult_adds=1, peak_activation_bytes=1, latency=Latency.estimate(ms))
 
     return [
-        Trial(number, (number,), measurement=Measurement(KNOWN[number][0], cost(KNOWN[number][1]), 1.0))
+        Trial(number, (number,), measurement=Measurement(KNOWN[number][0], cost(KNOWN[number][1]), 1.0), reward=1.0)
         for number in numbers
     ]
 
@@ -61,21 +62,35 @@ def test_those_that_meet_the_target_in_turns_are_raced(workshop, tmp_path, slow_
     assert [each.id for each in found] == [2, 3, 4, 5, 6]
     chosen = finalists(workshop, tmp_path, found, GOAL, Turns(device, 1.0, "target"), 2)
     assert [each.id for each in chosen] == [3, 4]
-    assert workshop.lines[-1].startswith("3 of 5 trials meet the target of 1.0")
-    # Once more: the same ones, and nothing is timed.
+    assert workshop.lines[-1].startswith("3 of 5 trials meet the target of 1.000 ms")
+    # Once more: the same ones, and nothing is timed. The latencies of the search are what is recorded of them.
     timed = device.timed
     again = finalists(workshop, tmp_path, found, GOAL, Turns(device, 1.0, "target"), 2)
-    assert again == chosen and device.timed == timed > 0
+    assert again == chosen == trials([3, 4]) and device.timed == timed > 0
+
+
+def test_trials_are_timed_until_enough_meet_the_target(workshop, tmp_path, monkeypatch):
+    """The target of the search was too high: the first four of those near it are above it in truth."""
+    for number, true in ((2, 1.2), (3, 1.1), (4, 1.1), (5, 1.1)):
+        monkeypatch.setitem(KNOWN, number, (*KNOWN[number][:2], true))
+    found = considered(BEST_FIRST, GOAL, 1)
+    assert [each.id for each in found] == [2, 3, 4, 5, 6]
+    device = Truthful(100)
+    assert finalists(workshop, tmp_path, found, GOAL, Turns(device, 1.0, "target"), 1) == trials([6])
+    assert device.timed == ROUNDS * (5 + 2)  # the target's network among them
+    # Killed after the first four, it goes on with the fifth.
+    known = json.loads((tmp_path / "finalists.json").read_text())
+    (tmp_path / "finalists.json").write_text(json.dumps({name: known[name] for name in "2345"}))
+    assert finalists(workshop, tmp_path, found, GOAL, Turns(device, 1.0, "target"), 1) == trials([6])
+    assert device.timed == ROUNDS * (5 + 2 + 2)
 
 
 def test_if_too_few_meet_it_the_fastest_of_the_others_follow(workshop, tmp_path):
     chosen = finalists(workshop, tmp_path, trials([2, 5, 4]), GOAL, Turns(Truthful(0), 1.0, "target"), 2)
-    assert [each.id for each in chosen] == [4, 5]
+    assert [each.id for each in chosen] == [5, 4]
 
 
-def test_as_many_are_timed_again_as_pay(workshop):
-    assert [each.id for each in considered(BEST_FIRST, GOAL, 1)] == [2, 3, 4, 5]
-    # Without a latency to keep to, or too few near it, the best of the search are raced as they are.
+def test_without_a_latency_to_keep_to_or_too_few_near_it_the_best_of_the_search_are_raced(workshop):
     for goal in (Goal(None), Goal(1.0, "mult_adds"), Goal(0.3)):
         assert [each.id for each in considered(BEST_FIRST, goal, 2)] == [2, 4]
         assert finalists(workshop, None, BEST_FIRST[:2], goal, None, 2) == BEST_FIRST[:2]
