@@ -24,7 +24,7 @@ from nas_tf.trial import InfeasibleArchitecture, UserError
 
 SIZES = (1.25, 1.125, 1.0, 0.875, 0.75, 0.625, 0.5)  # times the image size of the networks searched
 LEAST_SIZE = 32
-_MULTIPLE, _ROUNDS = 8, 3
+_MULTIPLE, _ROUNDS = 8, 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +213,7 @@ def _time(workshop, candidate, num_classes, turns):
         model = candidate.build(candidate.scale(num_classes))
         with tempfile.TemporaryDirectory(prefix="nas_tf_") as folder:
             path = write(workshop, model, pathlib.Path(folder) / "network.tflite")
-            return turns.latencies({"it": path}, _ROUNDS)["it"].latency_ms
+            return turns.latencies({"it": path}, most_rounds=_ROUNDS)["it"].latency_ms
     except InfeasibleArchitecture:
         return None
     finally:

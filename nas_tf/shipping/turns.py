@@ -5,11 +5,13 @@ timed minutes apart are then not compared, whatever their medians say.
 """
 
 import dataclasses
+import math
 import statistics
 
 from nas_tf.shipping._converting import to_tflite_recycled
 
-ROUNDS = 7
+LEAST_ROUNDS, MOST_ROUNDS = 5, 15
+_KNOWN_TO = 0.01  # the standard error of a ratio with which there are rounds enough
 _FIGURES = ("mean_ms", "std_ms", "median_ms", "p5_ms", "p95_ms", "min_ms", "max_ms")
 
 
@@ -22,25 +24,32 @@ def write(workshop, model, path):
     return path
 
 
-def in_turns(device, paths, rounds=ROUNDS):
-    """Times TFLite files in turns.
+def in_turns(device, paths, most_rounds=MOST_ROUNDS):
+    """Times TFLite files in turns, until how slow each is beside the others is known to 1 %.
 
     Args:
         device: the `nas_tf.devices.Meter`.
         paths: dict from name to path.
-        rounds: how often each is timed.
+        most_rounds: how often each is timed at most. It is five times at least, if that is not less.
 
     Returns:
         dict from name to `nas_tf.trial.Latency`. Each is the timing of that round in which the network was, beside the
         others, as slow as it is in the median, brought to the speed that the device had in the median round.
     """
-    timings = {name: [] for name in paths}
-    for _ in range(rounds):
+    timings, speeds = {name: [] for name in paths}, []
+    while len(speeds) < most_rounds and not _are_known(timings, speeds):
         for name, path in paths.items():
             timings[name].append(device.measure(str(path)))
-    speeds = [statistics.geometric_mean(each[i].latency_ms for each in timings.values()) for i in range(rounds)]
+        speeds.append(statistics.geometric_mean(each[-1].latency_ms for each in timings.values()))
     usual = statistics.median(speeds)
     return {name: _brought_to(usual, each, speeds) for name, each in timings.items()}
+
+
+def _are_known(timings, speeds):
+    if len(speeds) < LEAST_ROUNDS:
+        return False
+    ratios = [[math.log(each.latency_ms / speed) for each, speed in zip(found, speeds)] for found in timings.values()]
+    return max(map(statistics.stdev, ratios)) / math.sqrt(len(speeds)) <= _KNOWN_TO
 
 
 def _brought_to(usual, timings, speeds):
@@ -68,10 +77,10 @@ class Turns:
     def __init__(self, device, target_ms=None, target_path=None):
         self._device, self._target_ms, self._path = device, target_ms, target_path
 
-    def latencies(self, paths, rounds=ROUNDS):
+    def latencies(self, paths, most_rounds=MOST_ROUNDS):
         """Returns a dict from name to `Latency` of TFLite files, as if the target's network took its target now."""
         if self._target_ms is None:
-            return in_turns(self._device, paths, rounds)
-        found = in_turns(self._device, {None: self._path, **paths}, rounds)
+            return in_turns(self._device, paths, most_rounds)
+        found = in_turns(self._device, {None: self._path, **paths}, most_rounds)
         factor = self._target_ms / found.pop(None).latency_ms
         return {name: _scaled(each, factor) for name, each in found.items()}

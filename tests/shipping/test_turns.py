@@ -1,5 +1,7 @@
 """Networks timed in turns: a device that slows down wrongs none of them."""
 
+import math
+import random
 import statistics
 
 import pytest
@@ -29,7 +31,7 @@ class SlowingDown:
 def test_the_ratio_is_that_of_the_networks_however_the_speed_changes(slow, odd):
     """Medians of each network's own five timings would be wrong by up to 60 %."""
     device = SlowingDown(*slow, odd)
-    found = in_turns(device, {"a": "a", "b": "b"}, rounds=5)
+    found = in_turns(device, {"a": "a", "b": "b"}, most_rounds=5)
     assert device.timed == ["a", "b"] * 5
     assert found["b"].latency_ms / found["a"].latency_ms == pytest.approx(1.1)
     assert len(found["a"].details["timed in turns, ms"]) == 5
@@ -39,13 +41,32 @@ def test_the_ratio_is_that_of_the_networks_however_the_speed_changes(slow, odd):
 
 
 def test_a_speed_that_stays_is_said_as_it_was():
-    found = in_turns(SlowingDown(0, 0), {"a": "a", "b": "b"}, rounds=3)
+    found = in_turns(SlowingDown(0, 0), {"a": "a", "b": "b"}, most_rounds=3)
     assert {name: each.latency_ms for name, each in found.items()} == pytest.approx({"a": 1.0, "b": 1.1})
 
 
 def test_the_targets_network_takes_its_target_whatever_the_speed_is():
     device = SlowingDown(0, 100)
-    found = Turns(device, 2.0, "target").latencies({"a": "a", "b": "b"}, rounds=3)
+    found = Turns(device, 2.0, "target").latencies({"a": "a", "b": "b"}, most_rounds=3)
     assert {name: each.latency_ms for name, each in found.items()} == pytest.approx({"a": 1.0, "b": 1.1})
-    plain = Turns(device).latencies({"a": "a"}, rounds=3)
+    plain = Turns(device).latencies({"a": "a"}, most_rounds=3)
     assert plain["a"].latency_ms == pytest.approx(1.6) == statistics.median([1.6] * 3)
+
+
+class Erring:
+    """A device that errs by so much, at random."""
+
+    def __init__(self, error):
+        self.rng, self.error, self.timed = random.Random(1), error, 0
+
+    def measure(self, path):
+        self.timed += 1
+        return Latency.estimate(TRUE_MS[path] * math.exp(self.rng.gauss(0, self.error)))
+
+
+@pytest.mark.parametrize("error,least,most", [(0.001, 5, 5), (0.03, 6, 14), (0.2, 15, 15)])
+def test_networks_are_timed_until_their_ratio_is_known(error, least, most):
+    device = Erring(error)
+    found = in_turns(device, {"a": "a", "b": "b", "target": "target"})
+    assert least <= device.timed / 3 <= most
+    assert found["b"].latency_ms / found["a"].latency_ms == pytest.approx(1.1, rel=0.1 if error > 0.1 else 0.03)
