@@ -10,7 +10,7 @@ import statistics
 
 from nas_tf.shipping._converting import to_tflite_recycled
 
-LEAST_ROUNDS, MOST_ROUNDS = 5, 15
+LEAST_ROUNDS, MOST_ROUNDS = 7, 25
 _KNOWN_TO = 0.01  # the standard error of a ratio with which there are rounds enough
 _FIGURES = ("mean_ms", "std_ms", "median_ms", "p5_ms", "p95_ms", "min_ms", "max_ms")
 
@@ -28,15 +28,15 @@ def in_turns(device, paths, most_rounds=MOST_ROUNDS):
     """Times TFLite files in turns, until how slow each is beside the others is known to 1 %.
 
     Args:
-        device: the `nas_tf.devices.Meter`.
+        device: the `nas_tf.devices.Meter`. Its timings are brief ones: many rounds say more than long ones.
         paths: dict from name to path.
-        most_rounds: how often each is timed at most. It is five times at least, if that is not less.
+        most_rounds: how often each is timed at most. It is seven times at least, if that is not less.
 
     Returns:
         dict from name to `nas_tf.trial.Latency`. Each is the timing of that round in which the network was, beside the
         others, as slow as it is in the median, brought to the speed that the device had in the median round.
     """
-    timings, speeds = {name: [] for name in paths}, []
+    device, timings, speeds = device.brief(), {name: [] for name in paths}, []
     while len(speeds) < most_rounds and not _are_known(timings, speeds):
         for name, path in paths.items():
             timings[name].append(device.measure(str(path)))

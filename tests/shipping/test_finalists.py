@@ -29,6 +29,9 @@ class Truthful:
     def __init__(self, slow_from):
         self.slow_from, self.timed = slow_from, 0
 
+    def brief(self):
+        return self
+
     def measure(self, path):
         self.timed += 1
         true = {"target": 1.0, **{str(number): each[2] for number, each in KNOWN.items()}}[path]
