@@ -24,7 +24,7 @@ from nas_tf.trial import InfeasibleArchitecture, UserError
 
 SIZES = (1.25, 1.125, 1.0, 0.875, 0.75, 0.625, 0.5)  # times the image size of the networks searched
 LEAST_SIZE = 32
-_MULTIPLE, _ROUNDS = 8, 5
+_MULTIPLE, _ROUNDS = 8, 15
 
 
 @dataclasses.dataclass(frozen=True)
