@@ -9,9 +9,11 @@ import math
 import statistics
 
 from nas_tf.shipping._converting import to_tflite_recycled
+from nas_tf.trial import EvaluationError
 
 LEAST_ROUNDS, MOST_ROUNDS = 7, 25
 _KNOWN_TO = 0.01  # the standard error of a ratio with which there are rounds enough
+_MOST_FAILED = 3  # rounds one after the other, in which the device gave no latency
 ERROR = "standard error"  # in a latency's details: of its ratio, as a fraction
 _FIGURES = ("mean_ms", "std_ms", "median_ms", "p5_ms", "p95_ms", "min_ms", "max_ms")
 
@@ -36,12 +38,25 @@ def in_turns(device, paths, most_rounds=MOST_ROUNDS):
     Returns:
         dict from name to `nas_tf.trial.Latency`. Each is the timing of that round in which the network was, beside the
         others, as slow as it is in the median, brought to the speed that the device had in the median round.
+
+    Raises:
+        EvaluationError: the device gave no latency in three rounds one after the other.
+        InfeasibleArchitecture: it cannot run a network.
     """
     device, timings, speeds = device.brief(), {name: [] for name in paths}, []
+    failed = 0
     while len(speeds) < most_rounds and not _are_known(timings, speeds):
-        for name, path in paths.items():
-            timings[name].append(device.measure(str(path)))
-        speeds.append(statistics.geometric_mean(each[-1].latency_ms for each in timings.values()))
+        try:
+            round_ = {name: device.measure(str(path)) for name, path in paths.items()}
+        except EvaluationError:
+            failed += 1
+            if failed == _MOST_FAILED:
+                raise
+            continue
+        failed = 0
+        for name, latency in round_.items():
+            timings[name].append(latency)
+        speeds.append(statistics.geometric_mean(each.latency_ms for each in round_.values()))
     usual = statistics.median(speeds)
     return {name: _brought_to(usual, each, speeds) for name, each in timings.items()}
 

@@ -10,7 +10,7 @@ import pytest
 from nas_tf.rewards import Goal
 from nas_tf.shipping.contest import may_ship
 from nas_tf.shipping.turns import ERROR, Turns, in_turns
-from nas_tf.trial import Cost, Latency
+from nas_tf.trial import Cost, EvaluationError, Latency
 
 TRUE_MS = {"a": 1.0, "b": 1.1, "target": 2.0}
 
@@ -110,3 +110,27 @@ def test_the_targets_own_error_counts():
     expected = math.hypot(alone["a"].details[ERROR], alone[None].details[ERROR])
     assert found["a"].details[ERROR] == pytest.approx(expected)
     assert expected > alone["a"].details[ERROR]
+
+
+class Failing(SlowingDown):
+    """A device that gives no latency at some calls."""
+
+    def __init__(self, fails):
+        super().__init__(0, 0)
+        self.fails, self.calls = fails, 0
+
+    def measure(self, path):
+        self.calls += 1
+        if self.fails(self.calls):
+            raise EvaluationError("no stable latency")
+        return super().measure(path)
+
+
+def test_a_round_in_which_the_device_gives_no_latency_does_not_count():
+    found = in_turns(Failing(lambda call: call % 3 == 0), {"a": "a", "b": "b"})
+    assert [len(each.details["timed in turns, ms"]) for each in found.values()] == [7, 7]
+    assert found["b"].latency_ms / found["a"].latency_ms == pytest.approx(1.1)
+    device = Failing(lambda call: call > 4)
+    with pytest.raises(EvaluationError, match="no stable latency"):
+        in_turns(device, {"a": "a", "b": "b"})
+    assert device.calls == 4 + 3
