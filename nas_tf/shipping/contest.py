@@ -19,10 +19,8 @@ from nas_tf.shipping.baselines import train_baseline
 from nas_tf.shipping.candidates import Candidate, Workshop, train_trial
 from nas_tf.shipping.finalists import finalists
 from nas_tf.shipping.race import Race, Verdict
-from nas_tf.shipping.turns import ERROR, Turns, scaled, write
+from nas_tf.shipping.turns import Turns, write
 from nas_tf.trial import Cost, EvaluationError, Latency
-
-_MOST_EXCESS = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +125,7 @@ class Contest:
             )
         finished = self._timed_in_turns(finished, turns)
         costs = {each.entrant.name: self._cost(each) for each in finished}
-        eligible = [each for each in finished if may_ship(costs[each.entrant.name], goal)]
+        eligible = [each for each in finished if goal.is_met(costs[each.entrant.name])]
         if eligible:
             verdict = race.decide(eligible)
             why, winner = str(verdict), verdict.winner
@@ -137,7 +135,7 @@ class Contest:
             why = f"it has the lowest {goal.cost} of the race, in which nothing meets the target"
         seeded = {each.entrant.name: each for each in (verdict.winner, verdict.other) if each}
         finished = sorted((seeded.get(each.entrant.name, each) for each in finished), key=lambda each: -each.accuracy)
-        rows = [_row(each, may_ship(costs[each.entrant.name], goal)) for each in finished]
+        rows = [_row(each, goal.is_met(costs[each.entrant.name])) for each in finished]
         race_report.write_csv(self.folder / "race.csv", rows)
         race_report.draw(self.folder / "race.png", rows, winner.entrant.name, target_ms)
         for each in finished:
@@ -201,17 +199,6 @@ class Contest:
             details = {"recipe": network.recipe, "standard_error": error}
             architecture = self.workshop.setup.task.space.space.decode(trial.tokens)
             self.records.add_full_accuracy(trial.id, architecture, "validation", reached, details)
-
-
-def may_ship(cost, goal):
-    """Returns whether a `Cost` meets a `Goal`, or is above it by no more than twice the error of its timing, or 5 %.
-
-    Whoever is raced has met the target before. On which side of it a network is that is so near, is chance.
-    """
-    if cost.latency is not None:
-        excess = min(2 * cost.latency.details.get(ERROR, 0.0), _MOST_EXCESS)
-        cost = dataclasses.replace(cost, latency=scaled(cost.latency, 1 - excess))
-    return goal.is_met(cost)
 
 
 def _candidate(finisher):

@@ -14,7 +14,6 @@ from nas_tf.trial import EvaluationError
 LEAST_ROUNDS, MOST_ROUNDS = 7, 25
 _KNOWN_TO = 0.01  # the standard error of a ratio with which there are rounds enough
 _MOST_FAILED = 3  # rounds one after the other, in which the device gave no latency
-ERROR = "standard error"  # in a latency's details: of its ratio, as a fraction
 _FIGURES = ("mean_ms", "std_ms", "median_ms", "p5_ms", "p95_ms", "min_ms", "max_ms")
 
 
@@ -61,8 +60,7 @@ def in_turns(device, paths, most_rounds=MOST_ROUNDS):
     return {name: _brought_to(usual, each, speeds) for name, each in timings.items()}
 
 
-def scaled(latency, factor):
-    """Returns a `nas_tf.trial.Latency` whose milliseconds are so many times those of another."""
+def _scaled(latency, factor):
     figures = {name: getattr(latency, name) for name in _FIGURES}
     return dataclasses.replace(latency, **{name: factor * each for name, each in figures.items() if each is not None})
 
@@ -74,15 +72,15 @@ def _are_known(timings, speeds):
 def _error(timings, speeds):
     """Returns the standard error of a network's mean ratio to the speed of a round, as a fraction."""
     ratios = [math.log(timing.latency_ms / speed) for timing, speed in zip(timings, speeds)]
-    return statistics.stdev(ratios) / math.sqrt(len(ratios)) if len(ratios) > 1 else 0.0
+    return statistics.stdev(ratios) / math.sqrt(len(ratios))
 
 
 def _brought_to(usual, timings, speeds):
     order = sorted(range(len(timings)), key=lambda i: timings[i].latency_ms / speeds[i])
     middle = order[len(order) // 2]
-    found = scaled(timings[middle], usual / speeds[middle])
-    details = {"timed in turns, ms": [timing.latency_ms for timing in timings], ERROR: _error(timings, speeds)}
-    return dataclasses.replace(found, details={**found.details, **details})
+    found = _scaled(timings[middle], usual / speeds[middle])
+    details = {**found.details, "timed in turns, ms": [timing.latency_ms for timing in timings]}
+    return dataclasses.replace(found, details=details)
 
 
 class Turns:
@@ -102,11 +100,5 @@ class Turns:
         if self._target_ms is None:
             return in_turns(self._device, paths, most_rounds)
         found = in_turns(self._device, {None: self._path, **paths}, most_rounds)
-        target = found.pop(None)
-        factor, error = self._target_ms / target.latency_ms, target.details[ERROR]
-
-        def beside_target(latency):
-            details = {**latency.details, ERROR: math.hypot(error, latency.details[ERROR])}
-            return dataclasses.replace(scaled(latency, factor), details=details)
-
-        return {name: beside_target(each) for name, each in found.items()}
+        factor = self._target_ms / found.pop(None).latency_ms
+        return {name: _scaled(each, factor) for name, each in found.items()}

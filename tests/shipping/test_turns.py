@@ -1,16 +1,13 @@
 """Networks timed in turns: a device that slows down wrongs none of them."""
 
-import dataclasses
 import math
 import random
 import statistics
 
 import pytest
 
-from nas_tf.rewards import Goal
-from nas_tf.shipping.contest import may_ship
-from nas_tf.shipping.turns import ERROR, Turns, in_turns
-from nas_tf.trial import Cost, EvaluationError, Latency
+from nas_tf.shipping.turns import Turns, in_turns
+from nas_tf.trial import EvaluationError, Latency
 
 TRUE_MS = {"a": 1.0, "b": 1.1, "target": 2.0}
 
@@ -76,40 +73,8 @@ class Erring(Brief):
 def test_networks_are_timed_until_their_ratio_is_known(error, least, most):
     device = Erring(error)
     found = in_turns(device, {"a": "a", "b": "b", "target": "target"})
-    rounds = device.timed / 3
-    assert least <= rounds <= most
-    for latency in found.values():  # of a ratio, whose error is a part of those of all three
-        assert 0.3 * error <= latency.details[ERROR] * math.sqrt(rounds) <= 1.5 * error
+    assert least <= device.timed / 3 <= most
     assert found["b"].latency_ms / found["a"].latency_ms == pytest.approx(1.1, rel=0.1 if error > 0.1 else 0.03)
-
-
-@pytest.mark.parametrize(
-    "excess,error,may",
-    [
-        (0.02, 0.0, True),
-        (0.03, 0.0, False),
-        (0.03, 0.01, True),
-        (0.06, 0.01, False),
-        (0.06, 0.03, True),
-        (0.08, 1.0, False),
-    ],
-)
-def test_a_network_above_the_target_by_less_than_the_error_of_its_timing_may_ship(excess, error, may):
-    """2 % are the goal's own tolerance. However bad the timings are, the error excuses no more than 5 %."""
-    latency = dataclasses.replace(Latency.estimate(5.0 * (1 + excess)), details={ERROR: error})
-    cost = Cost(num_params=1, mult_adds=1, peak_activation_bytes=1, latency=latency)
-    assert may_ship(cost, Goal(5.0)) is may
-    assert may_ship(cost, Goal(0.5, "mult_adds")) is False
-
-
-def test_the_targets_own_error_counts():
-    device = Erring(0.05)
-    found = Turns(device, 2.0, "target").latencies({"a": "a", "b": "b"})
-    device.rng = random.Random(1)
-    alone = in_turns(device, {None: "target", "a": "a", "b": "b"})
-    expected = math.hypot(alone["a"].details[ERROR], alone[None].details[ERROR])
-    assert found["a"].details[ERROR] == pytest.approx(expected)
-    assert expected > alone["a"].details[ERROR]
 
 
 class Failing(SlowingDown):
