@@ -23,6 +23,25 @@ def readme_file(name):
     return next(block for block in blocks if block.startswith(f"# {name}\n"))
 
 
+def plain_task(plain_space):
+    """The `nas_tf.judges.Task` of a search of the digits in the README's space."""
+    from mnas_tf.spaces.mnasnet import Scale
+    from nas_tf.datasets import Source
+    from nas_tf.judges import Task
+    from nas_tf.plugins import Part
+
+    return Task(
+        space=Part("mnas_tf.spaces", str(plain_space)),
+        images=Source(Part("nas_tf.datasets", "digits"), "", seed=0),
+        proxy_scale=Scale(8, 10),
+        deploy_scale=Scale(32, 10),
+        recipe=None,
+        proxy_samples=20,
+        seed=0,
+        published="mnas_tf.published",
+    )
+
+
 def script(*arguments, timeout=300, cwd=None, env=None, eager=False):
     """Runs an installed console script's function in a process of its own; `subprocess.CompletedProcess` with its text,
     and with its `cpu_seconds` and `grown_mb`, the memory that it took beside what it began with.

@@ -1,11 +1,9 @@
 """What a search asks of its device."""
 
 import pytest
+from support import plain_task
 
-from mnas_tf.spaces.mnasnet import Scale
-from nas_tf.datasets import Source
 from nas_tf.devices import Meter
-from nas_tf.judges import Task
 from nas_tf.plugins import Part
 from nas_tf.search.evaluation import Evaluator, Setup
 from nas_tf.trial import Latency
@@ -32,17 +30,7 @@ class Noisy(Meter):
 
 @pytest.fixture
 def evaluator(plain_space):
-    task = Task(
-        space=Part("mnas_tf.spaces", str(plain_space)),
-        images=Source(Part("nas_tf.datasets", "digits"), "", seed=0),
-        proxy_scale=Scale(8, 10),
-        deploy_scale=Scale(32, 10),
-        recipe=None,
-        proxy_samples=20,
-        seed=0,
-        published="mnas_tf.published",
-    )
-    evaluator = Evaluator(Setup(task, Part("nas_tf.judges", "proxy"), None, "float32", "none"))
+    evaluator = Evaluator(Setup(plain_task(plain_space), Part("nas_tf.judges", "proxy"), None, "float32", "none"))
     evaluator._device = Noisy()
     return evaluator
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support import plain_task
 
 from nas_tf import export
 from nas_tf.trial import InfeasibleArchitecture
@@ -146,26 +147,13 @@ def test_an_int8_file_needs_images_and_a_type_has_to_be_known(model, images, tmp
 
 
 def test_a_search_times_files_of_the_type_that_ships(plain_space):
-    from mnas_tf.spaces.mnasnet import Scale
-    from nas_tf.datasets import Source
-    from nas_tf.judges import Task
     from nas_tf.plugins import Part
     from nas_tf.search.evaluation import Evaluator, Setup
 
     def size(number_type):
         brief = {"min_seconds": 0.01, "max_seconds": 0.02, "warmup_seconds": 0.01, "max_spread": 10.0, "attempts": 1}
-        task = Task(
-            space=Part("mnas_tf.spaces", str(plain_space)),
-            images=Source(Part("nas_tf.datasets", "digits"), "", seed=0),
-            proxy_scale=Scale(8, 10),
-            deploy_scale=Scale(32, 10),
-            recipe=None,
-            proxy_samples=20,
-            seed=0,
-            published="mnas_tf.published",
-        )
         setup = Setup(
-            task=task,
+            task=plain_task(plain_space),
             judge=Part("nas_tf.judges", "proxy"),
             device=Part("nas_tf.devices", "host", brief),
             number_type=number_type,
