@@ -34,8 +34,9 @@ class Row:
 
     @property
     def latency_ms(self):
-        """float, or None for a network whose training failed."""
-        return self.network.latency and self.network.latency.latency_ms
+        """float, of the float32 file if that was timed; None for a network whose training failed."""
+        latency = self.network.latency or self.network.latency_judged
+        return latency and latency.latency_ms
 
     @property
     def title(self):

@@ -6,7 +6,7 @@ from nas_tf.family import family_of_published
 from nas_tf.files import read_json, write_json
 from nas_tf.networks.description import NetworkDescription
 from nas_tf.reports.numbers import milliseconds
-from nas_tf.shipping.candidates import Candidate, time_network, train_and_time
+from nas_tf.shipping.candidates import Candidate, time_network, train
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
 _ALIKE = ("bn_momentum", "dropout_rate")
@@ -108,7 +108,7 @@ def train_baseline(workshop, folder, name, target_ms):
         dataset=workshop.dataset.facts(),
         width=width,
     )
-    return Candidate(name, folder, train_and_time(workshop, folder, build, (scale, scale), description))
+    return Candidate(name, folder, train(workshop, folder, build, (scale, scale), description))
 
 
 def match(target_ms, measure, known=None, found=None):

@@ -89,7 +89,7 @@ def train_trial(workshop, folder, trial):
     architecture, parent = space.decode(trial.tokens), workshop.setup.parent()
     start = parent and inheriting(space, parent, architecture, train_scale, workshop.dataset, task.seed)
     description = describe(task.space, architecture, scale, workshop.dataset)
-    description = train_and_time(
+    description = train(
         workshop,
         folder,
         lambda scale: space.build(architecture, scale),
@@ -100,8 +100,8 @@ def train_trial(workshop, folder, trial):
     return Candidate(f"trial {trial.id}", folder, description, trial)
 
 
-def train_and_time(workshop, folder, build, scales, description, start=None, teacher=None, seed=None, name=None):
-    """Trains and times a network, unless that was done before.
+def train(workshop, folder, build, scales, description, start=None, teacher=None, seed=None, name=None, timed=True):
+    """Trains a network and times it, unless that was done before.
 
     Args:
         workshop: the `Workshop`.
@@ -113,6 +113,7 @@ def train_and_time(workshop, folder, build, scales, description, start=None, tea
         teacher: `keras.Model` that it learns from too, or None.
         seed: decides initial weights and the order of images; None: the search's.
         name: what it is called while it is trained; None: the folder's name.
+        timed: False for a network that is timed later, beside others.
 
     Returns:
         The `NetworkDescription`, with a `failure` if the training diverged.
@@ -144,9 +145,9 @@ def train_and_time(workshop, folder, build, scales, description, start=None, tea
     except DivergedTraining as error:
         workshop.say(f"{name or folder.name} is left out: {error}")
         return _save(folder, dataclasses.replace(description, failure=str(error)))
-    latency = time_network(workshop.device, model)
+    latency = time_network(workshop.device, model) if timed else None
     judged = None
-    if setup.number_type != "float32" and description.trial is not None:
+    if timed and setup.number_type != "float32" and description.trial is not None:
         judged = time_network(workshop.device, model, setup.number_type, setup.calibration())
     description = dataclasses.replace(
         training.described(description),
@@ -163,7 +164,8 @@ def train_and_time(workshop, folder, build, scales, description, start=None, tea
     _save(folder, description)
     log.path.unlink(missing_ok=True)
     reached = accuracy.text(description.accuracy.validation, workshop.num_validation)
-    workshop.say(f"{name or folder.name}: {reached} of the validation images right, {milliseconds(latency.latency_ms)}")
+    timing = f", {milliseconds(latency.latency_ms)}" if latency else ""
+    workshop.say(f"{name or folder.name}: {reached} of the validation images right{timing}")
     return description
 
 

@@ -19,7 +19,7 @@ from nas_tf.datasets import Images, scale_pixels
 from nas_tf.files import write_array
 from nas_tf.networks.description import NetworkDescription
 from nas_tf.networks.folder import read_keras
-from nas_tf.shipping.candidates import train_and_time
+from nas_tf.shipping.candidates import train
 from nas_tf.training.recipe import Recipe
 from nas_tf.trial import Trial
 
@@ -158,7 +158,7 @@ class Race:
         self._workshop, self._teacher = workshop, teacher
 
     def run(self, entrants):
-        """Trains the `Entrant`s and returns a list of `Finisher`s, best first. Those that diverged are left out."""
+        """Trains the `Entrant`s and returns a list of `Finisher`s, not timed. Those that diverged are left out."""
         finished = []
         for number, entrant in enumerate(entrants, 1):
             self._workshop.say(f"[{number}/{len(entrants)}] {entrant.name}")
@@ -166,10 +166,11 @@ class Race:
             if finisher:
                 finished.append(finisher)
                 self._workshop.say(f"{entrant.name}: {said(finisher)} of the race images right")
-        return sorted(finished, key=lambda each: (-each.accuracy, each.latency_ms))
+        return finished
 
     def decide(self, finished):
-        """Returns the `Verdict` over `Finisher`s, best first, after training the best of each kind with more seeds."""
+        """Returns the `Verdict` over timed `Finisher`s, after training the best of each kind with more seeds."""
+        finished = sorted(finished, key=lambda each: (-each.accuracy, each.latency_ms))
         best = [next((each for each in finished if each.entrant.is_import is kind), None) for kind in (False, True)]
         if None in best:
             return Verdict(finished[0])
@@ -220,8 +221,8 @@ class Race:
         start, folder = entrant.start(dataset), self._folder(entrant, attempt, seed, fold)
         words = [entrant.name, attempt.name, f"seed {seed}", "" if fold is None else f"fold {fold + 1} of {FOLDS}"]
         name = ", ".join(filter(None, words))
-        training = {"start": start, "teacher": attempt.teacher, "seed": seed, "name": name}
-        return train_and_time(own, folder, entrant.build, entrant.scales, entrant.description, **training)
+        training = {"start": start, "teacher": attempt.teacher, "seed": seed, "name": name, "timed": False}
+        return train(own, folder, entrant.build, entrant.scales, entrant.description, **training)
 
     def _folder(self, entrant, attempt, seed, fold=None):
         folder = entrant.folder / attempt.name

@@ -60,8 +60,7 @@ SEARCHED, OTHER, IMPORT = "trial 3", "trial 4", "efficientnet_lite0 at 8 px"
 
 
 def test_a_published_network_that_is_better_than_every_trial_ships():
-    ran, finished, verdict = run({SEARCHED: 0.7, OTHER: 0.72, IMPORT: 0.8}, {SEARCHED: 1.0, OTHER: 1.0, IMPORT: 2.0})
-    assert [each.entrant.name for each in finished] == [IMPORT, OTHER, SEARCHED]
+    ran, _, verdict = run({SEARCHED: 0.7, OTHER: 0.72, IMPORT: 0.8}, {SEARCHED: 1.0, OTHER: 1.0, IMPORT: 2.0})
     assert verdict.winner.entrant.name == IMPORT and verdict.other.entrant.name == OTHER
     assert "-8.0 points, the import is better (p = 0.000)" in str(verdict)
     # Both of the best are trained with three seeds, nothing else is.
