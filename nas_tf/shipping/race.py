@@ -9,6 +9,7 @@
 """
 
 import dataclasses
+import functools
 import pathlib
 import typing
 
@@ -156,6 +157,10 @@ class Race:
 
     def __init__(self, workshop, teacher=None):
         self._workshop, self._teacher = workshop, teacher
+        # Those of the last size stay decoded: the tries of a network come one after the other.
+        self._dataset = functools.lru_cache(maxsize=1)(
+            lambda image_size: workshop.setup.task.images.make(image_size, workshop.num_samples)
+        )
 
     def run(self, entrants):
         """Trains the `Entrant`s and returns a list of `Finisher`s, not timed. Those that diverged are left out."""
@@ -212,12 +217,11 @@ class Race:
     def _train(self, entrant, attempt, seed, fold=None):
         """Trains a network unless that was done before, and returns its `NetworkDescription`, maybe with a failure."""
         workshop = self._workshop
-        dataset = workshop.setup.task.images.make(entrant.image_size, workshop.num_samples)
+        dataset = self._dataset(entrant.image_size)
         if fold is not None:
             dataset = Fold(dataset, fold)
-        own = dataclasses.replace(
-            workshop, plan=dataclasses.replace(workshop.plan, recipe=attempt.recipe), dataset=dataset
-        )
+        plan = dataclasses.replace(workshop.plan, recipe=attempt.recipe)
+        own = dataclasses.replace(workshop, plan=plan, dataset=dataset)
         start, folder = entrant.start(dataset), self._folder(entrant, attempt, seed, fold)
         words = [entrant.name, attempt.name, f"seed {seed}", "" if fold is None else f"fold {fold + 1} of {FOLDS}"]
         name = ", ".join(filter(None, words))
@@ -235,7 +239,7 @@ class Race:
         path = self._folder(entrant, attempt, seed) / "race.npy"
         if path.exists():
             return np.load(path, allow_pickle=False)
-        dataset = self._workshop.setup.task.images.make(entrant.image_size, self._workshop.num_samples)
+        dataset = self._dataset(entrant.image_size)
         if dataset.describe()["num_examples"]["race"] >= LEAST_IMAGES:
             found = answered_right(read_keras(path.parent / "model.keras"), dataset.race())
         else:
