@@ -14,7 +14,12 @@ from nas_tf.family import families
 from nas_tf.settings import VISIT
 
 pytestmark = pytest.mark.real
-SCRIPTS = {"nas_tf.apps.phone": "nas-phone", "nas_tf.apps.ship": "nas-ship", "nas_tf.apps.table": "nas-table"}
+SCRIPTS = {
+    "nas_tf.apps.phone": "nas-phone",
+    "nas_tf.apps.predict": "nas-predict",
+    "nas_tf.apps.ship": "nas-ship",
+    "nas_tf.apps.table": "nas-table",
+}
 MODULES = commands()
 FOLDERS = {spied.field.metadata["folder"] for spied in every_setting() if "folder" in spied.field.metadata}
 LISTED = r"^  --(?:\[no\])?(\w+): "
@@ -24,6 +29,7 @@ COMMON = {
     "train": ["dataset", "data_dir", "architecture", "out_dir"],
     "export": ["dataset", "data_dir", "network_dir", "device"],
     "ship": ["data_dir", "device", "top_k"],
+    "predict": ["top_k", "format"],
     "table": ["search_space", "device", "out"],
     "phone": ["dataset", "out_dir"],
 }

@@ -5,3 +5,4 @@ from nas_tf.stopping import console_script
 phone = console_script("nas_tf.apps.phone")
 table = console_script("nas_tf.apps.table")
 ship = console_script("nas_tf.apps.ship")
+predict = console_script("nas_tf.apps.predict")

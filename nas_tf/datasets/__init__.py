@@ -320,6 +320,13 @@ class Dataset(abc.ABC):
         return "; ".join([line, *found, *self.notes(deploy_image_size)])
 
 
+def loose_images(paths, image_size, fit):
+    """Yields images that belong to no data set, as `nas_tf.datasets._loose_images.loose_images` does."""
+    from nas_tf.datasets import _loose_images
+
+    return _loose_images.loose_images(paths, image_size, fit)
+
+
 def check_request(image_size, num_samples, seed):
     """Raises `nas_tf.trial.UserError` if no data set could be made with these arguments of `make`."""
     for name, value, least in (("image_size", image_size, 1), ("num_samples", num_samples, 0), ("seed", seed, 0)):

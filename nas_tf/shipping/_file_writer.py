@@ -167,6 +167,7 @@ class FileWriter:
             author=model_card.source(),
             license=self._licence,
             labels=self._labels,
+            fit=(self._dataset.describe() if self._dataset else self._description.dataset).get("fit", "stretch"),
         )
 
     def _line(self, record):

@@ -7,6 +7,7 @@ stand in a buffer of the model's own flatbuffer. The labels are a zip archive ap
 
 import dataclasses
 import io
+import math
 import pathlib
 import struct
 import zipfile
@@ -42,6 +43,9 @@ _RGB, _TENSOR_AXIS_LABELS = 1, 2
 _PARSER_VERSION = "1.0.0"  # of the schema in which every field used here exists
 _ENTRY, _LABELS = "TFLITE_METADATA", "labels.txt"
 _FLOAT32, _UINT8, _INT8 = 0, 3, 9  # TensorType of TFLite's schema.fbs
+# How an image that is not square becomes square, as a data set's `fit` says, at the end of the input's description.
+_FITS = {"stretch": "the whole image, resized", "crop": "the largest square at its middle, resized"}
+_MOST_LABEL_BYTES = 4 * 2**20
 _INTEGER_RANGES = {_UINT8: (0.0, 255.0), _INT8: (-128.0, 127.0)}
 
 
@@ -54,6 +58,7 @@ class Metadata:
         labels: names of the classes, in the order of the outputs; empty: none are written.
         mean, std: a pixel p of 0 to 255 is normalised to (p - mean) / std. For a file with integer inputs, that value
             is then quantised by the input tensor's own scale and zero point, as the schema asks.
+        fit: how an image becomes square: `"stretch"`, the whole of it, or `"crop"`, its middle.
         min_parser_version: version of the schema that a reader must know.
     """
 
@@ -65,6 +70,7 @@ class Metadata:
     labels: tuple[str, ...] = ()
     mean: float = PIXEL_MEAN
     std: float = PIXEL_STD
+    fit: str = "stretch"
     min_parser_version: str = _PARSER_VERSION
 
 
@@ -107,7 +113,7 @@ def _input(metadata, height, width, tensor_type):
     low, high = _INTEGER_RANGES.get(tensor_type, (low, high))
     return {
         "name": "image",
-        "description": f"RGB image of {height} x {width} pixels",
+        "description": f"RGB image of {height} x {width} pixels: {_FITS[metadata.fit]}",
         "content": {"content_properties_type": "ImageProperties", "content_properties": {"color_space": _RGB}},
         "process_units": [{
             "options_type": "NormalizationOptions",
@@ -138,19 +144,26 @@ def read(path):
     tables = read_tables(path)
     try:
         subgraph = tables["subgraph_metadata"][0]
-        units = subgraph["input_tensor_metadata"][0]["process_units"]
+        given = subgraph["input_tensor_metadata"][0]
+        units = given["process_units"]
         normalisation = next(unit["options"] for unit in units if unit["options_type"] == "NormalizationOptions")
         files = subgraph["output_tensor_metadata"][0].get("associated_files", [])
         names = [file["name"] for file in files if file.get("type") == _TENSOR_AXIS_LABELS]
         labels = ()
         if names:
-            with zipfile.ZipFile(path) as archive:
-                labels = tuple(archive.read(names[0]).decode().splitlines())
+            with zipfile.ZipFile(path) as archive, archive.open(names[0]) as file:
+                text = file.read(_MOST_LABEL_BYTES + 1)
+            if len(text) > _MOST_LABEL_BYTES:
+                raise ValueError(f"labels of at most {_MOST_LABEL_BYTES:,} bytes")
+            labels = tuple(text.decode().splitlines())
         texts = ("name", "description", "version", "author", "license", "min_parser_version")
         (mean, *_), (std, *_) = normalisation["mean"], normalisation["std"]
+        if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+            raise ValueError("a mean that is finite and a std > 0")
+        fit = next((name for name, words in _FITS.items() if given.get("description", "").endswith(words)), "stretch")
     except (KeyError, IndexError, StopIteration, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"Expected an image classifier's metadata in {str(path)!r}. It lacks {error!r}") from error
-    return Metadata(**{name: tables.get(name, "") for name in texts}, labels=labels, mean=mean, std=std)
+    return Metadata(**{name: tables.get(name, "") for name in texts}, labels=labels, mean=mean, std=std, fit=fit)
 
 
 def read_tables(path):

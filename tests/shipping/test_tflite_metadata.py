@@ -60,7 +60,7 @@ def test_there_and_back(files, tmp_path, number_type):
         assert [info.compress_type for info in archive.infolist()] == [zipfile.ZIP_STORED]
     subgraph = tflite_metadata.read_tables(path)["subgraph_metadata"][0]
     (image,), (answer,) = subgraph["input_tensor_metadata"], subgraph["output_tensor_metadata"]
-    assert image["description"] == "RGB image of 8 x 12 pixels"
+    assert image["description"] == "RGB image of 8 x 12 pixels: the whole image, resized"
     assert image["content"]["content_properties"] == {"color_space": 1}  # RGB
     # The schema: quantised files share the float file's normalisation; scale and zero point come after it.
     assert image["process_units"][0]["options"] == {"mean": [127.5], "std": [127.5]}
