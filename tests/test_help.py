@@ -19,6 +19,7 @@ SCRIPTS = {
     "nas_tf.apps.predict": "nas-predict",
     "nas_tf.apps.ship": "nas-ship",
     "nas_tf.apps.table": "nas-table",
+    "nas_tf.apps.trials": "nas-trials",
 }
 MODULES = commands()
 FOLDERS = {spied.field.metadata["folder"] for spied in every_setting() if "folder" in spied.field.metadata}
@@ -30,6 +31,7 @@ COMMON = {
     "export": ["dataset", "data_dir", "network_dir", "device"],
     "ship": ["data_dir", "device", "top_k"],
     "predict": ["top_k", "format"],
+    "trials": ["state", "format", "retry_failed"],
     "table": ["search_space", "device", "out"],
     "phone": ["dataset", "out_dir"],
 }

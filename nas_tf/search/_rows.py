@@ -49,6 +49,7 @@ CREATE TABLE sessions (started_at TEXT NOT NULL, last_seen_at TEXT NOT NULL);
 PRAGMA user_version = 1;
 """
 FULL_TRAINING = "full training"  # the judge of a trial's network that was trained to ship
+RETRIED = "(tried again)"  # at the end of a trial's note
 _SIZES = ("num_params", "mult_adds", "peak_activation_bytes")
 
 
@@ -92,6 +93,12 @@ def read_trials(path, rows, measurements):
         with _named(path, "trials", f"trial {row['id']}"):
             trials.append(_trial(row, accuracies.get(row["id"]), costs.get(row["id"])))
     return trials
+
+
+def read_measurements(path, trial_id, rows):
+    """Returns the rows of `measurements` of a trial, with `details` as a dict."""
+    with _named(path, "measurements", f"trial {trial_id}"):
+        return [{**row, "value": _number(row, "value"), "details": _object(row, "details")} for row in rows]
 
 
 def read_known(path, measurements, infeasible):

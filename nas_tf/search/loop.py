@@ -4,6 +4,7 @@ import dataclasses
 import math
 import time
 
+from nas_tf.search._rows import RETRIED
 from nas_tf.search.deadlines import Deadlines
 from nas_tf.search.evaluation import AccuracyJob, CostJob
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, Measurement, OwnFileError, Trial, UserError
@@ -80,7 +81,7 @@ class Search:
             batch += self._record(position + len(batch), suggestions[len(batch) :])
             batch = self._evaluate(batch, out_of_time)
             if len(batch) == batch_size and all(trial.state != "running" for trial in batch):
-                self.algorithm.update([trial for trial in batch if trial.state != "failed"])
+                self.algorithm.update([trial for trial in batch if _is_told(trial)])
             self.records.make_whole()
             position += len(batch)
 
@@ -218,3 +219,8 @@ class Search:
             )
         for follower in self._followers.pop(self.space.decode(trial.tokens).fingerprint, []):
             self._advance(follower)
+
+
+def _is_told(trial):
+    """Whether the algorithm is told of a trial: not if it failed, nor if it was tried again long after."""
+    return trial.state != "failed" and not trial.note.endswith(RETRIED)

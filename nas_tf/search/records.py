@@ -191,6 +191,15 @@ class Records:
                 (trial.reward, trial.infeasible, trial.error, _text_now(), trial.id),
             )
 
+    def retry(self, trial_ids):
+        """Makes failed trials running again, whose batch is over: of what comes of them the algorithm is not told."""
+        with self.transaction() as db:
+            self.reopen(trial_ids)
+            db.executemany(
+                "UPDATE trials SET note = ltrim(note || ? , ' ') WHERE id = ?",
+                [(f" {_rows.RETRIED}", trial_id) for trial_id in trial_ids],
+            )
+
     def reopen(self, trial_ids):
         """Makes failed trials running again."""
         with self.transaction() as db:
@@ -206,6 +215,11 @@ class Records:
             (_rows.FULL_TRAINING,),
         )
         return _rows.read_trials(self._path, self._read("SELECT * FROM trials ORDER BY id"), measured)
+
+    def measurements(self, trial_id):
+        """Returns a list of a dict for each measurement of a trial: kind, judge, device_id, value, details."""
+        query = "SELECT kind, judge, device_id, value, details FROM measurements WHERE trial_id = ? ORDER BY rowid"
+        return _rows.read_measurements(self._path, trial_id, self._read(query, (trial_id,)))
 
     def known(self, fingerprint, only_trial=None):
         """Returns what is `Known` of the architecture of this fingerprint, from the first trial that says it.

@@ -331,6 +331,29 @@ def test_a_failed_trial_is_recorded_and_not_told(records):
     assert told == set(range(1, 21)) - failed
 
 
+def test_a_failed_trial_that_is_tried_again_later_changes_nothing_else(records, tmp_path):
+    """The algorithm has gone on without it, and is not told: the search goes on as it would have."""
+
+    def answer(method, number):
+        if number == 5:
+            raise EvaluationError("the phone is gone")
+        return facts(method, number)
+
+    untouched = Records(tmp_path / "untouched.sqlite")
+    search(records, answer)
+    search(untouched, answer)
+    failed = [trial.id for trial in records.trials() if trial.state == "failed"]
+    records.retry(failed)
+    assert failed and {trial.state for trial in records.trials() if trial.id in failed} == {"running"}
+    _, algorithm, _ = search(records, num_trials=30)
+    _, expected, _ = search(untouched, num_trials=30)
+    again = [trial for trial in records.trials() if trial.id in failed]
+    assert {(trial.state, trial.reward, trial.note) for trial in again} == {("done", 0.5, "random (tried again)")}
+    assert algorithm.updates == expected.updates
+    assert [trial.tokens for trial in records.trials()] == [trial.tokens for trial in untouched.trials()]
+    untouched.close()
+
+
 def test_three_failures_in_a_row_end_the_search_and_are_done_anew(records):
     def gone(method, number):
         raise EvaluationError("the phone is gone")
