@@ -11,6 +11,7 @@ import subprocess
 
 from nas_tf.accuracy import chance_of, num_examples_of, text
 from nas_tf.reports.numbers import milliseconds, significant
+from nas_tf.reports.snippets import KERAS, snippets
 
 LICENCE = (
     "Apache-2.0 for the code that made this network. The licence of the training images is not stated: whoever "
@@ -37,12 +38,13 @@ def source():
     return f"{version}, commit {git.stdout.strip()}" if git.returncode == 0 else version
 
 
-def card(description, records=(), *, licence=LICENCE, made_by=""):
+def card(description, records=(), *, image_size=None, licence=LICENCE, made_by=""):
     """Returns the model card as Markdown.
 
     Args:
         description: the network's `nas_tf.networks.description.NetworkDescription`.
         records: `nas_tf.networks.description.FileRecord`s of its files, the Keras network's first.
+        image_size: height and width of its images in pixels; None: as its scale says.
         licence: text of the licence section.
         made_by: the commit or version that made it (`source()`).
     """
@@ -53,7 +55,7 @@ def card(description, records=(), *, licence=LICENCE, made_by=""):
         ("Accuracy", _accuracy(description, records)),
         ("Files and latency", _files(records)),
         ("Input and output", _input(description)),
-        ("How to load it", _loading(records)),
+        ("How to use it", _loading(description, records, image_size)),
         ("Limits", _limits(description, records)),
         ("Licence", licence),
         ("Made by", made_by or "not recorded"),
@@ -171,22 +173,40 @@ def _input(description):
     )
 
 
-def _loading(records):
-    named = [record.file for record in records if record.file.endswith(".tflite") and not record.failure]
-    tflite = named[0] if named else "model.tflite"
-    return f"""```python
-import tensorflow_hub as hub
-loaded = hub.load("saved_model")            # probabilities = loaded(images)
-features = loaded.feature_vector            # where the network ends in a Dense layer
-layer = hub.KerasLayer("saved_model", trainable=True)      # tf_keras; fine-tunes
+def _loading(description, records, image_size):
+    given = {record.number_type: record for record in records if record.file.endswith(".tflite") and not record.failure}
+    best = recommended(list(given.values()))
+    if best is None:
+        return f"No TFLite file is fit to ship.\n\n{KERAS}"
+    shown = best[0] if best[0].number_type != "int8" else given.get("float32", best[0])
+    lines = [f"Take `{best[0].file}`: {best[1]}."]
+    if shown is not best[0]:
+        lines.append(f"The programs below run `{shown.file}`, whose inputs are plain numbers.")
+    size = image_size or description.scale.get("image_size", 224)
+    fit = description.dataset.get("fit", "stretch")
+    return f"{' '.join(lines)}\n\n{snippets(shown.file, shown.number_type, size, fit)}"
 
-import keras
-layer = keras.layers.TFSMLayer("saved_model")              # Keras 3, inference
-model = keras.saving.load_model("model.keras")             # Keras 3, all of it
 
-from ai_edge_litert.interpreter import Interpreter
-interpreter = Interpreter("{tflite}")
-```"""
+def recommended(records):
+    """Returns which file to take of those that have not failed, with the reason in words; None if there is none.
+
+    It is the smallest of those that are as good as the fastest, within 5 % of its latency.
+
+    Args:
+        records: list of `FileRecord`s of TFLite files.
+    """
+    timed = [record for record in records if record.latency_ms is not None]
+    if not timed:
+        return (records[0], "no file was timed, and this one is not quantised") if records else None
+    fastest = min(timed, key=lambda record: record.latency_ms)
+    near = [record for record in timed if record.latency_ms <= 1.05 * fastest.latency_ms]
+    found = min(near, key=lambda record: record.bytes)
+    latency = f"{milliseconds(found.latency_ms)} on {found.device_name}"
+    if len(timed) == 1:
+        return found, f"it takes {latency}"
+    how = "the fastest" if found is fastest else "the smallest of those that are as fast, within 5 %"
+    reached = _percent(found.validation_accuracy, found.num_validation)
+    return found, f"with {latency} it is {how}; accuracy on validation images: {reached}"
 
 
 def _limits(description, records):

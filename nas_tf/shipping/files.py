@@ -37,8 +37,8 @@ def write_files(
 ):
     """Writes the files of a network that ships, as far as they are missing.
 
-    These are `model.keras`, the TFLite files (`TFLITE_FILES`), `saved_model/`, the model card `README.md` (also inside
-    the SavedModel), the picture `files.png`, and `files.json`.
+    These are `model.keras`, the TFLite files (`TFLITE_FILES`), `labels.txt`, `saved_model/`, the model card `README.md`
+    (also inside the SavedModel), the picture `files.png`, and `files.json`.
 
     Every TFLite file has metadata and labels, is run on all validation images and is timed on the device. A file has
     failed if the converter or the device refuses it, or if it is less accurate than the float32 file (the Keras
@@ -80,7 +80,11 @@ def write_files(
     finally:
         if timer:
             timer.close()
-    text = model_card.card(description, records, licence=licence, made_by=model_card.source())
+    labels = dataset.class_names if dataset else description.class_names
+    if labels:
+        write_file(folder / "labels.txt", "".join(f"{label}\n" for label in labels))
+    size, made_by = model.inputs[0].shape[1], model_card.source()
+    text = model_card.card(description, records, image_size=size, licence=licence, made_by=made_by)
     for place in (folder, folder / "saved_model"):
         write_file(place / "README.md", text)
     chance = chance_of(dataset.facts()) if dataset else None

@@ -75,6 +75,9 @@ def test_a_card_says_what_was_measured_where_and_when():
         "hub.KerasLayer",
         "TFSMLayer",
         'Interpreter("model.tflite")',
+        "Take `model.tflite`: it takes 3.250 ms on android Pixel 9.",
+        'CompiledModel.from_file("model.tflite")',
+        "const val SIZE = 32",
         "## Licence\n\nCC0",
         "commit abc",
     ):
@@ -92,6 +95,24 @@ def test_what_was_not_measured_is_said_to_be_so(records):
     assert "test images | not measured" in text
     assert " 0.00 %" not in text and " 0.000 ms" not in text and "None" not in text
     assert model_card.LICENCE in text
+
+
+def test_which_file_to_take():
+    def timed(file, size, milliseconds, **figures):
+        return dataclasses.replace(
+            record(file, validation_accuracy=0.9, num_validation=20, device_name="a phone", **figures),
+            bytes=size,
+            latency=Latency(mean_ms=milliseconds, median_ms=milliseconds, runs=9),
+        )
+
+    files = [timed("model.tflite", 400, 1.02), timed("model_float16.tflite", 200, 1.04), timed("other.tflite", 100, 2)]
+    best, why = model_card.recommended(files)
+    assert best.file == "model_float16.tflite" and why.startswith(
+        "with 1.040 ms on a phone it is the smallest of those"
+    )
+    assert model_card.recommended(files[::2])[1].startswith("with 1.020 ms on a phone it is the fastest; accuracy on")
+    assert model_card.recommended([record("model.tflite")])[1] == "no file was timed, and this one is not quantised"
+    assert model_card.recommended([]) is None and "No TFLite file is fit" in model_card.card(DESCRIPTION, RECORDS[2:])
 
 
 def test_the_table_and_its_picture(tmp_path):

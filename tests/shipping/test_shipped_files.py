@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import toy_networks
 
 from nas_tf import export, recycling
-from nas_tf.datasets import Images, Stream
+from nas_tf.datasets import Images, Stream, scale_pixels
 from nas_tf.networks.description import NetworkDescription
 from nas_tf.plugins import Part
 from nas_tf.reports import files as files_report
@@ -22,7 +25,7 @@ from nas_tf.trial import EvaluationError, InfeasibleArchitecture, Latency, UserE
 
 pytestmark = pytest.mark.real
 ALL = {"model.keras", "saved_model", *shipped_files.TFLITE_FILES.values()}
-BESIDE = {"README.md", "files.json", "files.png"}
+BESIDE = {"README.md", "files.json", "files.png", "labels.txt"}
 
 
 UNDESCRIBED = NetworkDescription("", {}, (), {})
@@ -56,6 +59,27 @@ def names(folder):
     return {path.name for path in folder.iterdir()}
 
 
+def check_the_cards_programs(folder, split):
+    """Runs what the card says, as it is printed, on an image of a split, and compares it with the Keras network."""
+    from PIL import Image
+
+    from nas_tf.networks.folder import read_keras
+
+    Image.fromarray(split.images[0]).save(folder / "photo.png")
+    programs = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL)
+    (folder / "classify.py").write_text("\n".join(programs[:-2]))  # the last two are Keras's and TF Hub's
+    command = [sys.executable, "classify.py", "photo.png"]
+    process = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    expected = np.asarray(read_keras(folder / "model.keras")(scale_pixels(split.images[:1])))[0]
+    assert len(process.stdout.splitlines()) == len(programs) - 2 > 0, process.stderr
+    for line in process.stdout.splitlines():
+        label, probability = line.split()
+        assert label == ("red", "green", "blue")[expected.argmax()]
+        assert float(probability) == pytest.approx(expected.max(), abs=0.03)  # the file may be a quantised one
+    for name in ("photo.png", "classify.py"):
+        (folder / name).unlink()
+
+
 def test_every_file_is_run_timed_and_recorded_once(model, make_data, device, tmp_path):
     data, folder, said = make_data(), tmp_path / "files", []
     description = NetworkDescription("conv, 48 filters", {}, ("red", "green", "blue"), {}, fingerprint="abc")
@@ -80,6 +104,8 @@ def test_every_file_is_run_timed_and_recorded_once(model, make_data, device, tmp
         assert metadata.labels == ("red", "green", "blue") and "conv, 48 filters" in metadata.description
     assert by_name["saved_model"].validation_accuracy is None
     assert len(said) == 6 and f"(Keras: {100 * reference:.1f} ± " in said[1]
+    assert (folder / "labels.txt").read_text() == "red\ngreen\nblue\n"
+    check_the_cards_programs(folder, data.validation())
 
     first = timed(tmp_path)
     assert len(first) == 4
@@ -96,6 +122,7 @@ def test_every_file_is_run_timed_and_recorded_once(model, make_data, device, tmp
     other = {**arguments, "number_types": ["int8"], "batch_size": 2}
     shipped_files.write_files(model, description, folder, **other)
     assert len(timed(tmp_path)) == 6
+    check_the_cards_programs(folder, data.validation())  # of an int8 file, for two images at once
     model.layers[-1].bias.assign_add([1e-7] * 3)
     shipped_files.write_files(model, description, folder, **{**arguments, "number_types": ["float32"]})
     assert len(timed(tmp_path)) == 7 and set(json.loads((folder / "files.json").read_text())["files"]) == {
