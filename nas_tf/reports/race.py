@@ -3,11 +3,13 @@
 import csv
 import dataclasses
 import io
+import math
 
 from nas_tf import accuracy
 from nas_tf.files import write_file
 from nas_tf.reports import _picture
 from nas_tf.reports.numbers import milliseconds, number, significant
+from nas_tf.rewards import TOLERANCE
 
 _COLORS = {"searched": "tab:red", "import": "tab:blue"}
 
@@ -89,13 +91,18 @@ def draw(path, rows, winner, target_ms=None):
             axes.errorbar(xs, ys, yerr=errors, fmt="o", ms=5, color=color, lw=1, capsize=3, label=kind)
     for row in rows:
         place = (row.latency_ms, 100 * row.accuracy)
-        axes.annotate(row.name, place, xytext=(6, 5), textcoords="offset points", fontsize=8)
+        # Names stand where the target's line does not cross them.
+        x, side = (-9, "right") if target_ms and row.latency_ms <= target_ms else (9, "left")
+        axes.annotate(row.name, place, xytext=(x, 5), textcoords="offset points", fontsize=8, ha=side)
         if row.name == winner:
             axes.scatter(*place, marker="*", s=240, color=_COLORS[row.kind], edgecolor="white", zorder=3, label="ships")
     if target_ms:
         axes.axvline(target_ms, color="black", ls="--", lw=1.2, label=f"target: {milliseconds(target_ms)}")
+        percent = f"{100 * (TOLERANCE - 1):.0f} %"
+        axes.axvspan(target_ms, TOLERANCE * target_ms, color="0.9", zorder=0, label=f"{percent} above it, which count")
     latencies = [row.latency_ms for row in rows] + ([target_ms] if target_ms else [])
-    axes.set_xlim(0, 1.25 * max(latencies))  # names stand to the right of their points
+    span = 0.25 * max(latencies)
+    _picture.set_span((axes, "x"), latencies, least=span, margin=0.5, bounds=(0.0, math.inf))  # room for names
     ends = [100 * (row.accuracy + sign * row.error) for row in rows for sign in (-1, 1)]
     _picture.set_span((axes, "y"), ends, least=5.0, margin=0.2, bounds=_picture.PERCENT)
     axes.set_xlabel("latency in ms, all timed in turns")
