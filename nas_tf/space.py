@@ -86,6 +86,10 @@ class SearchSpace(abc.ABC):
         """Writes pictures of the architecture into `folder` and returns their paths. A space need not have any."""
         return []
 
+    def outline(self, architecture):
+        """Returns a list of str: what the architecture is, stage by stage, from the image to the classes."""
+        return str(architecture).split()
+
     def child_note(self, scale):
         """Returns in words what a network at `scale`, a child's, has otherwise than the one that ships.
 

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.real
 SCRIPTS = {
     "nas_tf.apps.phone": "nas-phone",
     "nas_tf.apps.predict": "nas-predict",
+    "nas_tf.apps.report": "nas-report",
     "nas_tf.apps.ship": "nas-ship",
     "nas_tf.apps.table": "nas-table",
     "nas_tf.apps.trials": "nas-trials",
@@ -31,6 +32,7 @@ COMMON = {
     "export": ["dataset", "data_dir", "network_dir", "device"],
     "ship": ["data_dir", "device", "top_k"],
     "predict": ["top_k", "format"],
+    "report": ["out", "search_space"],
     "trials": ["state", "format", "retry_failed"],
     "table": ["search_space", "device", "out"],
     "phone": ["dataset", "out_dir"],

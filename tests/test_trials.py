@@ -1,4 +1,4 @@
-"""nas-trials: what a run tried, read from its records alone."""
+"""nas-trials and nas-report: what a run tried, read from its records alone."""
 
 import csv
 import io
@@ -75,6 +75,29 @@ def test_one_trial(run):
 def test_failed_ones_are_tried_again(run):
     assert "1 trial will be tried again" in shown(run, "--retry_failed")
     assert "running" in shown(run, "--state=running") and "No trial has failed" in shown(run, "--retry_failed")
+
+
+def test_the_page_of_a_run_whose_space_is_not_run(run):
+    process = script("nas-report", run)
+    assert process.returncode == 0 and process.stdout == f"{run}/report.html\n", process.stderr
+    text = (run / "report.html").read_text()
+    assert "Trial 2 is picked" in text and "block1/kernel_size: 5" in text and "the phone is gone" in text
+    assert script("nas-report", run, run, f"--out={run / 'both.html'}").returncode == 0
+    assert 'data-key="0">run' in (run / "both.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "words,message",
+    [
+        ([], "Expected run folders"),
+        (["none"], "Expected the folder of a run"),
+        (["{run}", "{run}"], "Expected --out, the file in which 2 runs are compared"),
+        (["{run}", "--out={run}/none/page.html"], "Expected --out to be a file in a folder that exists"),
+    ],
+)
+def test_what_it_cannot_report(run, words, message):
+    process = script("nas-report", *[word.format(run=run) for word in words])
+    assert process.returncode == 2 and message in process.stderr and len(process.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,14 @@ class Block:
         convolution = "_conv" if self.op == "conv" else ""
         return shape + squeeze + convolution + {"none": "_noskip", "identity": "", "pool": "_pool"}[self.skip]
 
+    def describe(self):
+        """Returns the block in words, as in "3 x MBConv6 5x5, SE 0.25, 40 filters, stride 2"."""
+        name = {"mbconv": f"MBConv{self.expansion_ratio}", "sepconv": "SepConv", "conv": "Conv"}[self.op]
+        words = [f"{self.repeats} x {name} {self.kernel_size}x{self.kernel_size}"]
+        words += [f"SE {self.se_ratio:g}"] if self.se_ratio else []
+        words += [f"{self.filters} filters"] + ([f"stride {self.strides}"] if self.strides > 1 else [])
+        return ", ".join(words + {"none": ["no skip"], "identity": [], "pool": ["pooled skip"]}[self.skip])
+
     @classmethod
     def parse(cls, text):
         """Returns the block of a string such as `r3_k5_s22_e3_i24_o40_se0.25`; no word for the skip means `identity`.
@@ -186,6 +194,11 @@ class MnasNet:
     def __str__(self):
         head = "" if self.head_filters == HEAD_FILTERS else f" head{self.head_filters}"
         return " ".join(map(str, self.blocks)) + head
+
+    def outline(self):
+        """Returns a list of the network's stages in words, from the image to the classes."""
+        stem, head = f"Conv 3x3, {self.stem_filters} filters, stride 2", f"Conv 1x1, {self.head_filters} filters"
+        return [stem, *(block.describe() for block in self.blocks), head, "average pooling, classes"]
 
     @classmethod
     def parse(cls, text):

@@ -137,6 +137,9 @@ class MnasNetSpace(SearchSpace, Settings):
                 )
         return tuple(decision.choices.index(choices[decision.name]) for decision in self.decisions)
 
+    def outline(self, architecture):
+        return architecture.outline()
+
     def build(self, architecture, scale):
         return build(architecture, scale)
 

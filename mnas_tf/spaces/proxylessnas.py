@@ -103,6 +103,9 @@ class ProxylessNASSpace(SearchSpace):
             raise ValueError(f"{architecture} is no network of space {self.name!r}: its stem, head or strides differ")
         return tokens
 
+    def outline(self, architecture):
+        return architecture.outline()
+
     def build(self, architecture, scale):
         return build(architecture, scale)
 

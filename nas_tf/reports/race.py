@@ -40,8 +40,8 @@ class RaceRow:
     meets_target: bool
 
 
-def text(rows, num_images):
-    """Returns the table of `RaceRow`s, best first, as text; `num_images` is how many race images there are."""
+def text(rows, num_images=None):
+    """Returns the table of `RaceRow`s, best first, as text, with the number of race images if that is known."""
     expected = accuracy.shrunk([row.accuracy for row in rows], [row.error for row in rows])
     figures = f"{'race %':>13} {'expected %':>11} {'seeds':>6} {'validation %':>13} {'latency ms':>11}"
     lines = [f"{'race':<34}{'':<10}{figures}  try"]
@@ -51,10 +51,11 @@ def text(rows, num_images):
             f"{number(likely, '.1f', 100):>11} {row.seeds:>6} {number(row.validation, '.1f', 100):>13} "
             f"{significant(row.latency_ms):>11}  {row.attempt}{'' if row.meets_target else ', over the target'}"
         )
+    number_of = f"{num_images:,} images" if num_images else "images"
     return "\n".join(
         [
             *lines,
-            f"race: {num_images:,} images that nothing else has seen; ±: standard error of the images",
+            f"race: {number_of} that nothing else has seen; ±: standard error of the images",
             "expected: the same drawn to the mean of all, because the best of many has been lucky too",
         ]
     )
@@ -70,6 +71,22 @@ def write_csv(path, rows):
     for row, likely in zip(rows, expected):
         writer.writerow([*(getattr(row, name) for name in names), likely])
     write_file(path, table.getvalue())
+
+
+def read_text(path):
+    """Returns the table of a race that `write_csv` wrote, or "" if there is none that can be read."""
+    kinds = {int: int, float: float, bool: lambda text: text == "True", str: str}
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+        return text(
+            [
+                RaceRow(**{field.name: kinds[field.type](line[field.name]) for field in dataclasses.fields(RaceRow)})
+                for line in lines
+            ]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def draw(path, rows, winner, target_ms=None):

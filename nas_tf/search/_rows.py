@@ -101,6 +101,16 @@ def read_measurements(path, trial_id, rows):
         return [{**row, "value": _number(row, "value"), "details": _object(row, "details")} for row in rows]
 
 
+def read_spent(path, rows):
+    """Returns what `Records.spent` does, of rows of `measurements` with their `id`."""
+    spent = {}
+    for row in rows:
+        with _named(path, "measurements", f"row {row['id']}"):
+            details = _object(row, "details")
+            spent[row["kind"]] = spent.get(row["kind"], 0.0) + (_or_none(_number, details, "seconds") or 0.0)
+    return spent
+
+
 def read_known(path, measurements, infeasible):
     """Returns the `KnownOfArchitecture` that rows say, of which the first of each kind counts.
 

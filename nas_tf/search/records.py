@@ -221,6 +221,11 @@ class Records:
         query = "SELECT kind, judge, device_id, value, details FROM measurements WHERE trial_id = ? ORDER BY rowid"
         return _rows.read_measurements(self._path, trial_id, self._read(query, (trial_id,)))
 
+    def spent(self):
+        """Returns a dict from kind of measurement to the seconds that workers spent on it."""
+        rows = self._read("SELECT rowid AS id, kind, details FROM measurements WHERE trial_id IS NOT NULL")
+        return _rows.read_spent(self._path, rows)
+
     def known(self, fingerprint, only_trial=None):
         """Returns what is `Known` of the architecture of this fingerprint, from the first trial that says it.
 

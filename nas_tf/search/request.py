@@ -259,6 +259,11 @@ def make_request(family, settings, objective=None, limits=None, proxy=None, part
     )
 
 
+def objective_of(values):
+    """Returns the `nas_tf.rewards.Objective` of a run whose `Request.flags()` are the dict `values`."""
+    return _instance(Objective, values)
+
+
 def remade_request(family, values, where, own, **changes):
     """Returns the `Request` of a run whose `Request.flags()` are in a file.
 

@@ -14,11 +14,13 @@ from nas_tf.rewards import Goal
 from nas_tf.search.records import Records
 from nas_tf.search.request import Request
 from nas_tf.search.run_folder import RunFolder
+from nas_tf.search.story import PAGE, write_page
 from nas_tf.training.network import train_network
 from nas_tf.training.parent import inheriting
 from nas_tf.trial import Trial, UserError
 
-_FRONT_SECONDS = 30.0  # between two pictures of a running search
+_FRONT_SECONDS = 30.0  # between two pictures of a running search, at least
+_FRONT_SHARE = 0.05  # of the time, at most, that is spent on them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,16 +68,16 @@ class Findings:
     facts: dict
 
     def __post_init__(self):
-        self._written_at, self._finished = -math.inf, 0
+        self._next_at, self._finished = -math.inf, 0
 
     def renew_front(self):
-        """Writes the front's files if some time has passed since they were written."""
-        if time.monotonic() - self._written_at >= _FRONT_SECONDS:
+        """Writes the front's files and the page if some time has passed since they were written."""
+        if time.monotonic() >= self._next_at:
             self.write_front()
 
     def write_front(self):
-        """Writes the front's files, unless they have every trial already."""
-        trials = self.records.trials()
+        """Writes the front's files and the page, unless they have every trial already."""
+        begin, trials = time.monotonic(), self.records.trials()
         number = len(finished(trials))
         if number == self._finished:
             return
@@ -90,7 +92,13 @@ class Findings:
             title=title,
             chance=chance_of(self.facts),
         )
-        self._written_at, self._finished = time.monotonic(), number
+        self._write_page()
+        end = time.monotonic()
+        self._next_at, self._finished = end + max(_FRONT_SECONDS, (end - begin) / _FRONT_SHARE), number
+
+    def _write_page(self):
+        path = self.folder.path
+        write_page(path / PAGE, [path], self.request.settings.search_space, self.facts)
 
     def write(self, say):
         """Writes the front and the best network, says what was found, and returns the `Result`.
@@ -104,10 +112,11 @@ class Findings:
         words = {"goal": goal, "published": self.published, "device": self.device, "chance": chance}
         say(report.closing_table(trials, space, **words))
         if best is None:
-            say("No trial succeeded: there is no best network. The column `infeasible` of trials.sqlite says why")
+            self._write_page()
+            say(f"No trial succeeded: there is no best network. {folder.path / PAGE} says why")
             return result
         self.write_front()
-        say(f"\n{folder.pareto_png}\n{folder.pareto_csv}")
+        say(f"\n{folder.pareto_png}\n{folder.pareto_csv}\n{folder.path / PAGE}")
         network = best_network(self.request, space, best, folder.best)
         reached, num_examples = network.accuracy.validation, num_examples_of(self.facts)
         line = f"{folder.best}: trial {best.id}, {network.weights}"
@@ -118,6 +127,7 @@ class Findings:
             if chance and not chance.is_beaten_by(reached):
                 line += f". This is no better than guessing: {chance}"
         say(line)
+        self._write_page()
         return dataclasses.replace(result, accuracy=reached)
 
     @property

@@ -20,6 +20,7 @@ from nas_tf.search.rehearsal import AFTER_HOURS, announcement, measure_published
 from nas_tf.search.request import make_request
 from nas_tf.search.results import Findings
 from nas_tf.search.run_folder import RunFolder
+from nas_tf.search.story import PAGE
 from nas_tf.search.warm_start import read_earlier, warm_start
 from nas_tf.space import fingerprint
 from nas_tf.trial import EvaluationError, UserError
@@ -98,7 +99,7 @@ def run(request, say=print):
             warm_start(request, earlier, records, reward, device_id, judge_name, say)
         algorithm = _make_algorithm(request)
         findings = Findings(request, records, folder, goal, published, device_name(description), facts)
-        stopping.say_what_there_is(f"What it has found so far: {folder.pareto_csv} and {folder.pareto_png.name}")
+        stopping.say_what_there_is(f"What it has found so far: {folder.path / PAGE}")
         progress = Progress(settings, records, folder.tensorboard, goal)
         stack.callback(progress.close)
         workers.on_doing = progress.doing

@@ -25,6 +25,7 @@ from nas_tf.reports.model_card import LICENCE
 from nas_tf.search.records import Records
 from nas_tf.search.request import RACE_FRACTION, SearchSettings, remade_request
 from nas_tf.search.run_folder import RunFolder
+from nas_tf.search.story import PAGE, write_page
 from nas_tf.settings import DEVICE, FILES, IMAGES, NETWORK, RUN, TRAINING, Settings, knob
 from nas_tf.shipping import choice, finish, imports
 from nas_tf.shipping.baselines import builder
@@ -228,6 +229,8 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         ]
         notes = [read_count.said(run.path), *report.noise(records.trials())]
         folders = {each.name: each.folder for each, _ in outcome.compared} | {best.name: folder / "network"}
+        write_page(run.path / PAGE, [run.path], settings.search_space, workshop.dataset.facts())
+        say(f"\n{run.path / PAGE}")
         return finish.report(folder, rows, folders, workshop, why, notes, outcome.table)
 
 

@@ -3,9 +3,12 @@
 import dataclasses
 import functools
 
+import numpy as np
+
 from nas_tf import accuracy
 from nas_tf.accuracy import chance_of
 from nas_tf.files import read_json, write_json
+from nas_tf.networks import answers
 from nas_tf.networks.folder import read_keras, with_digests, write_description
 from nas_tf.quiet import count
 from nas_tf.reports import comparison
@@ -13,9 +16,12 @@ from nas_tf.reports.comparison import Row
 from nas_tf.reports.device import device_name
 from nas_tf.shipping.candidates import TEST_ACCURACY
 from nas_tf.shipping.files import write_files
+from nas_tf.shipping.tflite_classifier import TFLiteClassifier
 from nas_tf.training import read_count
 from nas_tf.training.evaluate import evaluate
 from nas_tf.trial import EvaluationError
+
+_BATCH = 64
 
 
 def finish(workshop, device_part, settings, records, run_dir, candidate, folder, role):
@@ -47,7 +53,22 @@ def finish(workshop, device_part, settings, records, run_dir, candidate, folder,
         space = task.space.space
         space.draw(space.architecture(network.architecture), folder)
     write_description(folder, with_digests(network, files))
+    if role == "ships":
+        _write_answers(folder, files, dataset.validation())
     return Row(candidate.name, role, network, tuple(files))
+
+
+def _write_answers(folder, files, validation):
+    """Has a TFLite file of the network that ships answer on the validation images, for the run's page."""
+    fit = [each for each in files if each.file.endswith(".tflite") and each.failure is None]
+    if not fit or (folder / answers.ANSWERS).exists():
+        return
+    classifier = TFLiteClassifier(folder / fit[0].file)
+    tally = answers.Tally(classifier.num_classes)
+    for images, labels in validation.batches(_BATCH):
+        images, labels = np.asarray(images), np.asarray(labels).reshape(-1)
+        tally.add(images, labels, classifier.probabilities(images))
+    answers.write(folder, tally.answers())
 
 
 def _test_accuracy(candidate, model, dataset, task, records, run_dir):

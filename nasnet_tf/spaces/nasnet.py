@@ -155,6 +155,15 @@ class NASNetSpace(SearchSpace, Settings):
                     tokens.append(decision.choices.index(choice))
         return tuple(tokens)
 
+    def outline(self, architecture):
+        return [
+            f"{name} cell, block {number}: {block.combine}("
+            + ", ".join(f"{operation} of {state}" for state, operation in block.operands)
+            + ")"
+            for name, cell in (("normal", architecture.normal), ("reduction", architecture.reduction))
+            for number, block in enumerate(cell.blocks, NUM_INPUTS)
+        ]
+
     def build(self, architecture, scale):
         return build(architecture, scale)
 

@@ -13,7 +13,7 @@ from mnas_tf.family import FAMILY
 from mnas_tf.search import Settings, search
 from mnas_tf.spaces.mnasnet import Scale
 from nas_tf.datasets.digits import Digits
-from nas_tf.networks import weights
+from nas_tf.networks import answers, weights
 from nas_tf.networks.folder import read_description
 from nas_tf.rewards import Objective
 from nas_tf.shipping import candidates, imports, race
@@ -93,6 +93,8 @@ def test_a_search_from_a_parent(run):
     assert config["measured_under"]["judge parent"] == "parent" and config["flags"]["judge"] == "inherited"
     counts = config["measured_under"]["data num_examples"]
     assert counts == {"train": 200, "validation": 359, "test": 359, "race": 359}  # of 1,797 digits, a fifth each
+    page = (folder / "report.html").read_text()
+    assert "3 done" in page and "Rewards as they came" in page and "What it answers" in page  # best/ is trained
     best = read_description(folder / "best")
     assert (
         best.weights.startswith("trained for 1 epoch at 16 px, from parent (") and best.scale["activation"] == "relu6"
@@ -147,6 +149,9 @@ def test_the_race_with_kills_at_every_step(run, toys, monkeypatch):
     assert "has been lucky too" in page and winner.network.choice in page and "at two learning rates" in page
     assert winner.network.choice in (folder / "ship" / "network" / "README.md").read_text()
     assert other.network.accuracy.test is not None
+    found = answers.read(folder / "ship" / "network", 10)
+    page = (folder / "report.html").read_text()
+    assert found.confusion.sum() == 359 and "The mistakes it was surest of" in page and winner.network.choice in page
 
 
 def test_a_run_without_a_parent_gets_one_at_the_end(run, toys, monkeypatch, tmp_path):
