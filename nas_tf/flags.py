@@ -12,6 +12,7 @@ import typing
 
 from absl import flags as absl_flags
 
+import nas_tf
 from nas_tf import plugins, stopping
 from nas_tf.settings import VISIT, flag_name
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, OwnFileError, UserError
@@ -128,8 +129,8 @@ def run(main, usage, takes_words=False):
     """Parses the command line, runs `main` and exits.
 
     The exit status is what `main` returns (None: 0), 1 for a failure in mid-run, 2 for a user's mistake, also one in a
-    file of the user's own, 130 after Ctrl-C or 143 after SIGTERM. `--help` prints every flag of the project and exits
-    0.
+    file of the user's own, 130 after Ctrl-C or 143 after SIGTERM. `--help` prints every flag of the project and
+    `--version` its version; both exit 0.
 
     Args:
         main: the command.
@@ -140,6 +141,9 @@ def run(main, usage, takes_words=False):
     argv = sys.argv
     if any(argument in ("--help", "-help", "-h", "--helpfull", "--helpshort") for argument in argv[1:]):
         _print_quietly(f"{usage.strip()}\n\nFlags:\n\n{_help_text()}")
+        sys.exit(0)
+    if "--version" in argv[1:]:
+        _print_quietly(f"{_command()} of mobile-nas-tf {nas_tf.__version__}")
         sys.exit(0)
     try:
         rest = absl_flags.FLAGS(argv)

@@ -1,6 +1,7 @@
 """--help: every flag once, in groups by subject, those of a visit first and those of parts last."""
 
 import dataclasses
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -48,6 +49,14 @@ def helps():
         assert process.returncode == 0 and process.stderr == ""
         found[module] = process.stdout
     return found
+
+
+def test_every_command_says_its_version():
+    version = importlib.metadata.version("mobile-nas-tf")
+    for module in MODULES:
+        name = SCRIPTS.get(module, module.replace("_tf.", "-"))
+        process = script(name, "--version")
+        assert (process.returncode, process.stdout) == (0, f"{name} of mobile-nas-tf {version}\n")
 
 
 @pytest.mark.parametrize("module", MODULES)
