@@ -160,3 +160,10 @@ def test_imports_and_scores_are_said_in_words(tmp_path):
     assert len((tmp_path / "race.csv").read_text().splitlines()) == 4
     report.draw(tmp_path / "race.png", rows, OTHER, target_ms=2.0)
     assert (tmp_path / "race.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_imports_are_timed_in_steps_of_eight_pixels_by_bisection():
+    sizes, asked = imports.grid(128), []
+    assert sizes[0] == 160 and sizes[-1] == 64 and set(np.diff(sizes)) == {-8} and imports.grid(16) == [32]
+    assert imports.largest(sizes, lambda size: asked.append(size) or size <= 107) == 104 and len(asked) <= 4
+    assert imports.largest(sizes, lambda size: size <= 63) is None
