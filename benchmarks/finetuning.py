@@ -32,6 +32,7 @@ class Knobs(Settings):
     weights: str = knob("efficientnet_lite0", "The parent, as --parent takes it.", path=True)
     image_size: int = knob(64, "Height and width of the images.", least=1)
     num_samples: int = knob(3000, "Training images of the parent.", least=1)
+    validation_fraction: float = knob(0.03, "Share of the images that each training is judged on.", above=0, below=1)
     child_samples: int = knob(1500, "Training images of a child.", least=1)
     recipes: tuple[str, ...] = knob(("finetune", "finetune_quick"), "Recipes to compare.")
     seeds: int = knob(3, "Trainings of each recipe.", least=0)
@@ -44,7 +45,8 @@ def main():
     parent = FAMILY.parent(knobs.weights)
     space = FAMILY.space("mnasnet")
     space = dataclasses.replace(space, settings=space.space.settings_around(parent.architecture))
-    images = Source(Part("nas_tf.datasets", "image_folder"), knobs.data_dir, seed=0)
+    settings = {"validation_fraction": knobs.validation_fraction}
+    images = Source(Part("nas_tf.datasets", "image_folder", settings), knobs.data_dir, seed=0)
     dataset = images.make(knobs.image_size, knobs.num_samples)
     print(dataset.summary())
     scale = parent.scale(Scale(knobs.image_size, dataset.num_classes, bn_momentum=0.9))
