@@ -18,7 +18,8 @@ from nas_tf.training.input_pipeline import with_input_pipeline
 from nas_tf.training.machine import model_type
 from nas_tf.trial import DivergedTraining, InfeasibleArchitecture
 
-_TRIED_STEPS, _TRIED_IMAGES = 40, 500  # of each of two learning rates
+_TRIED_STEPS, _TRIED_IMAGES = 40, 500  # at most, of each of two learning rates
+_TRIED_SHARE = 1 / 12  # of all steps, at most, that each of them is tried for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +155,7 @@ def _better_rate(fit, model, validation, recipe, optimizer, steps):
     from nas_tf.training._clock import Place
 
     doing("trying two learning rates")
-    tried_steps = max(1, min(_TRIED_STEPS, steps // 6))
+    tried_steps = max(1, min(_TRIED_STEPS, round(_TRIED_SHARE * steps)))
     before = checkpoint.values(model)
     found = {}
     for rate in (recipe.learning_rate, recipe.other_learning_rate):
