@@ -16,7 +16,7 @@ import numpy as np
 
 from nas_tf import flags
 from nas_tf.datasets import loose_images
-from nas_tf.settings import Settings, knob
+from nas_tf.settings import RUN, Settings, knob
 from nas_tf.shipping import tflite_metadata
 from nas_tf.shipping.tflite_classifier import TFLiteClassifier
 from nas_tf.trial import UserError, first_line
@@ -26,10 +26,10 @@ _PLACES = ("model.tflite", "network/model.tflite", "ship/network/model.tflite", 
 
 @dataclasses.dataclass(frozen=True)
 class PredictSettings(Settings):
-    """Answers"""
+    """What is printed."""
 
-    top_k: int = knob(3, "How many of the likeliest classes are printed for each image.", least=1)
-    format: str = knob("table", "What is printed.", choices=("table", "csv"))
+    top_k: int = knob(3, "How many of the likeliest classes are printed for each image.", least=1, group=RUN)
+    format: str = knob("table", "What is printed.", choices=("table", "csv"), group=RUN)
 
 
 def main(words):

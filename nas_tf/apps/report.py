@@ -11,20 +11,21 @@ import pathlib
 
 from nas_tf import flags
 from nas_tf.search.story import PAGE, write_page
-from nas_tf.settings import Settings, knob
+from nas_tf.settings import RUN, Settings, knob
 from nas_tf.trial import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportSettings(Settings):
-    """The page"""
+    """Where the page goes."""
 
-    out: str = knob("", f"File to write; empty: {PAGE} in the folder of the run.", path=True)
+    out: str = knob("", f"File to write; empty: {PAGE} in the folder of the run.", path=True, group=RUN)
     search_space: str = knob(
         "",
         "Search space of the runs, if that is a file of your own: only a file named here is run. Without it the page "
         "shows the answers that make a network.",
         path=True,
+        group=RUN,
     )
 
 

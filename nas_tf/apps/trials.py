@@ -18,7 +18,7 @@ from nas_tf.quiet import count
 from nas_tf.reports import trials as report
 from nas_tf.search.records import Records
 from nas_tf.search.run_folder import RunFolder
-from nas_tf.settings import Settings, knob
+from nas_tf.settings import RUN, Settings, knob
 from nas_tf.trial import UserError
 
 _STATES = ("done", "infeasible", "failed", "running")
@@ -27,20 +27,24 @@ _RISING = ("id", "latency_ms", "num_params", "mult_adds", "train_seconds")
 
 @dataclasses.dataclass(frozen=True)
 class TrialsSettings(Settings):
-    """Which trials, and how"""
+    """Which trials are shown, and how."""
 
-    state: tuple[str, ...] = knob((), "Trials of these states only, of done, infeasible, failed and running.")
+    state: tuple[str, ...] = knob(
+        (), "Trials of these states only, of done, infeasible, failed and running.", group=RUN
+    )
     sort: str = knob(
         "id",
         "What decides the order: accuracies and rewards fall, all others rise.",
         choices=("accuracy", "reward", *_RISING),
+        group=RUN,
     )
-    limit: int = knob(0, "How many are shown; 0: all.", least=0)
-    format: str = knob("table", "What is printed.", choices=("table", "csv", "json"))
+    limit: int = knob(0, "How many are shown; 0: all.", least=0, group=RUN)
+    format: str = knob("table", "What is printed.", choices=("table", "csv", "json"), group=RUN)
     retry_failed: bool = knob(
         False,
         "Have the command that made the run try its failed trials again. The algorithm has gone on without them, and "
         "does not see what comes of them.",
+        group=RUN,
     )
 
     def __post_init__(self):

@@ -382,7 +382,7 @@ def test_a_stop_ends_within_five_seconds_with_one_line(tmp_path, number, status)
     assert time.monotonic() - begun < 5.5
     assert process.returncode == status and "Traceback" not in said, said
     line = said.strip().splitlines()[-1]
-    for words in ("mnas-search: stopped.", "the same command goes on from here", "run/pareto.csv and pareto.png"):
+    for words in ("mnas-search: stopped.", "the same command goes on from here", "run/report.html"):
         assert words in line
     _, alive = psutil.wait_procs(children, timeout=5)
     assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
