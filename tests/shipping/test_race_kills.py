@@ -56,7 +56,7 @@ def ship_command(folder, out_dir):
     ]
 
 
-def killed_at_each_step(command, folder, most=40):
+def killed_at_each_step(command, folder, most=100):
     """Runs a command again and again, and kills it whenever a file appears in `folder` that no run before has made;
     returns at how many."""
     known = set()
