@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
-from support import ROOT, script
+from support import ROOT, assert_one_line, script
 
 from nas_tf import export
 from nas_tf.shipping import tflite_metadata
@@ -119,4 +119,12 @@ def test_tensorflow_is_not_imported(network, images):
 )
 def test_what_it_cannot_take(network, images, words, message):
     process = script("nas-predict", *[word.format(network=network, images=images) for word in words], cwd=ROOT)
-    assert process.returncode == 2 and message in process.stderr and len(process.stderr.splitlines()) == 1
+    assert_one_line(process, 2, message)
+
+
+def test_a_file_that_failed_is_not_asked(network, images, tmp_path):
+    content = (network / "ship" / "network" / "model_int8.tflite").read_bytes()
+    (tmp_path / "model_dynamic.failed.tflite").write_bytes(content)
+    assert_one_line(script("nas-predict", tmp_path, images), 2, "Expected a TFLite file in")
+    (tmp_path / "model_int8.tflite").write_bytes(content)
+    assert answers(tmp_path, images / "wide.png")["wide.png"][0] == "red"

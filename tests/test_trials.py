@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from support import script
+from support import assert_one_line, script
 
 from nas_tf.search.records import Records
 from nas_tf.space import fingerprint
@@ -82,6 +82,14 @@ def test_the_page_of_a_run_whose_space_is_not_run(run):
     assert process.returncode == 0 and process.stdout == f"{run}/report.html\n", process.stderr
     text = (run / "report.html").read_text()
     assert "Trial 2 is picked" in text and "block1/kernel_size: 5" in text and "the phone is gone" in text
+    # What shipped is damaged: the page goes without.
+    network = run / "ship" / "network"
+    network.mkdir(parents=True)
+    description = {"text": "a net", "scale": {}, "class_names": ["a", "b"], "dataset": {}}
+    (network / "architecture.json").write_text(json.dumps(description))
+    assert script("nas-report", run).returncode == 0 and "What it answers" in (run / "report.html").read_text()
+    (network / "files.json").write_text(json.dumps({"network": "abc", "files": {"model.tflite": {"bytes": "many"}}}))
+    assert script("nas-report", run).returncode == 0 and "What it answers" not in (run / "report.html").read_text()
     assert script("nas-report", run, run, f"--out={run / 'both.html'}").returncode == 0
     assert 'data-key="0">run' in (run / "both.html").read_text()
 
@@ -96,8 +104,7 @@ def test_the_page_of_a_run_whose_space_is_not_run(run):
     ],
 )
 def test_what_it_cannot_report(run, words, message):
-    process = script("nas-report", *[word.format(run=run) for word in words])
-    assert process.returncode == 2 and message in process.stderr and len(process.stderr.splitlines()) == 1
+    assert_one_line(script("nas-report", *[word.format(run=run) for word in words]), 2, message)
 
 
 @pytest.mark.parametrize(
@@ -110,14 +117,12 @@ def test_what_it_cannot_report(run, words, message):
     ],
 )
 def test_what_it_cannot_show(run, words, message):
-    process = script("nas-trials", *[word.format(run=run) for word in words])
-    assert process.returncode == 2 and message in process.stderr and len(process.stderr.splitlines()) == 1
+    assert_one_line(script("nas-trials", *[word.format(run=run) for word in words]), 2, message)
 
 
 def test_a_damaged_database_and_an_empty_run(run):
     (run / "trials.sqlite").write_bytes(b"no database" * 100)
-    process = script("nas-trials", run)
-    assert process.returncode == 2 and "trials.sqlite" in process.stderr
+    assert_one_line(script("nas-trials", run), 2, "trials.sqlite")
     (run / "trials.sqlite").unlink()
     Records(run / "trials.sqlite").close()
     assert shown(run).splitlines()[-1] == "0 trials"

@@ -72,7 +72,8 @@ def tflite_file(path):
     if not path.is_dir():
         raise UserError(f"Expected a TFLite file, or a folder with one in it. There is no {str(path)!r}")
     found = next((path / place for place in _PLACES if (path / place).is_file()), None)
-    found = found or next(iter(sorted(path.glob("model*.tflite"))), None)
+    others = (each for each in sorted(path.glob("model*.tflite")) if not each.name.endswith(".failed.tflite"))
+    found = found or next(others, None)
     if found is None:
         raise UserError(f"Expected a TFLite file in {str(path)!r}: {', '.join(_PLACES)}. There is none")
     return found

@@ -21,7 +21,6 @@ from nas_tf.search.run_folder import RunFolder
 from nas_tf.settings import RUN, Settings, knob
 from nas_tf.trial import UserError
 
-_STATES = ("done", "infeasible", "failed", "running")
 _RISING = ("id", "latency_ms", "num_params", "mult_adds", "train_seconds")
 
 
@@ -49,9 +48,9 @@ class TrialsSettings(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        unknown = [state for state in self.state if state not in _STATES]
+        unknown = [state for state in self.state if state not in report.STATES]
         if unknown:
-            raise UserError(f"Expected --state to be of {', '.join(_STATES)}. Received: {', '.join(unknown)}")
+            raise UserError(f"Expected --state to be of {', '.join(report.STATES)}. Received: {', '.join(unknown)}")
 
 
 def main(words):
@@ -95,9 +94,8 @@ def _show(trials, settings, decisions):
     elif settings.format == "json":
         print(report.to_json(shown, decisions))
     else:
-        states = [trial.state for trial in trials]
-        counts = ", ".join(f"{states.count(state)} {state}" for state in _STATES if state in states)
-        print(*report.table(shown), f"{count(len(trials), 'trial')}{': ' if counts else ''}{counts}", sep="\n")
+        said = [count(len(trials), "trial"), report.counts_text(trials)]
+        print(*report.table(shown), ": ".join(filter(None, said)), sep="\n")
 
 
 def _one(trials, word, folder):

@@ -23,6 +23,7 @@ class Answers:
         labels, wrong: int [n], the true class of each mistake and the answer in its place.
         probabilities: float32 [n], how sure the network was of that answer, falling.
         images: uint8 [n, size, size, 3].
+        network: str, names the network's weights, as `files.json` does.
     """
 
     confusion: np.ndarray
@@ -30,6 +31,7 @@ class Answers:
     wrong: np.ndarray
     probabilities: np.ndarray
     images: np.ndarray
+    network: str
 
 
 class Tally:
@@ -47,8 +49,8 @@ class Tally:
             self._worst.append(found)
         self._worst = sorted(self._worst, key=lambda each: -each[0])[:_NUM_MISTAKES]
 
-    def answers(self):
-        """Returns the `Answers` so far."""
+    def answers(self, network):
+        """Returns the `Answers` so far, of the network with that name."""
         sure, labels, wrong, images = zip(*self._worst) if self._worst else ((), (), (), np.zeros((0, 1, 1, 3)))
         return Answers(
             self._confusion,
@@ -56,6 +58,7 @@ class Tally:
             np.array(wrong, np.int64),
             np.array(sure, np.float32),
             np.array(images, np.uint8),
+            network,
         )
 
 
@@ -66,8 +69,8 @@ def write(folder, answers):
     write_file(pathlib.Path(folder) / ANSWERS, content.getvalue())
 
 
-def read(folder, num_classes):
-    """Returns the `Answers` in a network's folder; None if there are none, or none that can be of so many classes."""
+def read(folder, num_classes, network):
+    """Returns the `Answers` in a network's folder; None if there are none of that network and so many classes."""
     path = pathlib.Path(folder) / ANSWERS
     names = [field.name for field in dataclasses.fields(Answers)]
     try:
@@ -75,10 +78,11 @@ def read(folder, num_classes):
             if sum(info.file_size for info in archive.infolist()) > _MOST_BYTES:
                 return None
         with np.load(path, allow_pickle=False) as arrays:
-            found = Answers(**{name: arrays[name] for name in names})
+            found = Answers(**{name: arrays[name] for name in names[:-1]}, network=str(arrays["network"]))
         count = len(found.labels)
         fits = (
-            found.confusion.shape == (num_classes, num_classes)
+            found.network == network
+            and found.confusion.shape == (num_classes, num_classes)
             and found.images.shape[:1] == (count,) == found.wrong.shape == found.probabilities.shape
             and (found.images.ndim, found.images.dtype) == (4, np.uint8)
             and all(0 <= each < num_classes for each in (*found.labels, *found.wrong))

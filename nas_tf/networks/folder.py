@@ -126,6 +126,13 @@ def with_digests(description, records):
     return dataclasses.replace(description, files={**(description.files or {}), **found})
 
 
+def recorded_network(folder):
+    """Returns the name of the network whose files `files.json` in a folder records, or None if it records none."""
+    written = read_json(pathlib.Path(folder) / _RECORDS)
+    name = written.get("network") if isinstance(written, dict) else None
+    return name if isinstance(name, str) else None
+
+
 def read_records(folder, network):
     """Returns a dict from file name to `FileRecord`, as `write_records` took it.
 

@@ -197,7 +197,10 @@ def recommended(records):
     """
     timed = [record for record in records if record.latency_ms is not None]
     if not timed:
-        return (records[0], "no file was timed, and this one is not quantised") if records else None
+        plain = next((record for record in records if record.number_type == "float32"), None)
+        if plain:
+            return plain, "no file was timed, and this one is not quantised"
+        return (records[0], "no file was timed") if records else None
     fastest = min(timed, key=lambda record: record.latency_ms)
     near = [record for record in timed if record.latency_ms <= 1.05 * fastest.latency_ms]
     found = min(near, key=lambda record: record.bytes)

@@ -11,6 +11,7 @@ from nas_tf.quiet import count
 from nas_tf.ranking import pareto_front, ranked, repeated
 from nas_tf.reports import _picture
 from nas_tf.reports.numbers import cost_text, milliseconds, share, significant
+from nas_tf.reports.trials import FIRST_NOTES, counts_text
 from nas_tf.rewards import cost_of
 
 _UNITS = {
@@ -18,7 +19,6 @@ _UNITS = {
     "mult_adds": ("multiply-adds (M)", 1e-6),
     "num_params": ("parameters (M)", 1e-6),
 }
-_FIRST_NOTES = ("untrained", "random")
 
 
 def write_pareto_csv(path, trials, space, cost="latency_ms", device=""):
@@ -147,11 +147,7 @@ def closing_table(trials, space, *, goal, published, device="", chance=None):
     The arguments are those of `draw_pareto`; `device` says where latencies come from.
     """
     points = ranked(trials, goal)
-    states = [trial.state for trial in trials]
-    counts = ", ".join(
-        f"{states.count(state)} {state}" for state in ("done", "infeasible", "failed", "running") if states.count(state)
-    )
-    lines = [f"{count(len(trials), 'trial')}: {counts}", ""]
+    lines = [f"{count(len(trials), 'trial')}: {counts_text(trials)}", ""]
     titles = f"{'accuracy %':>13} {'latency ms':>11} {'params M':>9} {'madds M':>8} {'reward':>8}"
     lines.append(f"{'':<7}{'trial':>5} {titles}")
     for place, trial in enumerate(points[:5], 1):
@@ -163,7 +159,7 @@ def closing_table(trials, space, *, goal, published, device="", chance=None):
         )
     lines += _legend(points[:5], goal, chance)
     lines += ["", *(f"top {place}: {space.decode(trial.tokens)}" for place, trial in enumerate(points[:5], 1))]
-    first = [trial for trial in trials if trial.note in _FIRST_NOTES and trial.reward is not None]
+    first = [trial for trial in trials if trial.note in FIRST_NOTES and trial.reward is not None]
     if first:
         rewards = [trial.reward for trial in first]
         lines += ["", f"mean reward of the {len(first)} random first samples: {statistics.mean(rewards):.4f}"]

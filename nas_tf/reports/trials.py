@@ -6,6 +6,8 @@ import json
 
 from nas_tf.reports.numbers import NONE, milliseconds, number, share, significant
 
+STATES = ("done", "infeasible", "failed", "running")
+FIRST_NOTES = ("untrained", "random")  # of trials that were drawn before the algorithm learned
 _COLUMNS = (
     "id",
     "state",
@@ -20,6 +22,17 @@ _COLUMNS = (
     "infeasible",
     "error",
 )
+
+
+def counts(trials):
+    """Returns a list of (state, how many trials are in it), without states that none is in."""
+    states = [trial.state for trial in trials]
+    return [(state, states.count(state)) for state in STATES if state in states]
+
+
+def counts_text(trials):
+    """Returns `counts` as text, as in "38 done, 2 infeasible"."""
+    return ", ".join(f"{number} {state}" for state, number in counts(trials))
 
 
 def facts(trial):

@@ -6,9 +6,8 @@ import tempfile
 
 from nas_tf.accuracy import chance_of
 from nas_tf.family import space_from_file
-from nas_tf.files import read_json
 from nas_tf.networks import answers
-from nas_tf.networks.folder import read_description, read_records
+from nas_tf.networks.folder import read_description, read_records, recorded_network
 from nas_tf.ranking import ranked
 from nas_tf.reports import page, race
 from nas_tf.reports.device import device_name
@@ -58,10 +57,8 @@ def _run(run_dir, own_space, facts, pictures):
     outlines, drawn = _outlines(config, folder, trials, goal, own_space, pictures)
     identity = config["measured_under"]
     data = facts or {name[5:]: value for name, value in identity.items() if name.startswith("data ")}
-    part = config["space"].get("part") or {}
     return page.Run(
         name=str(run_dir),
-        command=f"{str(part.get('folder')).partition('_')[0]}-search",
         trials=trials,
         outlines=outlines,
         goal=goal,
@@ -95,12 +92,11 @@ def _shipped(run_dir):
     for folder in (run_dir / "ship" / "network", run_dir / "best"):
         try:
             network = read_description(folder)
+            name = recorded_network(folder)
+            records = read_records(folder, name).values() if name else ()
         except UserError:
             continue
-        written = read_json(folder / "files.json")
-        name = written.get("network") if isinstance(written, dict) else None
-        records = read_records(folder, name).values() if name else ()
-        found = answers.read(folder, len(network.class_names))
+        found = answers.read(folder, len(network.class_names), name)
         return page.Shipped(
             title=f"{folder}: {'trial ' + str(network.trial) if network.trial else network.text}, {network.weights}",
             why=network.choice or "",

@@ -9,7 +9,7 @@ from nas_tf import accuracy
 from nas_tf.accuracy import chance_of
 from nas_tf.files import read_json, write_json
 from nas_tf.networks import answers
-from nas_tf.networks.folder import read_keras, with_digests, write_description
+from nas_tf.networks.folder import read_keras, recorded_network, with_digests, write_description
 from nas_tf.quiet import count
 from nas_tf.reports import comparison
 from nas_tf.reports.comparison import Row
@@ -54,21 +54,22 @@ def finish(workshop, device_part, settings, records, run_dir, candidate, folder,
         space.draw(space.architecture(network.architecture), folder)
     write_description(folder, with_digests(network, files))
     if role == "ships":
-        _write_answers(folder, files, dataset.validation())
+        _write_answers(folder, files, dataset.class_names, dataset.validation())
     return Row(candidate.name, role, network, tuple(files))
 
 
-def _write_answers(folder, files, validation):
+def _write_answers(folder, files, class_names, validation):
     """Has a TFLite file of the network that ships answer on the validation images, for the run's page."""
     fit = [each for each in files if each.file.endswith(".tflite") and each.failure is None]
-    if not fit or (folder / answers.ANSWERS).exists():
+    network = recorded_network(folder)
+    if not fit or answers.read(folder, len(class_names), network):
         return
     classifier = TFLiteClassifier(folder / fit[0].file)
     tally = answers.Tally(classifier.num_classes)
     for images, labels in validation.batches(_BATCH):
         images, labels = np.asarray(images), np.asarray(labels).reshape(-1)
         tally.add(images, labels, classifier.probabilities(images))
-    answers.write(folder, tally.answers())
+    answers.write(folder, tally.answers(network))
 
 
 def _test_accuracy(candidate, model, dataset, task, records, run_dir):

@@ -112,6 +112,7 @@ def test_which_file_to_take():
     )
     assert model_card.recommended(files[::2])[1].startswith("with 1.020 ms on a phone it is the fastest; accuracy on")
     assert model_card.recommended([record("model.tflite")])[1] == "no file was timed, and this one is not quantised"
+    assert model_card.recommended([record("model_int8.tflite", "int8")])[1] == "no file was timed"
     assert model_card.recommended([]) is None and "No TFLite file is fit" in model_card.card(DESCRIPTION, RECORDS[2:])
 
 

@@ -37,7 +37,6 @@ def made_run(num_trials, name="runs/flowers"):
     outlines = {trial.id: ["Conv 3x3, 32 filters", f"{trial.tokens[0]} x MBConv6 5x5"] * 4 for trial in trials}
     return page.Run(
         name=name,
-        command="mnas-search",
         trials=trials,
         outlines=outlines,
         goal=Goal(4.0),
@@ -127,14 +126,15 @@ def test_answers_are_counted_and_the_worst_mistakes_kept(tmp_path):
     for first in range(0, 60, 7):
         some = slice(first, first + 7)
         tally.add(images[some], labels[some], probabilities[some])
-    answers.write(tmp_path, tally.answers())
-    found = answers.read(tmp_path, 3)
+    answers.write(tmp_path, tally.answers("abc"))
+    found = answers.read(tmp_path, 3, "abc")
     assert found.confusion.tolist() == [[10, 10, 0], [0, 10, 10], [10, 0, 10]]
     assert found.images.shape == (12, 100, 100, 3) and found.images[0, 0, 0, 0] == 59
     assert list(found.wrong) == list((found.labels + 1) % 3) and found.probabilities[0] == np.float32(0.9)
-    assert answers.read(tmp_path, 4) is None and answers.read(tmp_path / "none", 3) is None
+    assert answers.read(tmp_path, 4, "abc") is None and answers.read(tmp_path / "none", 3, "abc") is None
+    assert answers.read(tmp_path, 3, "another") is None
     (tmp_path / "answers.npz").write_bytes(b"damaged")
-    assert answers.read(tmp_path, 3) is None
+    assert answers.read(tmp_path, 3, "abc") is None
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from mnas_tf.search import Settings, search
 from mnas_tf.spaces.mnasnet import Scale
 from nas_tf.datasets.digits import Digits
 from nas_tf.networks import answers, weights
-from nas_tf.networks.folder import read_description
+from nas_tf.networks.folder import read_description, recorded_network
 from nas_tf.rewards import Objective
 from nas_tf.shipping import candidates, imports, race
 from nas_tf.shipping.chain import ShipSettings, ship
@@ -149,7 +149,8 @@ def test_the_race_with_kills_at_every_step(run, toys, monkeypatch):
     assert "has been lucky too" in page and winner.network.choice in page and "at two learning rates" in page
     assert winner.network.choice in (folder / "ship" / "network" / "README.md").read_text()
     assert other.network.accuracy.test is not None
-    found = answers.read(folder / "ship" / "network", 10)
+    network = folder / "ship" / "network"
+    found = answers.read(network, 10, recorded_network(network))
     page = (folder / "report.html").read_text()
     assert found.confusion.sum() == 359 and "The mistakes it was surest of" in page and winner.network.choice in page
 

@@ -10,10 +10,10 @@ import pathlib
 
 from nas_tf import accuracy
 from nas_tf.files import write_file
-from nas_tf.ranking import pareto_front, ranked
-from nas_tf.reports.numbers import NONE, cost_text, milliseconds, number, share, significant
+from nas_tf.ranking import ranked
+from nas_tf.reports.numbers import NONE, cost_text, milliseconds, number, share
 from nas_tf.reports.page import _plots
-from nas_tf.reports.trials import facts
+from nas_tf.reports.trials import counts, counts_text, facts
 from nas_tf.rewards import Goal
 
 _HERE = pathlib.Path(__file__).parent
@@ -26,7 +26,6 @@ class Run:
 
     Attributes:
         name: as in "runs/flowers".
-        command: the command that made it, as in "mnas-search".
         trials: list of its `nas_tf.trial.Trial`s.
         outlines: dict from a trial's id to a list of str, its architecture stage by stage.
         goal: the `nas_tf.rewards.Goal` that its networks are picked by.
@@ -40,11 +39,9 @@ class Run:
         hours: how long its sessions took in all.
         pictures: list of (caption, path of a .png or .svg) of the chosen architecture.
         network: the `Shipped` network, or None as long as there is none.
-        first_notes: notes of trials that were drawn at random before the algorithm learned.
     """
 
     name: str
-    command: str
     trials: list
     outlines: dict
     goal: Goal
@@ -58,7 +55,6 @@ class Run:
     hours: float = 0.0
     pictures: list = dataclasses.field(default_factory=list)
     network: object = None
-    first_notes: tuple = ("untrained", "random")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +92,6 @@ def write_page(path, runs):
     run = runs[0]
     loader = jinja2.FileSystemLoader(_HERE)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"significant": significant, "ms": milliseconds}
     points = ranked(run.trials, run.goal)
     best = points[0] if points else None
     script, plots = _plots.embedded(runs)
@@ -106,10 +101,9 @@ def write_page(path, runs):
         "best": best,
         "verdict": _verdict(run, best),
         "outline": run.outlines.get(best.id, []) if best else [],
-        "counts": _counts(run.trials),
+        "counts": counts(run.trials),
         "plots": plots,
         "tiles": _tiles(run, best),
-        "front": {trial.id for trial in pareto_front(run.trials, run.goal.cost)},
         "pictures": [
             (caption, _data_uri(file)) for caption, file in run.pictures if file.stat().st_size < _MOST_PICTURE_BYTES
         ],
@@ -145,14 +139,9 @@ def _verdict(run, best):
     return f"{words}. None meets the target, {target}: it is the cheapest that no other dominates."
 
 
-def _counts(trials):
-    states = [trial.state for trial in trials]
-    return [(state, states.count(state)) for state in ("done", "infeasible", "failed", "running") if state in states]
-
-
 def _tiles(run, best):
     """Returns a list of (title, value, note) for the head of the page."""
-    tiles = [("trials", f"{len(run.trials):,}", ", ".join(f"{count} {state}" for state, count in _counts(run.trials)))]
+    tiles = [("trials", f"{len(run.trials):,}", counts_text(run.trials))]
     if best:
         known = facts(best)
         tiles.append(

@@ -7,6 +7,7 @@ import numpy as np
 from nas_tf.quiet import quiet
 from nas_tf.ranking import pareto_front, ranked
 from nas_tf.reports.numbers import cost_text
+from nas_tf.reports.trials import FIRST_NOTES
 from nas_tf.rewards import TOLERANCE, cost_of
 
 _COLORS = ("#3b82c4", "#d9822b", "#3fa45b", "#b0558f", "#8a6d3b", "#7a7ad0")
@@ -178,7 +179,7 @@ def _learning(runs):
         figure.line(count[shown], best[shown], color=color, line_width=2, legend_label=f"{name}best so far")
         label = f"{name}mean of {_WINDOW}"
         figure.line(count[shown], mean[shown], color=color, line_width=1.5, line_dash="dashed", legend_label=label)
-        drawn = np.array([trial.reward for trial in judged if trial.note in run.first_notes])
+        drawn = np.array([trial.reward for trial in judged if trial.note in FIRST_NOTES])
         if len(drawn) > 1:
             expected = best_of_random(drawn, count[shown])
             label = f"{name}random sampling, from the {len(drawn)} random trials"
