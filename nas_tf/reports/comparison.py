@@ -98,7 +98,7 @@ def _unequal(rows):
     return lines
 
 
-def write(folder, rows, device, recipe, dataset, choice, notes, race=""):
+def write(folder, rows, device, recipe, dataset, choice, notes, race="", tries=""):
     """Writes `comparison.csv`, `comparison.png` and the page `README.md`.
 
     Args:
@@ -110,6 +110,7 @@ def write(folder, rows, device, recipe, dataset, choice, notes, race=""):
         choice: in words, why the first row ships.
         notes: list of more sentences for the page.
         race: the table of the race by which the first row was chosen (`nas_tf.reports.race.text`); empty: none was run.
+        tries: in words, how often every network of the race was trained.
     """
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
@@ -136,15 +137,16 @@ def write(folder, rows, device, recipe, dataset, choice, notes, race=""):
         writer.writerow([row.name, row.role, *accuracies, *figures, device, network.failure])
     write_file(folder / "comparison.csv", table.getvalue())
     _draw(folder / "comparison.png", rows, device, dataset)
-    write_file(folder / "README.md", _page(rows, device, recipe, dataset, choice, notes, race))
+    write_file(folder / "README.md", _page(rows, device, recipe, dataset, choice, notes, race, tries))
 
 
-def _page(rows, device, recipe, dataset, choice, notes, race):
+def _page(rows, device, recipe, dataset, choice, notes, race, tries):
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset["num_examples"].items())
+    how = _raced(recipe, tries) if race else _alike(recipe)
     lines = [
         "# What ships, and what it is compared with",
         "",
-        f"Data: {dataset['name']}, {counts} images ({dataset['splits']}). {_raced(recipe) if race else _alike(recipe)}",
+        f"Data: {dataset['name']}, {counts} images ({dataset['splits']}). {how}",
         "",
         f"{rows[0].name} ships: {choice}. The test images were read after that, for it and the networks that it is "
         "compared with. ± is the standard error of the images. "
@@ -171,12 +173,11 @@ def _alike(recipe):
     )
 
 
-def _raced(recipe):
+def _raced(recipe, tries):
     return (
-        f"Every network of the race had the same tries: {_in_words(recipe)}, at two learning rates, and at the better "
-        "one with the search's parent as teacher, if it has one. Which try counts was chosen by validation images, who "
-        "ships by race images, which nothing had seen. The best of the search and the best import were trained with "
-        "three seeds."
+        f"Every network of the race had the same tries: {_in_words(recipe)}, {tries}. Which try counts was chosen by "
+        "validation images, who ships by race images, which nothing had seen. The best of the search and the best "
+        "import were trained with more seeds, if there was time: the table says with how many."
     )
 
 

@@ -100,8 +100,8 @@ class Findings:
         path = self.folder.path
         write_page(path / PAGE, [path], self.request.settings.search_space, self.facts)
 
-    def write(self, say):
-        """Writes the front and the best network, says what was found, and returns the `Result`.
+    def write(self, say, with_best=True):
+        """Writes the front and, if `with_best`, the best network, says what was found, and returns the `Result`.
 
         `say` takes each line of text.
         """
@@ -117,6 +117,8 @@ class Findings:
             return result
         self.write_front()
         say(f"\n{folder.pareto_png}\n{folder.pareto_csv}\n{folder.path / PAGE}")
+        if not with_best:
+            return result
         network = best_network(self.request, space, best, folder.best)
         reached, num_examples = network.accuracy.validation, num_examples_of(self.facts)
         line = f"{folder.best}: trial {best.id}, {network.weights}"

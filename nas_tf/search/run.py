@@ -41,8 +41,10 @@ def search(family, settings, objective=None, limits=None, proxy=None, parts=None
     return run(make_request(family, settings, objective, limits, proxy, parts), say)
 
 
-def run(request, say=print):
+def run(request, say=print, with_best=True):
     """Runs the search that a `nas_tf.search.request.Request` describes, or goes on with it, and returns its `Result`.
+
+    With `with_best` False the best network is left as it is, and no `best/` is written.
 
     Raises:
         UserError: the user has to change a setting, the data, the device or the folder.
@@ -50,18 +52,9 @@ def run(request, say=print):
     """
     settings, setup = request.settings, request.setup
     space = setup.task.space.space
-    dataset = setup.task.images.make(setup.task.proxy_scale.image_size, settings.proxy_samples)
-    facts, device, judge = dataset.facts(), setup.make_device(), setup.make_judge()
-    _check(request, device, judge)
-    say(dataset.summary(settings.deploy_image_size))
-    description, judge_description = device.describe() if device else {}, judge.describe()
-    device_id = f"{description['device']}-{fingerprint(description)[:8]}" if device else None
-    judge_name = judge_description["judge"]
-    folder = RunFolder(settings.run_dir)
-    check_writable(folder.path)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(mistakes_told(folder.workers_log))
-        stack.enter_context(alone(folder.path, "search"))
+        opened = stack.enter_context(_opened(request, say))
+        folder, records, device, facts = opened.folder, opened.records, opened.device, opened.facts
         workers = request.workers.make(
             _resolved(setup, device),
             num_workers=settings.num_workers,
@@ -70,22 +63,14 @@ def run(request, say=print):
         )
         stack.callback(workers.close)
         _check_hours(settings, workers)
-        records = Records(folder.records)
-        stack.callback(records.close)
         trials = records.trials()
-        has_begun = bool(trials or records.published())
-        asked = (description, _describe_space(setup.task), judge_description, facts, request.parts)
-        folder.open(request.flags(), request.deciding_flags(), *asked, has_begun, records, say)
         earlier = read_earlier(request, folder) if settings.warm_start and not trials else []
         records.begin_session()
         clock = Clock(settings.max_hours, records)
         patience_seconds = device.patience_seconds if device else 0.0
-        if device:
-            records.add_device(device_id, description)
-            stack.callback(device.close)
-        judge.prepare(folder.judge)
+        opened.judge.prepare(folder.judge)
         folder.check_judge_files()
-        published = measure_published(request, workers, records, device_id, clock, patience_seconds)
+        published = measure_published(request, workers, records, opened.device_id, clock, patience_seconds)
         reward = request.objective.resolve(published)
         goal = request.objective.goal(reward, device is not None)
         remaining = settings.num_trials - _num_finished(trials)
@@ -96,9 +81,9 @@ def run(request, say=print):
                 deadlines = rehearsal.deadlines(settings.deadline_factor, patience_seconds)
                 say(announcement(request, workers, goal, chance_of(facts), rehearsal, remaining, published))
         if earlier:
-            warm_start(request, earlier, records, reward, device_id, judge_name, say)
+            warm_start(request, earlier, records, reward, opened.device_id, opened.judge_name, say)
         algorithm = _make_algorithm(request)
-        findings = Findings(request, records, folder, goal, published, device_name(description), facts)
+        findings = Findings(request, records, folder, goal, published, device_name(opened.description), facts)
         stopping.say_what_there_is(f"What it has found so far: {folder.path / PAGE}")
         progress = Progress(settings, records, folder.tensorboard, goal)
         stack.callback(progress.close)
@@ -111,8 +96,8 @@ def run(request, say=print):
             records,
             reward,
             request.limits,
-            device_id,
-            judge_name,
+            opened.device_id,
+            opened.judge_name,
             progress.show,
             settings.remeasured_share,
             deadlines,
@@ -128,7 +113,57 @@ def run(request, say=print):
             say(over)
         outside = 100 * (1 - loop.evaluating_seconds / seconds)
         say(f"searched for {seconds:.0f} s, {outside:.1f} % of it with nothing training, converting or timing\n")
-        return findings.write(say)
+        return findings.write(say, with_best)
+
+
+def begin(request, say=print):
+    """Opens the folder of a run for a `Request` and measures nothing yet: what reads the folder knows what it is of.
+
+    Raises:
+        UserError: as `run` does.
+    """
+    with _opened(request, say):
+        pass
+
+
+@dataclasses.dataclass(frozen=True)
+class _Opened:
+    """A run whose folder is open: its records, device and judge, and what is known of the images."""
+
+    folder: RunFolder
+    records: Records
+    device: object
+    device_id: str | None
+    description: dict
+    judge: object
+    judge_name: str
+    facts: dict
+
+
+@contextlib.contextmanager
+def _opened(request, say):
+    """Opens the folder of a run, to no other process, as an `_Opened`; all that can be refused early is refused."""
+    settings, setup = request.settings, request.setup
+    dataset = setup.task.images.make(setup.task.proxy_scale.image_size, settings.proxy_samples)
+    facts, device, judge = dataset.facts(), setup.make_device(), setup.make_judge()
+    _check(request, device, judge)
+    say(dataset.summary(settings.deploy_image_size))
+    description, judge_description = device.describe() if device else {}, judge.describe()
+    device_id = f"{description['device']}-{fingerprint(description)[:8]}" if device else None
+    folder = RunFolder(settings.run_dir)
+    check_writable(folder.path)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mistakes_told(folder.workers_log))
+        stack.enter_context(alone(folder.path, "search"))
+        records = Records(folder.records)
+        stack.callback(records.close)
+        has_begun = bool(records.trials() or records.published())
+        asked = (description, _describe_space(setup.task), judge_description, facts, request.parts)
+        folder.open(request.flags(), request.deciding_flags(), *asked, has_begun, records, say)
+        if device:
+            records.add_device(device_id, description)
+            stack.callback(device.close)
+        yield _Opened(folder, records, device, device_id, description, judge, judge_description["judge"], facts)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from nas_tf.training.train import Log
 from nas_tf.trial import DivergedTraining, Trial
 
 TEST_ACCURACY = "test.json"  # in a network's folder, once the test images have been read for it
+DESCRIPTION = "network.json"  # in the same folder: what it is, once it is trained
 _TIMINGS = 3  # of each network, because networks that were timed hours apart are compared
 _FRIENDLY = {"activation": "relu6", "squeeze_excite": False}
 
@@ -118,9 +119,9 @@ def train(workshop, folder, build, scales, description, start=None, teacher=None
     Returns:
         The `NetworkDescription`, with a `failure` if the training diverged.
     """
-    found = read_json(folder / "network.json")
+    found = read_json(folder / DESCRIPTION)
     if found is not None:
-        known = NetworkDescription.from_json(found, str(folder / "network.json"))
+        known = NetworkDescription.from_json(found, str(folder / DESCRIPTION))
         if is_whole(folder, known):
             return known
         workshop.say(f"{folder / 'model.keras'} is damaged: {folder.name} is trained anew")
@@ -179,5 +180,5 @@ def time_network(device, model, number_type="float32", calibration=None):
 
 
 def _save(folder, description):
-    write_json(folder / "network.json", description.to_json())
+    write_json(folder / DESCRIPTION, description.to_json())
     return description

@@ -122,6 +122,17 @@ class ShipSettings(Settings):
     num_imports: int = knob(
         3, "How many of them are raced, the best with a classifier in closed form.", least=1, group=RUN
     )
+    tries: int = knob(
+        3,
+        "How often every network of a race is trained: 1, at the better of two learning rates after a few steps; 2, at "
+        "both; 3, and once with the parent as teacher.",
+        least=1,
+        most=3,
+        group=RUN,
+    )
+    race_seeds: int = knob(
+        3, "Seeds with which the best of the search and the best import are trained.", least=1, group=RUN
+    )
     weights_dir: str = knob(
         "", "Folder with published weights, used before any are fetched (docs/training.md).", path=True, group=RUN
     )
@@ -135,7 +146,9 @@ class ShipSettings(Settings):
     out_dir: str = knob("", "Folder to write; empty: `ship` in the run's folder.", path=True, group=RUN)
 
 
-def ship(run_dir, settings, machine=None, device_settings=None, say=print):
+def ship(
+    run_dir, settings, machine=None, device_settings=None, say=print, *, trials=None, may_change=(), allowance=None
+):
     """Runs the chain, or goes on with it.
 
     Args:
@@ -144,6 +157,9 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         machine: `nas_tf.training.machine.Machine`; None: the default.
         device_settings: dict of settings of the device that `settings` name.
         say: takes each line of text.
+        trials: the ids of the trials that it is about, maybe none of them; None: all of the search.
+        may_change: names of what may differ from what the chain was begun with.
+        allowance: the `nas_tf.shipping.race.Allowance` of its race; None: there is time for everything.
 
     Returns:
         list of `nas_tf.reports.comparison.Row`: the network that ships, the published networks, the other candidates.
@@ -186,8 +202,9 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         records = Records(run.records, read_only=not run.records.exists())
         stack.callback(records.close)
         goal = choice.goal_then(request, records)
-        trials = ranked(records.trials(), goal)
-        if not trials:
+        are_asked = trials is not None
+        trials = ranked([each for each in records.trials() if not are_asked or each.id in trials], goal)
+        if not trials and not are_asked:
             raise UserError(f"{run.path} holds no finished trial: there is nothing to ship")
         _refuse_other_architectures(run.path, request.setup.task.space.space, trials)
         check_writable(folder)
@@ -199,7 +216,10 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         trials = considered(trials, goal, settings.top_k) if networks else trials[: settings.top_k]
         if networks and settings.baselines == BASELINES:
             settings = dataclasses.replace(settings, baselines=())
-        workshop = _open_workshop(request, settings, machine, device, bool(networks), say)
+        if not trials and not networks:
+            raise UserError("There is no trial, and no network that could be imported: there is nothing to ship")
+        is_race = bool(trials and networks) or min(settings.num_imports, len({name for _, name, _ in networks})) > 1
+        workshop = _open_workshop(request, settings, machine, device, is_race, say)
         say(workshop.dataset.summary())
         if config["measured_under"].get("data digest") not in (None, workshop.dataset.describe().get("digest")):
             say("these are not the images of the search: names, sizes or number differ")
@@ -207,15 +227,16 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         resume.begin(
             folder / "settings.json",
             _asked(settings, machine, trials, device, workshop.dataset, networks),
-            _MAY_CHANGE,
+            (*_MAY_CHANGE, *may_change),
             "choose another --out_dir",
         )
         if settings.parent:
             workshop.setup.make_judge().prepare(pathlib.Path(workshop.setup.judge_folder))
-        contest = Contest(workshop, folder, records, request, is_runs_device)
+        contest = Contest(workshop, folder, records, request, is_runs_device, allowance)
         if networks:
             outcome = contest.race(trials, networks, settings)
-            say(f"\n{outcome.table}\n")
+            if outcome.table:
+                say(f"\n{outcome.table}\n")
         else:
             outcome = contest.compare(trials, settings.baselines)
         best, why = outcome.best, outcome.why
@@ -231,7 +252,7 @@ def ship(run_dir, settings, machine=None, device_settings=None, say=print):
         folders = {each.name: each.folder for each, _ in outcome.compared} | {best.name: folder / "network"}
         write_page(run.path / PAGE, [run.path], settings.search_space, workshop.dataset.facts())
         say(f"\n{run.path / PAGE}")
-        return finish.report(folder, rows, folders, workshop, why, notes, outcome.table)
+        return finish.report(folder, rows, folders, workshop, why, notes, outcome.table, outcome.tries)
 
 
 def _refuse_other_part(setting, own, flags, where):
@@ -358,6 +379,9 @@ def _asked(settings, machine, trials, device, dataset, networks):
     asked = dataclasses.asdict(settings)
     for name in ("imports", "num_imports"):  # what was not raced decides nothing
         asked[name] = asked[name] if networks else None
+    for name in ("tries", "race_seeds"):  # which earlier versions did not ask for
+        if asked[name] == getattr(ShipSettings, name):
+            del asked[name]
     if networks:
         asked["imports"] = [f"{name} x {width:g}" for _, name, width in networks]
     return {

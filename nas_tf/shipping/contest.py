@@ -18,9 +18,14 @@ from nas_tf.shipping import choice, entrants, imports
 from nas_tf.shipping.baselines import train_baseline
 from nas_tf.shipping.candidates import Candidate, Workshop, train_trial
 from nas_tf.shipping.finalists import finalists
-from nas_tf.shipping.race import Race, Verdict
+from nas_tf.shipping.race import TRIES, Allowance, Race, Verdict, tries_in_words
 from nas_tf.shipping.turns import Turns, write
-from nas_tf.trial import Cost, EvaluationError, Latency
+from nas_tf.trial import Cost, EvaluationError, Latency, UserError
+
+_DIVERGED = (
+    "Every training of the race diverged: there is nothing to ship. A lower --learning_rate, with another --out_dir, "
+    "may help"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Outcome:
         compared: tuple of `(Candidate, role)` of the networks whose files are written too, for comparison.
         others: tuple of `(Candidate, role)` of all others.
         table: the table of the race, as text; empty: there was none.
+        tries: in words, how often each network of the race was trained.
     """
 
     best: Candidate
@@ -40,6 +46,7 @@ class Outcome:
     compared: tuple = ()
     others: tuple = ()
     table: str = ""
+    tries: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +59,7 @@ class Contest:
         records: the run's `Records`.
         request: the run's `Request`.
         is_runs_device: whether files are timed on the device of the run.
+        allowance: the `nas_tf.shipping.race.Allowance` of a race.
     """
 
     workshop: Workshop
@@ -59,6 +67,7 @@ class Contest:
     records: Records
     request: Request
     is_runs_device: bool
+    allowance: Allowance | None = None
 
     def compare(self, trials, baselines):
         """Trains trials, picks one by validation images, and trains published networks of equal latency beside it."""
@@ -82,7 +91,7 @@ class Contest:
         return choice.goal_now(self.workshop, self.folder, self.request, self.records, self.is_runs_device)
 
     def race(self, trials, networks, settings):
-        """Races trials against imports.
+        """Races trials against imports. One import alone is fine-tuned and ships, on all images that there are.
 
         Args:
             trials: the `Trial`s among which the finalists are (`nas_tf.shipping.finalists.considered`).
@@ -90,18 +99,22 @@ class Contest:
             settings: the `nas_tf.shipping.chain.ShipSettings`.
 
         Raises:
+            UserError: there are no trials, and no import meets the target.
             EvaluationError: every training diverged.
         """
         workshop, goal, teacher = self.workshop, self._goal(), None
         path = workshop.setup.fine_tuned_parent
-        if path:
+        if path and settings.tries == TRIES:
             teacher = read_keras(path)
         target_ms = goal.target if goal.cost == "latency_ms" else None
         file = self.folder / choice.TARGET_FILE
         turns = Turns(workshop.device, target_ms, file) if file.exists() else Turns(workshop.device)
         found, fastest = imports.within_target(workshop, self.folder, target_ms, networks, turns)
         if not found:
-            workshop.say(f"no network that can be imported meets the target of {milliseconds(target_ms)}: {fastest}")
+            line = f"no network that can be imported meets the target of {milliseconds(target_ms)}: {fastest}"
+            if not trials:
+                raise UserError(f"Expected a target that a network can meet: {line}")
+            workshop.say(line)
         found = imports.screen(
             workshop,
             self.folder,
@@ -110,19 +123,14 @@ class Contest:
             settings.weights_dir,
             workshop.setup.published_parent(),
         )
+        race = Race(workshop, teacher, settings.tries, settings.race_seeds, self.allowance)
+        imported = entrants.imported(workshop, self.folder / "imports", found)
+        if not workshop.setup.task.images.race_fraction:
+            return self._alone(race, imported[0], turns)
         trials = finalists(workshop, self.folder, trials, goal, turns, settings.top_k)
-        race = Race(workshop, teacher)
-        finished = race.run(
-            [
-                *entrants.searched(workshop, self.folder / "candidates", trials),
-                *entrants.imported(workshop, self.folder / "imports", found),
-            ]
-        )
+        finished = race.run([*entrants.searched(workshop, self.folder / "candidates", trials), *imported])
         if not finished:
-            raise EvaluationError(
-                "Every training of the race diverged: there is nothing to ship. A lower --learning_rate, with another "
-                "--out_dir, may help"
-            )
+            raise EvaluationError(_DIVERGED)
         finished = self._timed_in_turns(finished, turns)
         costs = {each.entrant.name: self._cost(each) for each in finished}
         eligible = [each for each in finished if goal.is_met(costs[each.entrant.name])]
@@ -147,6 +155,18 @@ class Contest:
             tuple((_candidate(each), _role(each)) for each in (verdict.other,) if each),
             tuple((_candidate(each), _role(each)) for each in finished if each.entrant.name not in seeded),
             race_report.text(rows, len(winner.right)),
+            tries_in_words(settings.tries),
+        )
+
+    def _alone(self, race, entrant, turns):
+        """Returns the `Outcome` where there is one network to fine-tune, which nothing is held against."""
+        self.workshop.say(f"fine-tuning {entrant.name}")
+        finisher = race.finish(entrant, is_judged=False)
+        if finisher is None:
+            raise EvaluationError(_DIVERGED)
+        (finisher,) = self._timed_in_turns([finisher], turns)
+        return Outcome(
+            _candidate(finisher), "the best with a classifier in closed form of those that could be imported"
         )
 
     def _timed_in_turns(self, finished, turns):
@@ -203,7 +223,8 @@ class Contest:
 
 def _candidate(finisher):
     network = finisher.description
-    network = dataclasses.replace(network, accuracy=dataclasses.replace(network.accuracy, race=finisher.accuracy))
+    if finisher.rights:
+        network = dataclasses.replace(network, accuracy=dataclasses.replace(network.accuracy, race=finisher.accuracy))
     return Candidate(finisher.entrant.name, finisher.folder, network, finisher.entrant.trial)
 
 

@@ -1,7 +1,10 @@
 """The last steps of nas-ship: the test images are read, the files written, and what came of it all is said."""
 
+import contextlib
 import dataclasses
 import functools
+import os
+import shutil
 
 import numpy as np
 
@@ -14,6 +17,7 @@ from nas_tf.quiet import count
 from nas_tf.reports import comparison
 from nas_tf.reports.comparison import Row
 from nas_tf.reports.device import device_name
+from nas_tf.shipping._file_writer import network_id
 from nas_tf.shipping.candidates import TEST_ACCURACY
 from nas_tf.shipping.files import write_files
 from nas_tf.shipping.tflite_classifier import TFLiteClassifier
@@ -37,25 +41,45 @@ def finish(workshop, device_part, settings, records, run_dir, candidate, folder,
         dataset = task.images.make(image_size, workshop.num_samples)
     test = _test_accuracy(candidate, model, dataset, workshop.setup.task, records, run_dir)
     network = dataclasses.replace(network, accuracy=dataclasses.replace(network.accuracy, test=test))
-    files = write_files(
-        model,
-        network,
-        folder,
-        dataset=dataset,
-        calibration=functools.partial(task.images.calibration_images, image_size),
-        device=device_part,
-        number_types=settings.number_types,
-        licence=settings.licence,
-        own_space=task.space.name,
-        say=workshop.say,
-    )
-    if network.architecture is not None:
-        space = task.space.space
-        space.draw(space.architecture(network.architecture), folder)
-    write_description(folder, with_digests(network, files))
-    if role == "ships":
-        _write_answers(folder, files, dataset.class_names, dataset.validation())
+    with _replaced(folder, network_id(model)) as place:
+        files = write_files(
+            model,
+            network,
+            place,
+            dataset=dataset,
+            calibration=functools.partial(task.images.calibration_images, image_size),
+            device=device_part,
+            number_types=settings.number_types,
+            licence=settings.licence,
+            own_space=task.space.name,
+            say=workshop.say,
+        )
+        if network.architecture is not None:
+            space = task.space.space
+            space.draw(space.architecture(network.architecture), place)
+        write_description(place, with_digests(network, files))
+        if role == "ships":
+            _write_answers(place, files, dataset.class_names, dataset.validation())
     return Row(candidate.name, role, network, tuple(files))
+
+
+@contextlib.contextmanager
+def _replaced(folder, network):
+    """Yields where the files of a network are written: `folder`, or one beside it that takes its place at the end.
+
+    That is so if `folder` holds another network's files, which stay whole until then.
+    """
+    new, old = (folder.with_name(f"{folder.name}.{word}") for word in ("new", "old"))
+    if recorded_network(folder) in (None, network):
+        yield folder
+    else:
+        if recorded_network(new) != network:
+            shutil.rmtree(new, ignore_errors=True)
+        yield new
+        os.rename(folder, old)
+        os.rename(new, folder)
+    for each in (new, old):
+        shutil.rmtree(each, ignore_errors=True)
 
 
 def _write_answers(folder, files, class_names, validation):
@@ -89,7 +113,7 @@ def _test_accuracy(candidate, model, dataset, task, records, run_dir):
     return found["test"]
 
 
-def report(folder, rows, folders, workshop, why, notes, race):
+def report(folder, rows, folders, workshop, why, notes, race, tries=""):
     """Writes the comparison, says it, and returns the rows.
 
     Args:
@@ -100,12 +124,13 @@ def report(folder, rows, folders, workshop, why, notes, race):
         why: in words, why the first row ships.
         notes: list of sentences for the page: how often the test images have been read, how noisy the search was.
         race: the table of the race; empty: there was none.
+        tries: in words, how often each network of the race was trained.
 
     Raises:
         EvaluationError: a file failed, or the network that ships is no better than guessing.
     """
     name, facts = device_name(workshop.device.describe()), workshop.dataset.facts()
-    comparison.write(folder, rows, name, workshop.plan.recipe, facts, why, notes, race)
+    comparison.write(folder, rows, name, workshop.plan.recipe, facts, why, notes, race, tries)
     workshop.say(comparison.text(rows, name, facts))
     workshop.say("\n".join(notes))
     workshop.say(f"\n{folder / 'network'}\n{folder / 'README.md'}\n{folder / 'comparison.png'}")

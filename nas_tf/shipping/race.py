@@ -1,16 +1,18 @@
 """The race: a search's best networks and those that can be imported, trained alike; the best of all ships.
 
-* Every entrant gets the same tries: the recipe at two learning rates, and the better of the two again with a teacher.
-  The validation images say which try counts. They chose the trials too, so they do not say who wins.
+* Every entrant gets the same tries: the recipe at two learning rates, and the better of the two again with a teacher,
+  or fewer where there is less time. The validation images say which try counts. They chose the trials too, so they do
+  not say who wins.
 * The race images do, which nothing has seen. Where there are too few, the entrants are trained anew on four fifths of
   race and training images, five times, and judged on the other fifth.
-* The best searched network and the best import are trained with three seeds. The searched one wins only if a paired
-  test on the same images says that it is better; else the faster of the two ships.
+* The best searched network and the best import are trained with three seeds, where there is time. The searched one
+  wins only if a paired test on the same images says that it is better; else the faster of the two ships.
 """
 
 import dataclasses
 import functools
 import pathlib
+import time
 import typing
 
 import numpy as np
@@ -20,15 +22,18 @@ from nas_tf.datasets import Images, scale_pixels
 from nas_tf.files import write_array
 from nas_tf.networks.description import NetworkDescription
 from nas_tf.networks.folder import read_keras
-from nas_tf.shipping.candidates import train
+from nas_tf.quiet import count
+from nas_tf.shipping.candidates import DESCRIPTION, train
 from nas_tf.training.recipe import Recipe
 from nas_tf.trial import Trial
 
 LEAST_IMAGES = 300  # in the race portion; with fewer, differences of 5 points are noise
-FOLDS, SEEDS = 5, 3
+FOLDS, SEEDS, TRIES = 5, 3, 3
 SURE = 0.05  # of a lead: how likely it may be by chance alone
 _SECOND_RATE = 1 / 4  # of the first, where the recipe names none
 _BATCH = 64
+RIGHT = "race.npy"  # in the folder of a try: which race images it answers right
+_TAUGHT = "_teacher"  # what the name of a try with a teacher ends in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,16 +152,39 @@ class Verdict:
         return f"{words}which is noise (p = {self.p_value:.2f}), and it is the faster of the two"
 
 
+@dataclasses.dataclass
+class Allowance:
+    """The time that the trainings of a race may take. What has begun is not ended, so that it has to be foreseen.
+
+    Attributes:
+        ends_at: the `time.monotonic` by which all has to be done.
+        training_seconds: what a training takes, renewed by each one that is made.
+        after_seconds: what comes after the trainings.
+    """
+
+    ends_at: float
+    training_seconds: float
+    after_seconds: float
+
+    def has(self, trainings):
+        """Returns whether there is time for that many trainings more."""
+        return time.monotonic() + trainings * self.training_seconds + self.after_seconds <= self.ends_at
+
+
 class Race:
     """The trainings of a race, each of which is kept in its folder and made once.
 
     Args:
         workshop: the `nas_tf.shipping.candidates.Workshop`.
-        teacher: `keras.Model` of the same classes, or None: then there are two tries.
+        teacher: `keras.Model` of the same classes, or None: then there are two tries at most.
+        tries: 1 (the recipe as it is), 2 (at both rates) or 3 (and with the teacher).
+        seeds: how often the best of each kind are trained.
+        allowance: the `Allowance`; None: there is time for everything.
     """
 
-    def __init__(self, workshop, teacher=None):
-        self._workshop, self._teacher = workshop, teacher
+    def __init__(self, workshop, teacher=None, tries=TRIES, seeds=SEEDS, allowance=None):
+        self._workshop, self._teacher = workshop, teacher if tries == TRIES else None
+        self._tries, self._seeds, self._allowance = tries, seeds, allowance
         # Those of the last size stay decoded: the tries of a network come one after the other.
         self._dataset = functools.lru_cache(maxsize=1)(
             lambda image_size: workshop.setup.task.images.make(image_size, workshop.num_samples)
@@ -166,8 +194,11 @@ class Race:
         """Trains the `Entrant`s and returns a list of `Finisher`s, not timed. Those that diverged are left out."""
         finished = []
         for number, entrant in enumerate(entrants, 1):
+            if self._allowance and not self._allowance.has(self._missing(entrant)):
+                self._workshop.say(f"[{number}/{len(entrants)}] {entrant.name} is left out: there is no time for it")
+                continue
             self._workshop.say(f"[{number}/{len(entrants)}] {entrant.name}")
-            finisher = self._finish(entrant)
+            finisher = self.finish(entrant)
             if finisher:
                 finished.append(finisher)
                 self._workshop.say(f"{entrant.name}: {said(finisher)} of the race images right")
@@ -179,7 +210,7 @@ class Race:
         best = [next((each for each in finished if each.entrant.is_import is kind), None) for kind in (False, True)]
         if None in best:
             return Verdict(finished[0])
-        searched, imported = (self._with_seeds(each) for each in best)
+        searched, imported = self._with_seeds(best)
         p_value = accuracy.p_value(searched.right, imported.right)
         if p_value < SURE:
             return Verdict(searched, imported, p_value)
@@ -187,32 +218,65 @@ class Race:
             return Verdict(imported, searched, p_value)
         return Verdict(searched, imported, p_value)
 
-    def _finish(self, entrant):
-        """Returns the `Finisher` of an entrant's best try by validation images, or None if all diverged."""
+    def finish(self, entrant, is_judged=True):
+        """Trains an `Entrant` in all tries, and returns its `Finisher`, or None if all diverged.
+
+        With `is_judged` False no race image is read, and it has no `rights`.
+        """
         seed = self._workshop.setup.task.seed
-        tries = [(each, self._train(entrant, each, seed)) for each in first_tries(entrant.recipe)]
+        tries = [(each, self._train(entrant, each, seed)) for each in first_tries(entrant.recipe, self._tries)]
         tries = [each for each in tries if each[1].failure is None]
         if self._teacher is not None and tries:
             best = max(tries, key=_validation)[0]
-            taught = Try(f"{best.name}_teacher", best.recipe, self._teacher)
+            taught = Try(f"{best.name}{_TAUGHT}", best.recipe, self._teacher)
             tries += [(taught, self._train(entrant, taught, seed))]
             tries = [each for each in tries if each[1].failure is None]
         if not tries:
             return None
         attempt, description = max(tries, key=_validation)
-        right = self._right(entrant, attempt, seed)
-        return Finisher(entrant, attempt, entrant.folder / attempt.name, description, (right,))
+        rights = (self._right(entrant, attempt, seed),) if is_judged else ()
+        return Finisher(entrant, attempt, entrant.folder / attempt.name, description, rights)
 
-    def _with_seeds(self, finisher):
-        rights, entrant = list(finisher.rights), finisher.entrant
-        for number in range(1, SEEDS):
-            self._workshop.say(f"{entrant.name} with another seed, {number + 1} of {SEEDS}")
+    def _with_seeds(self, finishers):
+        """Returns the `Finisher`s after training each of them with more seeds, as many for one as for the other."""
+        found = list(finishers)
+        for number in range(1, self._seeds):
             seed = self._workshop.setup.task.seed + number
-            if self._train(entrant, finisher.attempt, seed).failure is None:
-                rights.append(self._right(entrant, finisher.attempt, seed))
-        found = dataclasses.replace(finisher, rights=tuple(rights))
-        self._workshop.say(f"{entrant.name}: {said(found)} of the race images right, mean of {len(rights)} seeds")
+            if self._allowance and not self._allowance.has(
+                sum(self._missing(each.entrant, each.attempt, seed) for each in found)
+            ):
+                self._workshop.say(
+                    f"there is no time for another seed: {count(number, 'seed')} instead of {self._seeds}"
+                )
+                break
+            for i, each in enumerate(found):
+                self._workshop.say(f"{each.entrant.name} with another seed, {number + 1} of {self._seeds}")
+                if self._train(each.entrant, each.attempt, seed).failure is None:
+                    right = self._right(each.entrant, each.attempt, seed)
+                    found[i] = dataclasses.replace(each, rights=(*each.rights, right))
+        for each in found:
+            words = f"{said(each)} of the race images right, mean of {count(len(each.rights), 'seed')}"
+            self._workshop.say(f"{each.entrant.name}: {words}")
         return found
+
+    def _missing(self, entrant, attempt=None, seed=None):
+        """Returns how many trainings are still to be made for a try with a seed, or for all tries of an entrant."""
+        if attempt is None:
+            seed, folder = self._workshop.setup.task.seed, entrant.folder
+            names = [each.name for each in first_tries(entrant.recipe, self._tries)]
+            missing = sum(not (folder / name / DESCRIPTION).exists() for name in names)
+            missing += self._teacher is not None and not any(folder.glob(f"*{_TAUGHT}/{DESCRIPTION}"))
+            is_judged = any(
+                (folder / name / RIGHT).exists() for name in (*names, *(f"{each}{_TAUGHT}" for each in names))
+            )
+        else:
+            folder = self._folder(entrant, attempt, seed)
+            missing, is_judged = int(not (folder / DESCRIPTION).exists()), (folder / RIGHT).exists()
+        return missing + (0 if is_judged or self._has_race_images(entrant) else FOLDS)
+
+    def _has_race_images(self, entrant):
+        counts = self._dataset(entrant.image_size).describe()["num_examples"]
+        return counts["race"] >= LEAST_IMAGES
 
     def _train(self, entrant, attempt, seed, fold=None):
         """Trains a network unless that was done before, and returns its `NetworkDescription`, maybe with a failure."""
@@ -226,7 +290,11 @@ class Race:
         words = [entrant.name, attempt.name, f"seed {seed}", "" if fold is None else f"fold {fold + 1} of {FOLDS}"]
         name = ", ".join(filter(None, words))
         training = {"start": start, "teacher": attempt.teacher, "seed": seed, "name": name, "timed": False}
-        return train(own, folder, entrant.build, entrant.scales, entrant.description, **training)
+        begin, is_new = time.monotonic(), not (folder / DESCRIPTION).exists()
+        found = train(own, folder, entrant.build, entrant.scales, entrant.description, **training)
+        if is_new and self._allowance:
+            self._allowance.training_seconds = time.monotonic() - begin
+        return found
 
     def _folder(self, entrant, attempt, seed, fold=None):
         folder = entrant.folder / attempt.name
@@ -236,11 +304,11 @@ class Race:
 
     def _right(self, entrant, attempt, seed):
         """Returns which race images a try of that seed answers right, bool [n]."""
-        path = self._folder(entrant, attempt, seed) / "race.npy"
+        path = self._folder(entrant, attempt, seed) / RIGHT
         if path.exists():
             return np.load(path, allow_pickle=False)
         dataset = self._dataset(entrant.image_size)
-        if dataset.describe()["num_examples"]["race"] >= LEAST_IMAGES:
+        if self._has_race_images(entrant):
             found = answered_right(read_keras(path.parent / "model.keras"), dataset.race())
         else:
             folds = []
@@ -277,12 +345,24 @@ class Fold:
         return Images(images[chosen], labels[chosen])
 
 
-def first_tries(recipe):
-    """Returns the two tries that come first: the recipe at two learning rates."""
+def first_tries(recipe, tries=TRIES):
+    """Returns the tries that come first: the recipe at two learning rates, or as it is where one try is all."""
     other = recipe.other_learning_rate or _SECOND_RATE * recipe.peak_learning_rate
     alone = dataclasses.replace(recipe, other_learning_rate=0.0, learning_rate_batch=0)
+    if tries == 1:
+        name = "better_rate" if recipe.other_learning_rate else f"rate_{recipe.peak_learning_rate:.3g}"
+        return (Try(name, recipe),)
     rates = recipe.peak_learning_rate, other
     return tuple(Try(f"rate_{rate:.3g}", dataclasses.replace(alone, learning_rate=rate)) for rate in rates)
+
+
+def tries_in_words(tries):
+    """Returns in words what the tries of every entrant are."""
+    return {
+        1: "at the better of two learning rates after a few steps",
+        2: "at two learning rates",
+        3: "at two learning rates, and at the better one with the search's parent as teacher, if it has one",
+    }[tries]
 
 
 def answered_right(model, split):

@@ -16,7 +16,7 @@ from nas_tf.datasets.digits import Digits
 from nas_tf.networks import answers, weights
 from nas_tf.networks.folder import read_description, recorded_network
 from nas_tf.rewards import Objective
-from nas_tf.shipping import candidates, imports, race
+from nas_tf.shipping import candidates, imports
 from nas_tf.shipping.chain import ShipSettings, ship
 from nas_tf.training import network
 from nas_tf.training.recipe import ProxyRecipe
@@ -109,7 +109,6 @@ def test_the_race_with_kills_at_every_step(run, toys, monkeypatch):
     """Killed after the first training, after the teacher's and after that of another seed, the race does no training
     twice, and who ships is said with the lead."""
     folder, _ = run
-    monkeypatch.setattr(race, "SEEDS", 2)
     train_network, save, read_test = candidates.train_network, candidates._save, Digits.test
     trained, tested, said = [], [], []
 
@@ -126,7 +125,9 @@ def test_the_race_with_kills_at_every_step(run, toys, monkeypatch):
     monkeypatch.setattr(candidates, "train_network", counted)
     monkeypatch.setattr(candidates, "time_network", None)  # tries are not timed one by one, but in turns at the end
     monkeypatch.setattr(Digits, "test", lambda self: tested.append(self) or read_test(self))
-    chosen = ShipSettings(search_space=SPACE.name, top_k=1, epochs=1, number_types=("float32",), num_imports=1)
+    chosen = ShipSettings(
+        search_space=SPACE.name, top_k=1, epochs=1, number_types=("float32",), num_imports=1, race_seeds=2
+    )
     with monkeypatch.context() as patch:
         patch.setattr(candidates, "_save", save_and_die)
         for _ in range(3):
