@@ -22,7 +22,7 @@ from nas_tf.trial import EvaluationError, InfeasibleArchitecture, OwnFileError, 
 _GROUPS, _CHOOSERS = {}, {}
 
 
-def define(config, prefix="", title=""):
+def define(config, prefix="", title="", leave_out=()):
     """Defines a flag for each field of a dataclass type or instance. The values of an instance become the defaults.
 
     In --help a flag is listed in the group of its knob, else in the one called `title`, which is by default what the
@@ -30,10 +30,12 @@ def define(config, prefix="", title=""):
 
     Field types: int, float, str, bool, `tuple[int, ...]` and `tuple[str, ...]` (a comma-separated flag), `Literal` of
     strings, and `X | None`. A string with `choices` is an enum flag. A field whose knob has a `folder` takes the parts
-    of that plug-in folder, or the path of a `.py` file.
+    of that plug-in folder, or the path of a `.py` file. Fields named in `leave_out` have no flag.
     """
     hints = typing.get_type_hints(config if isinstance(config, type) else type(config))
     for field in dataclasses.fields(config):
+        if field.name in leave_out:
+            continue
         default = field.default if isinstance(config, type) else getattr(config, field.name)
         name, help_text = flag_name(field, prefix), field.metadata.get("help", "")
         folder, choices = field.metadata.get("folder"), field.metadata.get("choices")
@@ -71,6 +73,14 @@ def read(config_type, prefix=""):
         if "folder" in field.metadata:
             _check_part(field, getattr(settings, field.name), flag_name(field, prefix))
     return settings
+
+
+def given(config_type, prefix=""):
+    """Returns a dict from field to value of those flags of `config_type` that the command line, or a file, gives."""
+    fields = {field.name: flag_name(field, prefix) for field in dataclasses.fields(config_type)}
+    present = {name for name, flag in fields.items() if flag in absl_flags.FLAGS and absl_flags.FLAGS[flag].present}
+    leave_out = fields.keys() - present
+    return _values(config_type, prefix, leave_out)
 
 
 def _check_part(field, name, flag):
@@ -218,10 +228,12 @@ def _settings_of(module):
     return module.SPACE if hasattr(module, "SPACE") else module.Config
 
 
-def _values(config, prefix):
+def _values(config, prefix, leave_out=()):
     hints = typing.get_type_hints(config if isinstance(config, type) else type(config))
     values = {}
     for field in dataclasses.fields(config):
+        if field.name in leave_out:
+            continue
         flag = flag_name(field, prefix)
         kind, value = _strip_none(hints[field.name]), absl_flags.FLAGS[flag].value
         if typing.get_origin(kind) is tuple:

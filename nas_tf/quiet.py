@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import gc
+import logging
 import os
 import sys
 import tempfile
@@ -39,6 +40,7 @@ def import_keras():
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # that many networks are traced is no mistake
     with quiet():
         import keras
 

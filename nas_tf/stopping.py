@@ -12,7 +12,7 @@ import time
 
 _PATIENCE_SECONDS = 4.5  # that a command has to end by itself
 _STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
-_to_see = ""
+_to_see = []
 _is_ending = threading.Lock()
 
 
@@ -22,13 +22,13 @@ class Terminated(KeyboardInterrupt):
 
 def say_what_there_is(text):
     """Takes words on how to see what a command has done so far, for the line with which a stop ends it."""
-    global _to_see
-    _to_see = text
+    if text not in _to_see:
+        _to_see.append(text)
 
 
 def last_line(command):
     """Returns the line with which a stop ends the command of that name."""
-    see = f". {_to_see}" if _to_see else ""
+    see = "".join(f". {text}" for text in _to_see)
     return f"{command}: stopped. Nothing finished is lost: the same command goes on from here{see}"
 
 

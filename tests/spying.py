@@ -36,9 +36,10 @@ def every_setting():
     found, define, run = [], flags.define, flags.run
     for module in commands():
 
-        def spy(config, prefix="", title="", command=module):
+        def spy(config, prefix="", title="", leave_out=(), command=module):
             kind = config if isinstance(config, type) else type(config)
-            found.extend(Spied(command, kind, field, flag_name(field, prefix)) for field in dataclasses.fields(kind))
+            fields = (field for field in dataclasses.fields(kind) if field.name not in leave_out)
+            found.extend(Spied(command, kind, field, flag_name(field, prefix)) for field in fields)
 
         flags.define, flags.run = spy, lambda *args, **kwargs: None
         try:

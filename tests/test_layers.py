@@ -17,6 +17,7 @@ ROWS = [
     ("judges.*", "family"),
     ("search.*",),
     ("shipping.*",),
+    ("making.*",),
     ("detection.*", "apps.*"),
 ]
 FAMILIES = ("mnas_tf", "nasnet_tf")

@@ -265,6 +265,11 @@ class Dataset(abc.ABC):
         of samples do not change it.
         """
 
+    @property
+    def median_side(self):
+        """int: the median of the shorter sides of training images as they are stored, in pixels; None: not known."""
+        return None
+
     def labels(self, split):
         """Returns the labels of a split, int32 [n], or None where they are not known without reading its images."""
         return None

@@ -191,13 +191,13 @@ class ImageFolder(Dataset):
         if self._skipped:
             notes.append(f"images are left out: {self._reader.report(self._skipped)}")
         size = max(self._image_size, deploy_image_size or 0)
-        if self._median_side < size:
+        if self.median_side < size:
             what = f"--deploy_image_size={size} enlarges" if size == deploy_image_size else f"{size} px enlarge"
-            notes.append(f"images of median {self._median_side} px; {what} them")
+            notes.append(f"images of median {self.median_side} px; {what} them")
         return notes
 
     @functools.cached_property
-    def _median_side(self):
+    def median_side(self):
         """int: the median of the shorter sides of some training images, of which no more than the headers are read."""
         names = self._examples["train"][0]
         sides = [_decoding.shorter_side(self._files, name) for name in names[:: -(-len(names) // _SAMPLED_SIZES)]]

@@ -23,6 +23,7 @@ from nas_tf.networks import inheritance
 from nas_tf.networks.folder import read_keras
 from nas_tf.quiet import fresh_keras
 from nas_tf.settings import Settings, knob
+from nas_tf.training.evaluate import traced
 from nas_tf.training.parent import EXAMPLES
 from nas_tf.training.recipe import PLANS, Recipe
 from nas_tf.training.views import ViewSteps, num_views, views_of
@@ -205,11 +206,11 @@ class InheritedJudge(Judge):
 
     def _answers(self, model, images):
         """Returns probabilities of images and their mirror images, float32 [n, views, classes]."""
-        found = []
+        found, ask = [], traced(model)
         for first in range(0, len(images), _BATCH):
             x = scale_pixels(images[first : first + _BATCH])
             views = views_of(x, num_views(self._images))
-            found.append(np.stack([np.asarray(model(view, training=False)) for view in views], axis=1))
+            found.append(np.stack([ask(view) for view in views], axis=1))
         return np.concatenate(found)
 
     @functools.cached_property

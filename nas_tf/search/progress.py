@@ -1,5 +1,6 @@
 """What a running search shows, the progress bar and TensorBoard's scalars, and the clock of `--max_hours`."""
 
+import math
 import time
 
 from nas_tf import accuracy
@@ -19,8 +20,13 @@ class Clock:
         self._max_hours, self._hours_before, self._begin = max_hours, records.hours(), time.monotonic()
 
     def is_over(self):
-        hours = self._hours_before + (time.monotonic() - self._begin) / 3600
-        return self._max_hours is not None and hours >= self._max_hours
+        return self.seconds_left() <= 0
+
+    def seconds_left(self):
+        """Returns a float, infinite without hours."""
+        if self._max_hours is None:
+            return math.inf
+        return 3600 * (self._max_hours - self._hours_before) - (time.monotonic() - self._begin)
 
 
 class Running:
@@ -58,7 +64,7 @@ class Progress:
             from tensorboard.summary import Writer
 
             self._writer = Writer(str(tensorboard))
-        self._bar = progress_bar(total=settings.num_trials, desc="trials", unit="trial", smoothing=0)
+        self._bar = progress_bar(total=settings.num_trials or None, desc="trials", unit="trial", smoothing=0)
 
     def close(self):
         """Ends bar and writer. A second call does nothing."""

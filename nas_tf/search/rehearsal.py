@@ -1,6 +1,7 @@
 """What is known before the first trial: the costs of published networks, and what a trial takes."""
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -98,7 +99,7 @@ def rehearse(request, workers, trials, clock, patience_seconds=0.0):
     return Rehearsal(tokens, **outcomes)
 
 
-def announcement(request, workers, goal, chance, rehearsal, remaining, published=None):
+def announcement(request, workers, goal, chance, rehearsal, remaining, published=None, clock=None):
     """Returns in words what the run is after and how long it will take.
 
     Args:
@@ -107,8 +108,9 @@ def announcement(request, workers, goal, chance, rehearsal, remaining, published
         goal: the `nas_tf.rewards.Goal`.
         chance: what guessing reaches on the validation images (`nas_tf.accuracy.Chance`), or None.
         rehearsal: the `Rehearsal`.
-        remaining: how many trials are to be measured yet.
+        remaining: how many trials are to be measured yet; infinite: as many as there is time for.
         published: dict from the name of each published network that was measured to its `nas_tf.trial.Cost`.
+        clock: the `nas_tf.search.progress.Clock`, or None.
     """
     settings, setup = request.settings, request.setup
     space, tokens = setup.task.space.space, rehearsal.tokens
@@ -131,12 +133,16 @@ def announcement(request, workers, goal, chance, rehearsal, remaining, published
         return "\n".join([*begin, unknown])
     steps = trained.planned_steps
     trial_seconds = trained.train_seconds + steps * trained.step_seconds + cost_seconds
-    all_seconds = remaining * trial_seconds / workers.num_workers
-    trials = (
-        count(remaining, "trial")
-        if remaining == settings.num_trials
-        else (f"the {remaining} of {count(settings.num_trials, 'trial')} that remain,")
-    )
+    seconds_left = clock.seconds_left() if clock else math.inf
+    all_seconds = min(remaining * trial_seconds / workers.num_workers, seconds_left)
+    if remaining * trial_seconds / workers.num_workers > seconds_left:
+        trials = (
+            f"as many as there is time for, {count(int(seconds_left / trial_seconds * workers.num_workers), 'trial')}"
+        )
+    elif remaining == settings.num_trials:
+        trials = count(remaining, "trial")
+    else:
+        trials = f"the {remaining} of {count(settings.num_trials, 'trial')} that remain,"
     lines = [
         *begin,
         f"{trials} of about {trial_seconds:.0f} s ({trained.setup_seconds:.0f} s tracing, {steps} "

@@ -1,6 +1,7 @@
 """All that a search was asked for, from its settings or from a run's config.json."""
 
 import dataclasses
+import math
 import os
 import pathlib
 
@@ -61,7 +62,9 @@ class SearchSettings(Settings):
         group=IMAGES,
     )
     device: str = knob("host", "Where latency comes from; none: nowhere.", folder=DEVICES, also=("none",), group=DEVICE)
-    num_trials: int = knob(40, "Trials in all.", least=1, decides=False, group=RUN)
+    num_trials: int = knob(
+        40, "Trials in all; 0: as many as --max_hours leaves time for.", least=0, decides=False, group=RUN
+    )
     max_hours: float | None = knob(
         None,
         "Hours after which no trial goes on, over every session of the run; the best network is trained after them.",
@@ -128,9 +131,16 @@ class SearchSettings(Settings):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.num_trials == 0 and self.max_hours is None:
+            raise UserError("Expected --max_hours where --num_trials=0 asks for as many as time allows. Received: none")
         object.__setattr__(self, "dataset", datasets.chosen(self.dataset, self.data_dir))
         object.__setattr__(self, "algorithm", self.algorithm or ("evolution" if self.parent else "ppo"))
         object.__setattr__(self, "judge", self.judge or ("inherited" if self.parent else "proxy"))
+
+    @property
+    def most_trials(self):
+        """float: trials in all, infinite where time alone bounds them."""
+        return self.num_trials or math.inf
 
     @property
     def raced_fraction(self):

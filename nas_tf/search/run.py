@@ -73,13 +73,13 @@ def run(request, say=print, with_best=True):
         published = measure_published(request, workers, records, opened.device_id, clock, patience_seconds)
         reward = request.objective.resolve(published)
         goal = request.objective.goal(reward, device is not None)
-        remaining = settings.num_trials - _num_finished(trials)
+        remaining = settings.most_trials - _num_finished(trials)
         deadlines = Deadlines()
         if remaining > 0 and not clock.is_over():
             rehearsal = rehearse(request, workers, trials, clock, patience_seconds)
             if rehearsal:
                 deadlines = rehearsal.deadlines(settings.deadline_factor, patience_seconds)
-                say(announcement(request, workers, goal, chance_of(facts), rehearsal, remaining, published))
+                say(announcement(request, workers, goal, chance_of(facts), rehearsal, remaining, published, clock))
         if earlier:
             warm_start(request, earlier, records, reward, opened.device_id, opened.judge_name, say)
         algorithm = _make_algorithm(request)
@@ -104,7 +104,7 @@ def run(request, say=print, with_best=True):
             findings.renew_front,
         )
         with _written_if_stopped(findings, workers, progress):
-            loop.run(settings.num_trials, clock.is_over)
+            loop.run(settings.most_trials, clock.is_over)
         seconds = time.perf_counter() - begin
         workers.close()
         progress.close()
@@ -215,9 +215,10 @@ def _num_finished(trials):
 def _hours_over(settings, trials):
     """Returns a line on trials that `--max_hours` left out, and on what it does not bound; None if it left out none."""
     finished = _num_finished(trials)
-    if settings.max_hours is None or finished >= settings.num_trials:
+    if settings.max_hours is None or finished >= settings.most_trials:
         return None
-    line = f"--max_hours={settings.max_hours:g} is over, after {finished} of {count(settings.num_trials, 'trial')}"
+    trials = f"{finished} of {count(settings.num_trials, 'trial')}" if settings.num_trials else count(finished, "trial")
+    line = f"--max_hours={settings.max_hours:.3g} is over, after {trials}"
     return f"{line}. {AFTER_HOURS}: 0 leaves it untrained" if settings.final_epochs else line
 
 

@@ -28,6 +28,10 @@ from nas_tf.trial import EvaluationError
 _BATCH = 64
 
 
+class Incomplete(EvaluationError):
+    """All is written that can be, and something of it is not as it should be."""
+
+
 def finish(workshop, device_part, settings, records, run_dir, candidate, folder, role):
     """Reads a network's test accuracy, writes its files into `folder`, and returns its `Row`."""
     network = candidate.description
@@ -127,7 +131,7 @@ def report(folder, rows, folders, workshop, why, notes, race, tries=""):
         tries: in words, how often each network of the race was trained.
 
     Raises:
-        EvaluationError: a file failed, or the network that ships is no better than guessing.
+        Incomplete: a file failed, or the network that ships is no better than guessing.
     """
     name, facts = device_name(workshop.device.describe()), workshop.dataset.facts()
     comparison.write(folder, rows, name, workshop.plan.recipe, facts, why, notes, race, tries)
@@ -138,10 +142,10 @@ def report(folder, rows, folders, workshop, why, notes, race, tries=""):
         f"{folders[row.name] / each.file}: {each.failure}" for row in rows for each in row.files if each.failure
     ]
     if failures:
-        raise EvaluationError(f"{count(len(failures), 'file')} failed, all others are kept: {'; '.join(failures)}")
+        raise Incomplete(f"{count(len(failures), 'file')} failed, all others are kept: {'; '.join(failures)}")
     chance, reached = chance_of(facts), rows[0].network.accuracy.validation
     if chance and not chance.is_beaten_by(reached):
-        raise EvaluationError(
+        raise Incomplete(
             f"{rows[0].name} is no better than guessing: {accuracy.text(reached, chance.num_examples)} of the "
             f"validation images right, and {chance}. Raise --epochs, or train on more images with another --out_dir; "
             "a search with more --proxy_epochs finds better networks"

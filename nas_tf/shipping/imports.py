@@ -119,6 +119,7 @@ def within_target(workshop, folder, target_ms, networks, turns):
     latencies, timed, found = read_json(path) or {}, [], []
     scale = workshop.setup.task.deploy_scale
     sizes = [scale.image_size] if target_ms is None else grid(scale.image_size)
+    bound_ms = target_ms or sys.float_info.max
     for module, name, width in networks:
 
         def at(size, module=module, name=name, width=width):
@@ -129,7 +130,8 @@ def within_target(workshop, folder, target_ms, networks, turns):
             timed.append(dataclasses.replace(candidate, latency_ms=latencies[candidate.key] or math.inf))
             return timed[-1]
 
-        best = largest(sizes, lambda size, at=at: at(size).latency_ms <= (target_ms or sys.float_info.max))
+        known = {size: latencies.get(Import(name, width, size, math.inf, module).key) for size in sizes}
+        best = largest(_possible(sizes, known, bound_ms), lambda size, at=at: at(size).latency_ms <= bound_ms)
         if best is not None:
             found.append(at(best))
             workshop.say(f"{found[-1]}: {milliseconds(found[-1].latency_ms)}")
@@ -145,6 +147,17 @@ def grid(image_size):
     """
     most, least = (max(LEAST_SIZE, round(factor * image_size / _STEP) * _STEP) for factor in (LARGEST, SMALLEST))
     return list(range(most, least - 1, -_STEP))
+
+
+def _possible(sizes, known, bound_ms):
+    """Returns those of `sizes` that may be the largest within a bound, by what is `known` of the latency of some.
+
+    It is all of them where what is known contradicts itself, by chance.
+    """
+    known = {size: latency for size, latency in known.items() if latency}
+    most = min((size for size, latency in known.items() if latency >= bound_ms), default=math.inf)
+    least = max((size for size, latency in known.items() if latency <= bound_ms), default=0)
+    return [size for size in sizes if least <= size <= most] or sizes
 
 
 def largest(sizes, fits):

@@ -2,6 +2,8 @@
 
 import itertools
 
+import numpy as np
+
 from nas_tf.training.input_pipeline import with_input_pipeline
 
 
@@ -36,6 +38,21 @@ def accuracy_on(model, split, batch_size, steps=None):
     for images, labels in itertools.islice(numbered, steps):
         logs = model.test_on_batch(images, labels, return_dict=True)
     return float(logs["accuracy"])
+
+
+def traced(model):
+    """Returns a function from float32 images to what a network's first output is for them, a NumPy array.
+
+    It is traced for the first batch, and for one of another size. After that it takes less than half of the time of a
+    call of the network.
+    """
+    import keras
+
+    model = keras.Model(model.inputs[0], model.outputs[0])
+    if getattr(getattr(model, "distribute_strategy", None), "num_replicas_in_sync", 1) > 1:
+        return lambda images: keras.ops.convert_to_numpy(model(images, training=False))
+    model.compile(jit_compile=False)
+    return lambda images: np.asarray(model.predict_on_batch(np.asarray(images)))
 
 
 def make_loss(num_classes, auxiliary_weights=(), label_smoothing=0.0, teacher_weight=None):

@@ -14,6 +14,7 @@ import numpy as np
 from nas_tf import complexity
 from nas_tf.bars import progress_bar
 from nas_tf.datasets import Stream, indexed_batches, scale_pixels
+from nas_tf.training.evaluate import traced
 from nas_tf.training.input_pipeline import FEATURES
 from nas_tf.training.views import ViewSteps, num_views, views_of
 from nas_tf.trial import UserError
@@ -101,14 +102,15 @@ def _compute(early, split, features, teacher, recipe, num_classes):
     """Fills `features`, [views, images, ...], and returns labels: int32 [images], or with a teacher probabilities,
     float32 [views, images, classes]."""
     views, labels, answers = len(features), [], []
+    compute, ask = traced(early), teacher and traced(teacher)
     with progress_bar(total=split.num_examples, desc="features of the frozen layers", leave=False) as bar:
         first = 0
         for pixels, known in split.batches(_BATCH):
             seen = views_of(scale_pixels(np.asarray(pixels)), views)
             for view, images in enumerate(seen):
-                features[view, first : first + len(images)] = early(images, training=False)
+                features[view, first : first + len(images)] = compute(images)
             if teacher is not None:
-                answers.append([np.asarray(teacher(images, training=False)) for images in seen])
+                answers.append([ask(images) for images in seen])
             labels.append(np.asarray(known).reshape(-1))
             first += len(pixels)
             bar.update(len(pixels))

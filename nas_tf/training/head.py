@@ -7,6 +7,7 @@ the features to the classes gives a classifier that is near the best one, in the
 import numpy as np
 
 from nas_tf.datasets import scale_pixels
+from nas_tf.training.evaluate import traced
 from nas_tf.trial import UserError
 
 _SCORES = 10.0  # between the scores of a sure class and of the others, so that softmax says so
@@ -31,7 +32,7 @@ def fit_head(model, split, batch_size=64):
     import keras
 
     head = head_of(model)
-    features = keras.Model(model.inputs[0], head.input)
+    features = traced(keras.Model(model.inputs[0], head.input))
     classes = head.units
     count, total, gram, by_class = 0, 0.0, 0.0, 0.0
     per_class = np.zeros(classes)
@@ -40,7 +41,7 @@ def fit_head(model, split, batch_size=64):
         pixels, labels = np.asarray(pixels)[labels >= 0], labels[labels >= 0]
         if not len(labels):
             continue
-        x = keras.ops.convert_to_numpy(features(scale_pixels(pixels), training=False)).astype("float64")
+        x = features(scale_pixels(pixels)).astype("float64")
         y = np.eye(classes)[labels]
         count, total, gram, by_class = count + len(x), total + x.sum(0), gram + x.T @ x, by_class + x.T @ y
         per_class += y.sum(0)

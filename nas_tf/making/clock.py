@@ -1,0 +1,65 @@
+"""The time that a job has spent, over all of its sessions, in all and by stage."""
+
+import contextlib
+import time
+
+from nas_tf.files import read_json, write_json
+
+_EVERY_SECONDS = 5.0  # between two notes of the time, at least
+
+
+class JobClock:
+    """The hours of a job, kept in a JSON file. A session that was killed counts until it last said something.
+
+    Args:
+        path: of the file.
+        hours: that the job may take.
+    """
+
+    def __init__(self, path, hours):
+        kept = read_json(path) or {}
+        self._path, self._hours = path, hours
+        self._before, self._stages = kept.get("seconds", 0.0), kept.get("stages", {})
+        self._begin, self._noted, self._running = time.monotonic(), 0.0, None
+
+    @property
+    def seconds(self):
+        """float: spent so far."""
+        return self._before + time.monotonic() - self._begin
+
+    @property
+    def seconds_left(self):
+        """float: negative once they are over."""
+        return 3600 * self._hours - self.seconds
+
+    def ends_at(self, reserve_seconds=0.0):
+        """Returns the `time.monotonic` at which the hours are over, less a reserve."""
+        return time.monotonic() + self.seconds_left - reserve_seconds
+
+    @property
+    def stages(self):
+        """dict from the name of each stage to the seconds that it has taken so far."""
+        if self._running is None:
+            return dict(self._stages)
+        name, begin = self._running
+        return {**self._stages, name: self._stages.get(name, 0.0) + time.monotonic() - begin}
+
+    @contextlib.contextmanager
+    def stage(self, name):
+        """Counts the time inside for a stage."""
+        self._running = name, time.monotonic()
+        try:
+            yield
+        finally:
+            self._stages, self._running = self.stages, None
+            self.note()
+
+    def note(self):
+        """Writes the time down."""
+        self._noted = time.monotonic()
+        write_json(self._path, {"seconds": self.seconds, "stages": self.stages})
+
+    def touch(self):
+        """Writes the time down if some has passed since it was."""
+        if time.monotonic() - self._noted > _EVERY_SECONDS:
+            self.note()
