@@ -13,9 +13,20 @@
 * `latency_tables/`: making a latency table: timing units, and fitting how they add up.
 * `search/`: a search from what was asked for to what it leaves behind; `search/workers/`: where evaluations run.
 * `shipping/`: from a finished search to files that ship: full training, TFLite files, metadata.
+* `making/`: from images to what ships, in one go: its stages, and what there is time for. `make` is its function.
 * `apps/`: commands, one in each file.
 
 A folder that holds one part in each file is a plug-in folder: its `__init__.py` states what each file promises.
 """
 
+import importlib
+
 __version__ = "0.2.0"
+
+
+def make(images="", **settings):
+    """Does the whole job of nas-make, or goes on with it, as `nas_tf.making.made.make` does.
+
+    made = nas_tf.make("flowers.zip", target_latency_ms=20)
+    """
+    return importlib.import_module("nas_tf.making.made").make(images, **settings)

@@ -16,6 +16,7 @@ from nas_tf.settings import VISIT
 
 pytestmark = pytest.mark.real
 SCRIPTS = {
+    "nas_tf.apps.make": "nas-make",
     "nas_tf.apps.phone": "nas-phone",
     "nas_tf.apps.predict": "nas-predict",
     "nas_tf.apps.report": "nas-report",
@@ -30,6 +31,7 @@ LISTED = r"^  --(?:\[no\])?(\w+): "
 # What a visitor needs, in this order.
 COMMON = {
     "search": ["dataset", "data_dir", "target_latency_ms", "device", "run_dir", "num_trials", "max_hours"],
+    "make": ["data_dir", "target_latency_ms", "device", "hours", "preset", "search", "out_dir"],
     "train": ["dataset", "data_dir", "architecture", "out_dir"],
     "export": ["dataset", "data_dir", "network_dir", "device"],
     "ship": ["data_dir", "device", "top_k"],

@@ -11,6 +11,8 @@ of these, and ships the best of all. Ctrl-C at any time: what ships so far is in
 goes on. Every flag of a search decides what it would decide there; whatever is not given follows from the images.
 """
 
+import functools
+
 from nas_tf import flags, plugins
 from nas_tf.making.job import make
 from nas_tf.making.settings import LEFT_OUT, Asked, MakeSettings, family_with_weights, folders
@@ -36,7 +38,7 @@ def main(words):
         proxy=flags.read(type(family.proxy)),
         parts={name: values for name, values in parts.items() if values},
     )
-    make(asked)
+    make(asked, functools.partial(print, flush=True))  # a file or a pipe has each line at once
 
 
 def cli():

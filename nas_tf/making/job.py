@@ -17,7 +17,7 @@ from nas_tf.devices import Meter
 from nas_tf.files import alone, check_writable, read_json, write_json
 from nas_tf.making.clock import JobClock
 from nas_tf.making.plan import RESERVE, Plan, Speeds, last_seconds, make_plan, plan_from_scratch
-from nas_tf.making.settings import defaults, family_with_weights
+from nas_tf.making.settings import NETWORK, defaults, family_with_weights
 from nas_tf.networks.folder import has_description, read_description
 from nas_tf.plugins import Part
 from nas_tf.quiet import fresh_keras, import_keras
@@ -40,7 +40,6 @@ from nas_tf.training.train import train
 from nas_tf.trial import EvaluationError, UserError
 
 PLACE = "make"  # in the job's folder: what it was asked for, its plan and its clock
-NETWORK = pathlib.Path("ship") / "network"  # in the job's folder: what ships
 _REHEARSED_STEPS, _REHEARSED_IMAGES = 8, 64
 _CONVERSION_SECONDS = 15.0  # where none was timed
 _TIMINGS = 2.2  # of a conversion with its 15 rounds of timing: the same with up to 25
@@ -160,7 +159,11 @@ class _Job:
         settings = dataclasses.replace(settings, **{**known, **by_parent})
         if state.get("target_ms"):
             objective = dataclasses.replace(objective, target_latency_ms=state["target_ms"])
-        return make_request(self._family, settings, objective, self._asked.limits, self._asked.proxy, self._asked.parts)
+        asked = self._asked
+        request = make_request(self._family, settings, objective, asked.limits, asked.proxy, asked.parts)
+        parent = request.setup.parent()
+        beside = {asked.objective.target_latency_of, *(request.setup.published_parent() if parent else ())}
+        return dataclasses.replace(request, published=tuple(sorted(beside)))
 
     def _parts_given(self):
         return {name: self._asked.search[name] for name in ("judge", "algorithm") if name in self._asked.search}
@@ -346,7 +349,9 @@ class _Job:
         if self._state.get("searched", 0.0) >= self._preset.hours:
             return
         speeds = Speeds(**self._state["speeds"]) if "speeds" in self._state else None
-        last = last_seconds(speeds, plan.tries, plan.seeds, plan.top_k) if speeds else plan.last_seconds
+        last = plan.last_seconds
+        if speeds:  # as they are known by now
+            last = last_seconds(speeds, plan.num_imports, plan.tries, plan.seeds, plan.top_k)
         seconds = self.clock.seconds_left - last - RESERVE * 3600 * self._preset.hours
         folder = RunFolder(self._folder)
         records = Records(folder.records, read_only=True) if folder.records.exists() else None

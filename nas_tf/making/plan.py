@@ -74,14 +74,15 @@ class Plan:
 
 def first_seconds(speeds, num_imports, tries):
     """Returns the seconds until the best of some imports has shipped."""
-    trainings = num_imports * (tries + speeds.trainings_to_judge)
+    trainings = num_imports * (tries + (speeds.trainings_to_judge if num_imports > 1 else 0))
     return trainings * speeds.training + num_imports * speeds.timing + speeds.files
 
 
-def last_seconds(speeds, tries, seeds, top_k):
+def last_seconds(speeds, num_imports, tries, seeds, top_k):
     """Returns the seconds that a race takes of `top_k` searched networks against imports trained before."""
-    timed = (_TIMES * top_k + top_k + 1) * speeds.timing
-    trainings = top_k * (tries + speeds.trainings_to_judge) + 2 * (seeds - 1) * (1 + speeds.trainings_to_judge)
+    judging = speeds.trainings_to_judge
+    timed = (_TIMES * top_k + top_k + num_imports) * speeds.timing
+    trainings = top_k * (tries + judging) + 2 * (seeds - 1) * (1 + judging) + (judging if num_imports == 1 else 0)
     return timed + trainings * speeds.training + 2 * speeds.files
 
 
@@ -109,7 +110,7 @@ def make_plan(preset, seconds_left, speeds, num_imports, is_searched):
         )
     for tries, seeds, top_k, imports in _by_ambition(preset, most):
         first = first_seconds(speeds, imports, tries)
-        last = last_seconds(speeds, tries, seeds, top_k) if is_searched else 0.0
+        last = last_seconds(speeds, imports, tries, seeds, top_k) if is_searched else 0.0
         search = seconds_left - first - last
         if search >= (max(_LEAST_SEARCH_SECONDS, _SEARCH_SHARE * seconds_left) if is_searched else 0.0):
             if not is_searched:

@@ -1,11 +1,10 @@
-"""What a running search shows, the progress bar and TensorBoard's scalars, and the clock of `--max_hours`."""
+"""What a running search shows, the progress bar and scalars for TensorBoard, and the clock of `--max_hours`."""
 
 import math
 import time
 
 from nas_tf import accuracy
 from nas_tf.bars import progress_bar
-from nas_tf.quiet import quiet
 from nas_tf.ranking import rank
 from nas_tf.reports.numbers import milliseconds
 from nas_tf.search.loop import WARM_START
@@ -52,26 +51,24 @@ class Progress:
     """Shows each trial that finishes, and what the running ones are at.
 
     A trial that is replayed from the records is counted, but not written again.
+
+    Args:
+        settings: the `nas_tf.search.request.SearchSettings`.
+        records: the run's `nas_tf.search.records.Records`.
+        board: the `nas_tf.search.board.Board`.
+        goal: the `nas_tf.rewards.Goal`.
     """
 
-    def __init__(self, settings, records, tensorboard, goal):
-        self._goal = goal
+    def __init__(self, settings, records, board, goal):
+        self._goal, self._board = goal, board
         self._replayed = {trial.id for trial in records.trials() if trial.state != "running"}
         self._best = self._best_reward = None
         self._running = Running()
-
-        with quiet():
-            from tensorboard.summary import Writer
-
-            self._writer = Writer(str(tensorboard))
         self._bar = progress_bar(total=settings.num_trials or None, desc="trials", unit="trial", smoothing=0)
 
     def close(self):
-        """Ends bar and writer. A second call does nothing."""
+        """Ends the bar. A second call does nothing."""
         self._bar.close()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
 
     def show(self, trial):
         if trial.state == "done":
@@ -82,9 +79,10 @@ class Progress:
                 self._bar.initial += 1  # it took no time now
             self._bar.update()
         self._refresh()
+        self._board.suggestion(trial.tokens)
         if trial.id in self._replayed or trial.reward is None:
             return
-        scalars = {"reward": trial.reward}
+        scalars = {"reward": trial.reward, **self._board.entropies()}
         if self._best_reward is not None:
             scalars["best_reward"] = self._best_reward
         if trial.measurement:
@@ -93,9 +91,7 @@ class Progress:
                 scalars["accuracy_standard_error"] = trial.measurement.standard_error
             if trial.measurement.cost.latency:
                 scalars["latency_ms"] = trial.measurement.cost.latency.latency_ms
-        for name, value in scalars.items():
-            self._writer.add_scalar(name, value, trial.id)
-        self._writer.flush()
+        self._board.scalars(scalars, trial.id)
 
     def doing(self, key, words):
         """Shows what the job of a trial is at; its key is `(trial, kind of job)`."""

@@ -11,6 +11,7 @@ from nas_tf.networks.folder import describe, has_description, is_whole, read_des
 from nas_tf.ranking import finished, ranked
 from nas_tf.reports import search as report
 from nas_tf.rewards import Goal
+from nas_tf.search.board import Board
 from nas_tf.search.records import Records
 from nas_tf.search.request import Request
 from nas_tf.search.run_folder import RunFolder
@@ -57,6 +58,7 @@ class Findings:
         published: dict from published network to its `nas_tf.trial.Cost`.
         device: the device in one line.
         facts: `nas_tf.datasets.Dataset.facts()` of the children's images.
+        board: the `nas_tf.search.board.Board`, which gets the picture of the front.
     """
 
     request: Request
@@ -66,6 +68,7 @@ class Findings:
     published: dict
     device: str
     facts: dict
+    board: Board
 
     def __post_init__(self):
         self._next_at, self._finished = -math.inf, 0
@@ -92,6 +95,7 @@ class Findings:
             title=title,
             chance=chance_of(self.facts),
         )
+        self.board.picture("the front", folder.pareto_png, number)
         self._write_page()
         end = time.monotonic()
         self._next_at, self._finished = end + max(_FRONT_SECONDS, (end - begin) / _FRONT_SHARE), number

@@ -12,6 +12,7 @@ from nas_tf.files import alone, check_writable
 from nas_tf.plugins import mistakes_told
 from nas_tf.quiet import count
 from nas_tf.reports.device import device_name
+from nas_tf.search.board import Board
 from nas_tf.search.deadlines import Deadlines
 from nas_tf.search.loop import WARM_START, Search
 from nas_tf.search.progress import Clock, Progress
@@ -83,9 +84,12 @@ def run(request, say=print, with_best=True):
         if earlier:
             warm_start(request, earlier, records, reward, opened.device_id, opened.judge_name, say)
         algorithm = _make_algorithm(request)
-        findings = Findings(request, records, folder, goal, published, device_name(opened.description), facts)
+        board = Board(folder.tensorboard, space.decisions)
+        stack.callback(board.close)
+        board.settings(request.flags())
+        findings = Findings(request, records, folder, goal, published, device_name(opened.description), facts, board)
         stopping.say_what_there_is(f"What it has found so far: {folder.path / PAGE}")
-        progress = Progress(settings, records, folder.tensorboard, goal)
+        progress = Progress(settings, records, board, goal)
         stack.callback(progress.close)
         workers.on_doing = progress.doing
         begin = time.perf_counter()

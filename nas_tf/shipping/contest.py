@@ -91,7 +91,7 @@ class Contest:
         return choice.goal_now(self.workshop, self.folder, self.request, self.records, self.is_runs_device)
 
     def race(self, trials, networks, settings):
-        """Races trials against imports. One import alone is fine-tuned and ships, on all images that there are.
+        """Races trials against imports. One import alone is fine-tuned and ships.
 
         Args:
             trials: the `Trial`s among which the finalists are (`nas_tf.shipping.finalists.considered`).
@@ -125,7 +125,7 @@ class Contest:
         )
         race = Race(workshop, teacher, settings.tries, settings.race_seeds, self.allowance)
         imported = entrants.imported(workshop, self.folder / "imports", found)
-        if not workshop.setup.task.images.race_fraction:
+        if not trials and len(imported) == 1:
             return self._alone(race, imported[0], turns)
         trials = finalists(workshop, self.folder, trials, goal, turns, settings.top_k)
         finished = race.run([*entrants.searched(workshop, self.folder / "candidates", trials), *imported])

@@ -11,6 +11,7 @@ from worker_support import make_setup
 from mnas_tf.search import Settings, search
 from nas_tf import bars
 from nas_tf.rewards import Goal, Objective
+from nas_tf.search.board import Board
 from nas_tf.search.evaluation import AccuracyJob, CostJob
 from nas_tf.search.progress import Clock, Progress
 from nas_tf.search.records import Records
@@ -18,6 +19,7 @@ from nas_tf.search.rehearsal import _run_all
 from nas_tf.search.workers import Outcome
 from nas_tf.search.workers.inline import InlineWorkers
 from nas_tf.search.workers.process import ProcessWorkers
+from nas_tf.space import Decision
 from nas_tf.training.recipe import ProxyRecipe
 from nas_tf.trial import Cost, Latency, Measurement, Trial
 
@@ -52,7 +54,7 @@ def make_progress(tmp_path, num_trials=40):
     return Progress(
         Settings(run_dir=str(tmp_path), num_trials=num_trials),
         Records(tmp_path / "trials.sqlite"),
-        tmp_path / "tensorboard",
+        Board(tmp_path / "tensorboard", (Decision("kernel_size", (3, 5)),)),
         Goal(1.0),
     )
 

@@ -8,6 +8,7 @@ import types
 
 import pytest
 from parent_support import SPACE, write_parent
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mnas_tf.family import FAMILY
 from mnas_tf.search import Settings, search
@@ -93,6 +94,11 @@ def test_a_search_from_a_parent(run):
     assert config["measured_under"]["judge parent"] == "parent" and config["flags"]["judge"] == "inherited"
     counts = config["measured_under"]["data num_examples"]
     assert counts == {"train": 200, "validation": 359, "test": 359, "race": 359}  # of 1,797 digits, a fifth each
+    board = EventAccumulator(str(folder / "tensorboard"))
+    board.Reload()
+    tags = set(board.Tags()["tensors"])
+    decisions = [f"entropy of recent answers/{each.name}" for each in SPACE.space.decisions]
+    assert tags >= {"reward", "accuracy", "latency_ms", "the front", "_hparams_/session_start_info", *decisions}
     page = (folder / "report.html").read_text()
     assert "3 done" in page and "Rewards as they came" in page and "What it answers" in page  # best/ is trained
     best = read_description(folder / "best")
