@@ -18,8 +18,9 @@ CIFAR10_JPEG = ROOT.parent / "shared" / "data" / "cifar10_jpeg.zip"
 
 
 def readme_file(name):
-    """The text of the README's Python block that begins with `# name`."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    """The text of the Python block in README.md or docs/ that begins with `# name`."""
+    text = "\n".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     return next(block for block in blocks if block.startswith(f"# {name}\n"))
 
 
