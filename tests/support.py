@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,6 +23,15 @@ def readme_file(name):
     text = "\n".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     return next(block for block in blocks if block.startswith(f"# {name}\n"))
+
+
+def readme_commands(name):
+    """The README's commands of that name as lists of words, as they are printed there."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    found = [words for words in lines if words and words[0] == name]
+    assert found, f"README.md has no command {name}"
+    return found
 
 
 def plain_task(plain_space):

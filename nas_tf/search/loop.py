@@ -63,6 +63,8 @@ class Search:
     def run(self, num_trials, out_of_time=lambda: False):
         """Goes on until `num_trials` trials (warm-started ones not counted) are finished, or `out_of_time()`.
 
+        An infinite number of trials leaves it to the time.
+
         Raises:
             UserError: the records belong to another search.
             EvaluationError: three trials in a row failed by no fault of theirs.
@@ -76,7 +78,7 @@ class Search:
         last = position + num_trials
         batch_size = self.algorithm.batch_size
         while position < last and not out_of_time():
-            suggestions = self.algorithm.suggest(batch_size)[: last - position]
+            suggestions = self.algorithm.suggest(batch_size)[: min(batch_size, last - position)]
             batch = self._replay(history[position : position + batch_size], suggestions)
             batch += self._record(position + len(batch), suggestions[len(batch) :])
             batch = self._evaluate(batch, out_of_time)

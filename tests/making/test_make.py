@@ -1,6 +1,7 @@
-"""nas-make: from images to what ships, stopped on the way; and its Python."""
+"""nas-make: from images to what ships, stopped on the way; and its Python. The commands are those of the README."""
 
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from nbclient import NotebookClient
 from PIL import Image
 from seeded_weights import write_timm
-from support import ROOT, assert_one_line, installed
+from support import ROOT, assert_one_line, installed, readme_commands
 
 from mnas_tf import _weight_files, pretrained
 from nas_tf.accuracy import standard_error
@@ -23,6 +24,7 @@ from nas_tf.trial import UserError
 pytestmark = pytest.mark.real
 COLOURS = {"red": (150, 90, 90), "green": (90, 150, 90), "blue": (90, 90, 150)}
 QUICK = ["--host_warmup_seconds=0.01", "--host_min_seconds=0.02", "--host_max_seconds=0.05", "--host_max_spread=10"]
+WHOLE, ALONE = readme_commands("nas-make")[-2:]
 
 
 def write_images(folder, count):
@@ -38,57 +40,58 @@ def write_images(folder, count):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with 3 classes of 60 images, and with drawn weights of a published network."""
+    """A folder with flowers.zip, 3 classes of 60 images, with a photo.jpg, and with drawn weights of a network."""
     place = tmp_path_factory.mktemp("make")
-    write_images(place / "colours", 60)
+    write_images(place / "flowers", 60)
+    subprocess.run([sys.executable, "-m", "zipfile", "-c", "flowers.zip", "flowers"], cwd=place, check=True)
+    Image.open(place / "flowers" / "red" / "0.jpg").save(place / "photo.jpg")
     (place / "weights").mkdir()
     file = _weight_files.FILES["mnasnet_small", 1.0].file
     write_timm(place / "weights" / file, pretrained.build("mnasnet_small", pretrained.Scale(32, 1000)))
     return place
 
 
-def flags(place, *more):
+def tiny(place):
+    """Flags that keep a job small. On a command line the last of a flag counts."""
     return [
-        str(place / "colours"),
         "--preset=quick",
         "--imports=mnasnet_small",
         f"--weights_dir={place / 'weights'}",
-        f"--out_dir={place / 'made'}",
         "--num_trials=1",
         "--num_workers=1",
         "--inherited_parent_epochs=1",
         *QUICK,
-        *more,
     ]
 
 
 @pytest.fixture(scope="module")
 def made(place):
     """The folder of a job that was stopped in its search and then went on, and what both said."""
-    command = [str(Path(sys.executable).parent / "nas-make"), *flags(place)]
+    name, *words = WHOLE
+    command = [str(Path(sys.executable).parent / name), *words, *tiny(place)]
     said, errors = place / "said.txt", place / "errors.txt"
     with open(said, "w") as out, open(errors, "w") as err:
-        running = subprocess.Popen(command, stdout=out, stderr=err)
+        running = subprocess.Popen(command, stdout=out, stderr=err, cwd=place)
     end = time.monotonic() + 300
     while running.poll() is None and "the search, for" not in said.read_text() and time.monotonic() < end:
         time.sleep(0.2)
     running.send_signal(signal.SIGINT)
     assert running.wait(60) == 130, errors.read_text()[-3000:]
-    stopped = Made(place / "made")
-    assert stopped.predict(place / "colours" / "red" / "0.jpg")[0][1] > 1 / 3
+    stopped = Made(place / "runs" / "flowers")
+    assert stopped.predict(place / "photo.jpg")[0][1] > 1 / 3
     first = said.read_text(), errors.read_text(), stopped.evaluate()
-    process = installed("nas-make", *flags(place))
+    process = installed(*WHOLE, *tiny(place), cwd=place)
     assert process.returncode == 0, process.stderr[-3000:]
-    return place / "made", first, process.stdout
+    return place / "runs" / "flowers", first, process.stdout
 
 
 def test_something_ships_before_the_search(made):
     """A stop in the search leaves a network that is whole, and the line of the stop names it."""
-    folder, (said, errors, figures), _ = made
+    _, (said, errors, figures), _ = made
     assert "the plan:" in said and "1 published network fine-tuned" in said
     assert "--deploy_image_size=64: the median image is of 40 px" in said and "guessing reaches 33.3" in said
     last = errors.strip().splitlines()[-1]
-    assert last.startswith("nas-make: stopped. Nothing finished is lost") and str(folder / "ship" / "network") in last
+    assert last.startswith("nas-make: stopped. Nothing finished is lost") and "runs/flowers/ship/network" in last
     assert figures["model.tflite"]["latency_ms"] > 0 and set(figures) > {"model_int8.tflite", "test"}
 
 
@@ -100,7 +103,7 @@ def test_the_same_command_goes_on_to_the_end(made):
         assert (folder / "ship" / "network" / name).exists(), name
     assert not list((folder / "ship").glob("network.*")) and not (folder / "best").exists()
     stages = re.findall(r"^ +[\d.]+ min  (.*?)(?:, [\d.]+ min planned)?$", said, flags=re.MULTILINE)
-    assert stages == ["looking and timing", "the first network", "the search", "the race", "of 30 in all"]
+    assert stages == ["looking and timing", "the first network", "the search", "the race", "of 60 in all"]
     page = (folder / "report.html").read_text()
     assert "1 done" in page and "What it answers" in page
 
@@ -108,32 +111,37 @@ def test_the_same_command_goes_on_to_the_end(made):
 def test_a_finished_folder_answers_at_once(made, place):
     _, _, said = made
     begin = time.monotonic()
-    again = installed("nas-make", *flags(place))
+    again = installed(*WHOLE, *tiny(place), cwd=place)
     assert again.returncode == 0 and time.monotonic() - begin < 20
     assert again.stdout.strip() in said
-    assert_one_line(installed("nas-make", *flags(place, "--epochs=9")), 2, "--epochs")
-    assert_one_line(
-        installed("nas-make", *flags(place, "--proxy_image_size=48")), 2, "proxy_image_size=48", "--out_dir"
-    )
+    other = installed(*WHOLE, *tiny(place), "--proxy_image_size=48", cwd=place)
+    assert_one_line(other, 2, "proxy_image_size=48", "choose another --out_dir")
+
+
+def test_model_makers_job_alone(place):
+    """One published network is fine-tuned on all training images, and nothing is searched or raced."""
+    process = installed(*ALONE, *tiny(place), cwd=place)
+    assert process.returncode == 0, process.stderr[-3000:]
+    folder = place / "runs" / "imported"
+    assert "126 train, 36 validation, 18 test images" in process.stdout and "race" not in process.stdout
+    assert "a search" not in process.stdout and not (folder / "ship" / "race.csv").exists()
+    assert "with a classifier in closed form" in (folder / "ship" / "README.md").read_text()
+    assert Made(folder).predict(place / "photo.jpg") and "Nothing has been tried yet" in Made(folder).report.read_text()
 
 
 def test_what_was_made(made, place, tmp_path):
     folder, _, _ = made
-    found = Made(folder)
+    found, images = Made(folder), place / "flowers"
     assert found.labels == ("blue", "green", "red") and found.report.is_file()
-    answers = found.predict(place / "colours" / "red" / "1.jpg")
+    answers = found.predict(images / "red" / "1.jpg")
     assert {label for label, _ in answers} == set(COLOURS)
     assert sum(value for _, value in answers) == pytest.approx(1, abs=1e-4)
     assert answers == sorted(answers, key=lambda each: -each[1])
-    assert len(found.predict(place / "colours" / "blue")) == 60
+    assert len(found.predict(images / "blue")) == 60
     new = write_images(tmp_path / "new", 7)
     figures = found.evaluate(new)
     right = sum(found.predict(path)[0][0] == path.parent.name for path in sorted(new.rglob("*.jpg")))
-    assert figures == {
-        "accuracy": right / 21,
-        "standard_error": standard_error(right / 21, 21),
-        "num_images": 21,
-    }
+    assert figures == {"accuracy": right / 21, "standard_error": standard_error(right / 21, 21), "num_images": 21}
     out = found.export(tmp_path / "out")
     assert {path.name for path in out.iterdir()} >= {"model.tflite", "labels.txt", "README.md", "saved_model"}
     with pytest.raises(UserError, match="Expected a folder that is empty or new"):
@@ -145,45 +153,67 @@ def test_what_was_made(made, place, tmp_path):
         Made(tmp_path)
 
 
-def test_the_notebook(made, place, monkeypatch):
+def test_the_readmes_other_commands(made, place):
+    """What a job is looked at with, as printed."""
+    (place / "more_photos").mkdir()
+    Image.open(place / "photo.jpg").save(place / "more_photos" / "1.png")
+    for words in (*readme_commands("nas-predict"), *readme_commands("nas-report")):
+        process = installed(*words, cwd=place)
+        assert process.returncode == 0 and process.stdout, process.stderr[-2000:]
+    for words in readme_commands("tensorboard"):
+        process = installed(*words, "--inspect", cwd=place)
+        assert process.returncode == 0 and "the front" in process.stdout, process.stderr[-2000:]
+    (lines,) = re.findall(r"```python\n(import nas_tf\n.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    settings = ", ".join(f"{name}={value!r}" for name, value in settings_of(place).items())
+    lines = lines.replace("target_latency_ms=20)", f"{settings})")
+    program = place / "five_lines.py"
+    program.write_text(lines)
+    process = subprocess.run([sys.executable, str(program)], cwd=place, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0 and "validation_accuracy" in process.stdout, process.stderr[-2000:]
+    assert (place / "for_the_app" / "labels.txt").is_file()
+
+
+def settings_of(place):
+    """The flags of the job as Python has them."""
+    flags = [each for each in (*WHOLE, *tiny(place)) if each.startswith("--")]
+    return dict(each.removeprefix("--").split("=", 1) for each in flags)
+
+
+def test_the_notebook(made, place):
     """Every cell runs as it is written but for the first, which names the images and how much is done."""
-    folder, _, _ = made
-    monkeypatch.chdir(place)
     notebook = nbformat.read(ROOT / "examples" / "from_images_to_an_app.ipynb", as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    settings = dict(flag.removeprefix("--").split("=", 1) for flag in flags(place)[1:])
-    cells[0].source = f"images = {str(place / 'colours')!r}\nsettings = {settings!r}\n"
-    cells[0].source += f"photo = {str(place / 'colours' / 'red' / '0.jpg')!r}"
+    cells[0].source = f"images, settings, photo = 'flowers.zip', {settings_of(place)!r}, 'photo.jpg'"
+    assert 'made.export("for_an_app")' in cells[-1].source
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(place)}}).execute()
     outputs = [str(output) for cell in cells for output in cell.outputs]
-    assert any(str(folder / "ship" / "network") in text for text in outputs)
-    assert any("validation_accuracy" in text for text in outputs) and (place / "for_the_app" / "labels.txt").is_file()
+    assert any("runs/flowers/ship/network" in text for text in outputs)
+    assert any("validation_accuracy" in text for text in outputs) and (place / "for_an_app" / "labels.txt").is_file()
 
 
 @pytest.mark.parametrize(
-    "words, more, expected",
+    "line, expected",
     [
-        ([], [], ["a folder or a zip of images", "none"]),
-        (["nowhere.zip"], [], ["nowhere.zip"]),
-        (["colours"], ["--target_latency_ms=0.000001"], ["a target that a network can meet", "the fastest is"]),
-        (["colours"], ["--hours=0.001"], ["--hours=", "are left"]),
-        (["colours"], ["--device=table"], ["--device that does"]),
-        (["colours"], ["--imports=mobilenet_v9"], ["mobilenet_v9"]),
-        (["one"], [], ["at least two classes"]),
-        (["empty"], [], ["images"]),
-        (["colours"], ["--imports=efficientnet_lite4", "--search=none"], ["--weights_dir"]),
-        (["colours"], ["--search=some"], ["--search"]),
+        ("", "a folder or a zip of images|none"),
+        ("nowhere.zip", "nowhere.zip"),
+        ("flowers.zip --target_latency_ms=0.000001", "a target that a network can meet|the fastest is"),
+        ("flowers.zip --hours=0.001", "--hours=|are left"),
+        ("flowers.zip --device=table", "--device that does"),
+        ("flowers.zip --imports=mobilenet_v9", "mobilenet_v9"),
+        ("flowers.zip --cost=mult_adds", "--cost=latency_ms"),
+        ("one", "at least two classes"),
+        ("empty", "images"),
+        ("flowers.zip --imports=efficientnet_lite4 --search=none", "--weights_dir"),
+        ("flowers.zip --search=some", "--search"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
-def test_bad_input(place, tmp_path, words, more, expected):
-    """One clear line, and nothing that stands in the way of a better command."""
+def test_bad_input(place, tmp_path, line, expected):
+    """One clear line, and nothing stands in the way of a better command."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "red").symlink_to(place / "colours" / "red")
-    (tmp_path / "colours").symlink_to(place / "colours")
-    own = [each for each in flags(place)[1:] if not each.startswith(("--out_dir", "--imports"))]
-    imports = [] if any(each.startswith("--imports") for each in more) else ["--imports=mnasnet_small"]
+    (tmp_path / "one" / "red").symlink_to(place / "flowers" / "red")
+    (tmp_path / "flowers.zip").symlink_to(place / "flowers.zip")
     env = {"https_proxy": "http://127.0.0.1:9"}  # nothing is fetched
-    process = installed("nas-make", *words, *own, *imports, "--out_dir=out", *more, cwd=tmp_path, env=env)
-    assert_one_line(process, 2, *expected)
+    process = installed("nas-make", *tiny(place), *shlex.split(line), cwd=tmp_path, env=env)
+    assert_one_line(process, 2, *expected.split("|"))
+    assert "plan" not in process.stdout or "--hours" in line
