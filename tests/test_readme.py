@@ -19,6 +19,7 @@ TINY = [
     "--proxy_epochs=1",
     "--deploy_image_size=16",
     "--final_epochs=0",
+    "--target_latency_of=mnasnet_a1",
     *QUICK,
 ]
 ALONE = ["--epochs=1", "--imports=none", "--baselines=", "--number_types=float32", f"--search_space={SPACE.name}"]

@@ -1,5 +1,6 @@
 """nas-make: from images to what ships, stopped on the way; and its Python. The commands are those of the README."""
 
+import itertools
 import re
 import shlex
 import signal
@@ -83,6 +84,32 @@ def made(place):
     process = installed(*WHOLE, *tiny(place), cwd=place)
     assert process.returncode == 0, process.stderr[-3000:]
     return place / "runs" / "flowers", first, process.stdout
+
+
+@pytest.mark.storm
+def test_stops_at_every_stage(place):
+    """kill -9 and Ctrl-C in turns, whenever the job says something new: it goes on, and ends with the same files."""
+    command = [str(Path(sys.executable).parent / "nas-make"), "flowers.zip", "--out_dir=killed", *tiny(place)]
+    seen, stops = set(), 0
+    for stop in itertools.cycle((signal.SIGKILL, signal.SIGINT)):
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=place)
+        for line in running.stdout:
+            words = re.sub(r"[\d.]+", "0", line)  # figures differ
+            if words not in seen:
+                seen.add(words)
+                running.send_signal(stop)
+                stops += 1
+                break
+        running.stdout.read()
+        status = running.wait(60)
+        assert status in (0, 130, -signal.SIGKILL)
+        network = place / "killed" / "ship" / "network"
+        if (network / "architecture.json").exists():
+            assert Made(place / "killed").predict(place / "photo.jpg")
+        if status == 0 and words in seen:
+            break
+    assert stops > 20 and (place / "killed" / "ship" / "race.csv").is_file()
+    assert not list((place / "killed" / "ship").glob("network.*"))
 
 
 def test_something_ships_before_the_search(made):
