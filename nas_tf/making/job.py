@@ -207,7 +207,8 @@ class _Job:
                 target_ms = found[0].latency_ms
                 self.say(f"target: {milliseconds(target_ms)}, what {found[0]} takes, as none is given")
                 found = find(target_ms)
-            parent = settings.parent or next(filter(None, map(self._as_parent, found)), None)
+            as_parent = functools.partial(self._as_parent, settings)
+            parent = settings.parent or next(filter(None, map(as_parent, found)), None)
             if is_searched and parent is None:
                 self.say(f"nothing is searched: networks cannot begin with the weights of {found[0].name}")
                 is_searched = False
@@ -279,10 +280,10 @@ class _Job:
         self.say(f"target: {milliseconds(target_ms)}, what {name} takes here")
         return target_ms
 
-    def _as_parent(self, found):
-        """Returns the path of an import's weights, or None if networks of the family cannot begin with them."""
+    def _as_parent(self, settings, found):
+        """Returns the path of an import's weights, or None if networks of the space cannot begin with them."""
         try:
-            self._family.parent(found.path)
+            self._request(settings, parent=found.path).setup.make_judge().check()
         except UserError:
             return None
         return found.path

@@ -1,5 +1,6 @@
 """nas-make: from images to what ships, stopped on the way; and its Python. The commands are those of the README."""
 
+import dataclasses
 import itertools
 import re
 import shlex
@@ -7,24 +8,33 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
 from nbclient import NotebookClient
+from parent_support import SPACE, write_parent
 from PIL import Image
 from seeded_weights import write_timm
 from support import ROOT, assert_one_line, installed, readme_commands
 
 from mnas_tf import _weight_files, pretrained
+from mnas_tf.family import FAMILY
+from mnas_tf.spaces.mnasnet import Scale
 from nas_tf.accuracy import standard_error
+from nas_tf.making import job
+from nas_tf.making import settings as making_settings
 from nas_tf.making.made import Made
+from nas_tf.making.settings import Asked, MakeSettings
+from nas_tf.networks import weights
+from nas_tf.shipping import imports
 from nas_tf.trial import UserError
 
 pytestmark = pytest.mark.real
 COLOURS = {"red": (150, 90, 90), "green": (90, 150, 90), "blue": (90, 90, 150)}
-QUICK = ["--host_warmup_seconds=0.01", "--host_min_seconds=0.02", "--host_max_seconds=0.05", "--host_max_spread=10"]
+FAST_HOST = {"warmup_seconds": 0.01, "min_seconds": 0.02, "max_seconds": 0.05, "max_spread": 10.0}
 WHOLE, ALONE = readme_commands("nas-make")[-2:]
 
 
@@ -41,55 +51,111 @@ def write_images(folder, count):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with flowers.zip, 3 classes of 60 images, with a photo.jpg, and with drawn weights of a network."""
+    """A folder with flowers.zip, 3 classes of 60 images, and with a photo.jpg."""
     place = tmp_path_factory.mktemp("make")
     write_images(place / "flowers", 60)
     subprocess.run([sys.executable, "-m", "zipfile", "-c", "flowers.zip", "flowers"], cwd=place, check=True)
     Image.open(place / "flowers" / "red" / "0.jpg").save(place / "photo.jpg")
-    (place / "weights").mkdir()
-    file = _weight_files.FILES["mnasnet_small", 1.0].file
-    write_timm(place / "weights" / file, pretrained.build("mnasnet_small", pretrained.Scale(32, 1000)))
     return place
 
 
-def tiny(place):
-    """Flags that keep a job small. On a command line the last of a flag counts."""
-    return [
-        "--preset=quick",
-        "--imports=mnasnet_small",
-        f"--weights_dir={place / 'weights'}",
-        "--num_trials=1",
-        "--num_workers=1",
-        "--inherited_parent_epochs=1",
-        *QUICK,
-    ]
+@pytest.fixture(scope="module")
+def real(place):
+    """Flags that keep a job small, with drawn weights of a real network. The last of a flag counts."""
+    (place / "weights").mkdir()
+    file = _weight_files.FILES["mnasnet_b1", 1.0].file
+    write_timm(place / "weights" / file, pretrained.build("mnasnet_b1", pretrained.Scale(32, 1000)))
+    own = [f"--weights_dir={place / 'weights'}", "--imports=mnasnet_b1"]
+    return [*_flags({"preset": "quick", "num_trials": 1, "num_workers": 1, "inherited_parent_epochs": 1}), *own]
+
+
+def _flags(settings):
+    quick = {f"host_{name}": value for name, value in FAST_HOST.items()}
+    return [f"--{name}={value}" for name, value in {**settings, **quick}.items()]
 
 
 @pytest.fixture(scope="module")
-def made(place):
-    """The folder of a job that was stopped in its search and then went on, and what both said."""
-    name, *words = WHOLE
-    command = [str(Path(sys.executable).parent / name), *words, *tiny(place)]
-    said, errors = place / "said.txt", place / "errors.txt"
-    with open(said, "w") as out, open(errors, "w") as err:
-        running = subprocess.Popen(command, stdout=out, stderr=err, cwd=place)
-    end = time.monotonic() + 300
-    while running.poll() is None and "the search, for" not in said.read_text() and time.monotonic() < end:
-        time.sleep(0.2)
-    running.send_signal(signal.SIGINT)
-    assert running.wait(60) == 130, errors.read_text()[-3000:]
-    stopped = Made(place / "runs" / "flowers")
-    assert stopped.predict(place / "photo.jpg")[0][1] > 1 / 3
-    first = said.read_text(), errors.read_text(), stopped.evaluate()
-    process = installed(*WHOLE, *tiny(place), cwd=place)
-    assert process.returncode == 0, process.stderr[-3000:]
-    return place / "runs" / "flowers", first, process.stdout
+def toy(place):
+    """Flags of a job whose published network is a toy, and the module that has it; its weights are a trained one's."""
+    write_parent(place / "parent", size=32, activation="relu6")
+    space = SPACE.space
+
+    def build(name, scale, path=None):
+        model = space.build(space.decode((1, 1, 1)), dataclasses.replace(scale, activation="relu6"))
+        if path:
+            weights.load(model, place / "parent")
+        return model
+
+    module = types.SimpleNamespace(
+        NAMES=("toy_net",),
+        Scale=Scale,
+        widths=lambda name: (1.0,),
+        why_not=lambda name, width, weights_dir: None,
+        weights_file=lambda name, width, weights_dir: place / "parent",
+        build=build,
+    )
+    settings = {
+        "target_latency_ms": 20.0,
+        "target_latency_of": "mnasnet_a1",
+        "search_space": SPACE.name,
+        "deploy_image_size": 32,
+        "proxy_image_size": 32,
+        "num_trials": 1,
+        "num_workers": 1,
+        "inherited_parent_epochs": 1,
+        "random_search_batch_size": 1,
+        "algorithm": "random_search",
+        "imports": "toy_net",
+        "preset": "quick",
+        "hours": 1.0,
+    }
+    return settings, module
+
+
+class Stopped(KeyboardInterrupt):
+    pass
+
+
+@pytest.fixture(scope="module")
+def made(place, toy):
+    """The folder of a job that was stopped before its search and then went on, and what both said."""
+    settings, module = toy
+    search = ("search_space", "deploy_image_size", "proxy_image_size", "num_trials", "num_workers", "algorithm")
+    asked = Asked(
+        images="flowers.zip",
+        settings=MakeSettings(hours=1.0, preset="quick", imports=("toy_net",)),
+        search={name: settings[name] for name in search},
+        target={name: settings[name] for name in ("target_latency_ms", "target_latency_of")},
+        parts={"host": FAST_HOST, "inherited": {"parent_epochs": 1}, "random_search": {"batch_size": 1}},
+    )
+    first, second = [], []
+
+    def say_and_stop(line):
+        first.append(line)
+        if line.startswith("the search, for"):
+            raise Stopped
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setitem(sys.modules, "toys", module)
+        for each in (imports, making_settings):
+            patch.setattr(each, "families", lambda: (dataclasses.replace(FAMILY, pretrained="toys"),))
+        with pytest.raises(Stopped):
+            job.make(asked, say_and_stop)
+        between = Made("runs/flowers").evaluate()
+        job.make(asked, second.append)
+    return place / "runs" / "flowers", "\n".join(first), between, "\n".join(second)
+
+
+@pytest.fixture
+def toy_flags(toy):
+    return _flags(toy[0])
 
 
 @pytest.mark.storm
-def test_stops_at_every_stage(place):
+def test_stops_at_every_stage(place, real):
     """kill -9 and Ctrl-C in turns, whenever the job says something new: it goes on, and ends with the same files."""
-    command = [str(Path(sys.executable).parent / "nas-make"), "flowers.zip", "--out_dir=killed", *tiny(place)]
+    command = [str(Path(sys.executable).parent / "nas-make"), *WHOLE[1:], *real, "--out_dir=killed"]
     seen, stops = set(), 0
     for stop in itertools.cycle((signal.SIGKILL, signal.SIGINT)):
         running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=place)
@@ -113,17 +179,15 @@ def test_stops_at_every_stage(place):
 
 
 def test_something_ships_before_the_search(made):
-    """A stop in the search leaves a network that is whole, and the line of the stop names it."""
-    _, (said, errors, figures), _ = made
+    """A stop before the search leaves a network that is whole."""
+    _, said, figures, _ = made
     assert "the plan:" in said and "1 published network fine-tuned" in said
-    assert "--deploy_image_size=64: the median image is of 40 px" in said and "guessing reaches 33.3" in said
-    last = errors.strip().splitlines()[-1]
-    assert last.startswith("nas-make: stopped. Nothing finished is lost") and "runs/flowers/ship/network" in last
+    assert "--proxy_samples" not in said and "guessing reaches 33.3" in said
     assert figures["model.tflite"]["latency_ms"] > 0 and set(figures) > {"model_int8.tflite", "test"}
 
 
 def test_the_same_command_goes_on_to_the_end(made):
-    folder, _, said = made
+    folder, _, _, said = made
     assert "the plan:" not in said and "[1/2] trial 1" in said  # what was planned and trained is not done again
     assert (folder / "ship" / "race.csv").read_text().count("\n") == 3  # a searched network and the import
     for name in ("model.tflite", "model_int8.tflite", "saved_model", "labels.txt", "README.md", "architecture.json"):
@@ -135,29 +199,30 @@ def test_the_same_command_goes_on_to_the_end(made):
     assert "1 done" in page and "What it answers" in page
 
 
-def test_a_finished_folder_answers_at_once(made, place):
-    _, _, said = made
+def test_a_finished_folder_answers_at_once(made, place, toy_flags):
+    _, _, _, said = made
     begin = time.monotonic()
-    again = installed(*WHOLE, *tiny(place), cwd=place)
-    assert again.returncode == 0 and time.monotonic() - begin < 20
+    again = installed(*WHOLE, *toy_flags, cwd=place)
+    assert again.returncode == 0 and time.monotonic() - begin < 20, again.stderr
     assert again.stdout.strip() in said
-    other = installed(*WHOLE, *tiny(place), "--proxy_image_size=48", cwd=place)
+    other = installed(*WHOLE, *toy_flags, "--proxy_image_size=48", cwd=place)
     assert_one_line(other, 2, "proxy_image_size=48", "choose another --out_dir")
 
 
-def test_model_makers_job_alone(place):
+def test_model_makers_job_alone(place, real):
     """One published network is fine-tuned on all training images, and nothing is searched or raced."""
-    process = installed(*ALONE, *tiny(place), cwd=place)
+    process = installed(*ALONE, *real, cwd=place)
     assert process.returncode == 0, process.stderr[-3000:]
     folder = place / "runs" / "imported"
     assert "126 train, 36 validation, 18 test images" in process.stdout and "race" not in process.stdout
+    assert "--deploy_image_size=64: the median image is of 40 px" in process.stdout
     assert "a search" not in process.stdout and not (folder / "ship" / "race.csv").exists()
     assert "with a classifier in closed form" in (folder / "ship" / "README.md").read_text()
     assert Made(folder).predict(place / "photo.jpg") and "Nothing has been tried yet" in Made(folder).report.read_text()
 
 
 def test_what_was_made(made, place, tmp_path):
-    folder, _, _ = made
+    folder, *_ = made
     found, images = Made(folder), place / "flowers"
     assert found.labels == ("blue", "green", "red") and found.report.is_file()
     answers = found.predict(images / "red" / "1.jpg")
@@ -180,7 +245,7 @@ def test_what_was_made(made, place, tmp_path):
         Made(tmp_path)
 
 
-def test_the_readmes_other_commands(made, place):
+def test_the_readmes_other_commands(made, place, toy_flags):
     """What a job is looked at with, as printed."""
     (place / "more_photos").mkdir()
     Image.open(place / "photo.jpg").save(place / "more_photos" / "1.png")
@@ -191,7 +256,7 @@ def test_the_readmes_other_commands(made, place):
         process = installed(*words, "--inspect", cwd=place)
         assert process.returncode == 0 and "the front" in process.stdout, process.stderr[-2000:]
     (lines,) = re.findall(r"```python\n(import nas_tf\n.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    settings = ", ".join(f"{name}={value!r}" for name, value in settings_of(place).items())
+    settings = ", ".join(f"{name}={value!r}" for name, value in settings_of(toy_flags).items())
     lines = lines.replace("target_latency_ms=20)", f"{settings})")
     program = place / "five_lines.py"
     program.write_text(lines)
@@ -200,17 +265,16 @@ def test_the_readmes_other_commands(made, place):
     assert (place / "for_the_app" / "labels.txt").is_file()
 
 
-def settings_of(place):
+def settings_of(flags):
     """The flags of the job as Python has them."""
-    flags = [each for each in (*WHOLE, *tiny(place)) if each.startswith("--")]
     return dict(each.removeprefix("--").split("=", 1) for each in flags)
 
 
-def test_the_notebook(made, place):
+def test_the_notebook(made, place, toy_flags):
     """Every cell runs as it is written but for the first, which names the images and how much is done."""
     notebook = nbformat.read(ROOT / "examples" / "from_images_to_an_app.ipynb", as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    cells[0].source = f"images, settings, photo = 'flowers.zip', {settings_of(place)!r}, 'photo.jpg'"
+    cells[0].source = f"images, settings, photo = 'flowers.zip', {settings_of(toy_flags)!r}, 'photo.jpg'"
     assert 'made.export("for_an_app")' in cells[-1].source
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(place)}}).execute()
     outputs = [str(output) for cell in cells for output in cell.outputs]
@@ -234,13 +298,13 @@ def test_the_notebook(made, place):
         ("flowers.zip --search=some", "--search"),
     ],
 )
-def test_bad_input(place, tmp_path, line, expected):
+def test_bad_input(place, real, tmp_path, line, expected):
     """One clear line, and nothing stands in the way of a better command."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "red").symlink_to(place / "flowers" / "red")
     (tmp_path / "flowers.zip").symlink_to(place / "flowers.zip")
     env = {"https_proxy": "http://127.0.0.1:9"}  # nothing is fetched
-    process = installed("nas-make", *tiny(place), *shlex.split(line), cwd=tmp_path, env=env)
+    process = installed("nas-make", *real, *shlex.split(line), cwd=tmp_path, env=env)
     assert_one_line(process, 2, *expected.split("|"))
     assert "plan" not in process.stdout or "--hours" in line
