@@ -16,7 +16,7 @@ from nas_tf.datasets import Images, Source, scale_pixels
 from nas_tf.devices import Meter
 from nas_tf.files import alone, check_writable, read_json, write_json
 from nas_tf.making.clock import JobClock
-from nas_tf.making.plan import RESERVE, Plan, Speeds, last_seconds, make_plan, plan_from_scratch
+from nas_tf.making.plan import RESERVE, Plan, Speeds, last_seconds, make_plan, plan_from_scratch, with_search
 from nas_tf.making.settings import NETWORK, defaults, family_with_weights
 from nas_tf.networks.folder import has_description, read_description
 from nas_tf.plugins import Part
@@ -115,6 +115,8 @@ class _Job:
             settings = self._settings()
             if "plan" not in self._state:
                 self._prepare(settings)
+            elif not self._state["searches"] and self._state["parent"] and self._asked.settings.search != "none":
+                self._plan_search()
         plan, request = Plan(**self._state["plan"]), self._request(settings)
         if plan.num_imports and not self._state.get("first"):
             with self.clock.stage(_FIRST):
@@ -335,6 +337,14 @@ class _Job:
         files = _files_seconds(workshop.dataset.describe()["num_examples"], image_seconds, self._conversion)
         return plan_from_scratch(self._preset, self.clock.seconds_left, epoch, files)
 
+    def _plan_search(self):
+        """Plans a search where there was no time for one, if more hours are given now."""
+        plan, speeds = Plan(**self._state["plan"]), Speeds(**self._state["speeds"])
+        found = with_search(plan, self._preset, self.clock.seconds_left, speeds)
+        if found:
+            self._keep(plan=dataclasses.asdict(found), searches=True)
+            self.say(found.text())
+
     # -- the other stages
 
     def _ship_first(self, request, plan):
@@ -371,6 +381,11 @@ class _Job:
         trials = [trial.id for trial in records.trials() if trial.state == "done"]
         records.close()
         if not trials:
+            if not has_description(self._folder / NETWORK):
+                raise EvaluationError(
+                    "No trial of the search was done, and no published network was there to be fine-tuned: nothing "
+                    f"ships. Give more than --hours={self._preset.hours:g}, or see {self._folder / PAGE}"
+                )
             self.say("the search has no trial that was done: what was fine-tuned first ships")
             return None
         return self._ship(plan, trials, self._allowance(plan))

@@ -119,6 +119,21 @@ def make_plan(preset, seconds_left, speeds, num_imports, is_searched):
     return Plan(1, 1, 1, 0, preset.epochs, least, 0.0, 0.0)
 
 
+def with_search(plan, preset, seconds_left, speeds):
+    """Returns a `Plan` without a search with one, and the race that follows it, or None if there is no time for them.
+
+    Args:
+        plan: the `Plan`, whose first network may have shipped.
+        preset, seconds_left, speeds: as of `make_plan`.
+    """
+    for top_k in range(preset.top_k, 0, -1):
+        last = last_seconds(speeds, plan.num_imports, plan.tries, plan.seeds, top_k)
+        search = seconds_left - last
+        if search >= max(_LEAST_SEARCH_SECONDS, _SEARCH_SHARE * seconds_left):
+            return dataclasses.replace(plan, top_k=top_k, search_seconds=search, last_seconds=last)
+    return None
+
+
 def plan_from_scratch(preset, seconds_left, epoch_seconds, files_seconds):
     """Returns the `Plan` where no network has weights: half of the time goes to the search, the rest to training.
 
