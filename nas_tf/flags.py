@@ -76,11 +76,18 @@ def read(config_type, prefix=""):
 
 
 def given(config_type, prefix=""):
-    """Returns a dict from field to value of those flags of `config_type` that the command line, or a file, gives."""
+    """Returns a dict from field to value of those flags of `config_type` that the command line, or a file, gives.
+
+    Raises:
+        UserError: a value is of the wrong type, or there is no part of that name.
+    """
     fields = {field.name: flag_name(field, prefix) for field in dataclasses.fields(config_type)}
     present = {name for name, flag in fields.items() if flag in absl_flags.FLAGS and absl_flags.FLAGS[flag].present}
-    leave_out = fields.keys() - present
-    return _values(config_type, prefix, leave_out)
+    found = _values(config_type, prefix, fields.keys() - present)
+    for field in dataclasses.fields(config_type):
+        if field.name in found and "folder" in field.metadata:
+            _check_part(field, found[field.name], fields[field.name])
+    return found
 
 
 def _check_part(field, name, flag):
