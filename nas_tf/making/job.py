@@ -326,6 +326,8 @@ class _Job:
         counts = dataset.describe()["num_examples"]
         steps = trained.planned_steps * (7 / 6 if recipe.other_learning_rate else 1.0)
         total = _EXTRA_TRAINING_SECONDS + building + trained.setup_seconds + evaluating + steps * trained.step_seconds
+        del model, ask
+        fresh_keras(0)  # what read the images is gone with the network
         total += image_seconds * (counts["train"] + (recipe.epochs + 1) * counts["validation"] + counts.get("race", 0))
         return total, image_seconds
 

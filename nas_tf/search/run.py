@@ -56,14 +56,7 @@ def run(request, say=print, with_best=True):
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(_opened(request, say))
         folder, records, device, facts = opened.folder, opened.records, opened.device, opened.facts
-        workers = request.workers.make(
-            _resolved(setup, device),
-            num_workers=settings.num_workers,
-            max_memory_mb=settings.worker_memory_mb,
-            log_path=folder.workers_log,
-        )
-        stack.callback(workers.close)
-        _check_hours(settings, workers)
+        workers = opened.workers
         trials = records.trials()
         earlier = read_earlier(request, folder) if settings.warm_start and not trials else []
         records.begin_session()
@@ -126,16 +119,17 @@ def begin(request, say=print):
     Raises:
         UserError: as `run` does.
     """
-    with _opened(request, say):
+    with _opened(request, say, with_workers=False):
         pass
 
 
 @dataclasses.dataclass(frozen=True)
 class _Opened:
-    """A run whose folder is open: its records, device and judge, and what is known of the images."""
+    """A run whose folder is open: its records, workers, device and judge, and what is known of the images."""
 
     folder: RunFolder
     records: Records
+    workers: object
     device: object
     device_id: str | None
     description: dict
@@ -145,7 +139,7 @@ class _Opened:
 
 
 @contextlib.contextmanager
-def _opened(request, say):
+def _opened(request, say, with_workers=True):
     """Opens the folder of a run, to no other process, as an `_Opened`; all that can be refused early is refused."""
     settings, setup = request.settings, request.setup
     dataset = setup.task.images.make(setup.task.proxy_scale.image_size, settings.proxy_samples)
@@ -159,6 +153,7 @@ def _opened(request, say):
     with contextlib.ExitStack() as stack:
         stack.enter_context(mistakes_told(folder.workers_log))
         stack.enter_context(alone(folder.path, "search"))
+        workers = _make_workers(request, device, folder, stack) if with_workers else None
         records = Records(folder.records)
         stack.callback(records.close)
         has_begun = bool(records.trials() or records.published())
@@ -167,7 +162,22 @@ def _opened(request, say):
         if device:
             records.add_device(device_id, description)
             stack.callback(device.close)
-        yield _Opened(folder, records, device, device_id, description, judge, judge_description["judge"], facts)
+        yield _Opened(
+            folder, records, workers, device, device_id, description, judge, judge_description["judge"], facts
+        )
+
+
+def _make_workers(request, device, folder, stack):
+    settings = request.settings
+    workers = request.workers.make(
+        _resolved(request.setup, device),
+        num_workers=settings.num_workers,
+        max_memory_mb=settings.worker_memory_mb,
+        log_path=folder.workers_log,
+    )
+    stack.callback(workers.close)
+    _check_hours(settings, workers)
+    return workers
 
 
 @contextlib.contextmanager

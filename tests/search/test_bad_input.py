@@ -86,7 +86,8 @@ def test_python_m_is_the_script():
     [
         (["--no_such_flag=1"], ["no_such_flag"]),
         (["--num_trials=many"], ["num_trials", "many"]),
-        (["--num_trials=0"], ["Expected --num_trials to be at least 1. Received: 0"]),
+        (["--num_trials=-1"], ["Expected --num_trials to be at least 0. Received: -1"]),
+        (["--num_trials=0"], ["Expected --max_hours where --num_trials=0 asks for as many as time allows"]),
         (["--reward=best"], ["reward", "best", "soft"]),
         (["--target_latency_ms=0"], ["Expected --target_latency_ms to be above 0. Received: 0.0"]),
         (["--target_latency_ms=-3"], ["Expected --target_latency_ms to be above 0. Received: -3.0"]),
