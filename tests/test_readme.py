@@ -9,7 +9,6 @@ from parent_support import SPACE, write_parent
 from support import readme_commands, script
 
 pytestmark = pytest.mark.real
-QUICK = ["--host_warmup_seconds=0.01", "--host_min_seconds=0.02", "--host_max_seconds=0.05", "--host_max_spread=10"]
 TINY = [
     "--num_trials=2",
     "--algorithm=random_search",
@@ -20,7 +19,7 @@ TINY = [
     "--deploy_image_size=16",
     "--final_epochs=0",
     "--target_latency_of=mnasnet_a1",
-    *QUICK,
+    "--device=simulated",
 ]
 ALONE = ["--epochs=1", "--imports=none", "--baselines=", "--number_types=float32", f"--search_space={SPACE.name}"]
 
