@@ -4,11 +4,11 @@ import dataclasses
 
 from nas_tf.bars import rough_duration
 from nas_tf.quiet import count
+from nas_tf.shipping.finalists import TIMES
 from nas_tf.trial import UserError
 
 _SEARCH_SHARE = 1 / 3  # of the time that is left, for the search, before the race gets more than the least
 _LEAST_SEARCH_SECONDS = 300.0
-_TIMES = 4  # as many trials are timed again as are raced (nas_tf.shipping.finalists)
 _LEAST_EPOCHS, _MOST_EPOCHS = 5, 30  # from random weights, before a further network is trained, and at most
 RESERVE = 0.03  # of all hours, for what takes longer than planned
 
@@ -81,7 +81,7 @@ def first_seconds(speeds, num_imports, tries):
 def last_seconds(speeds, num_imports, tries, seeds, top_k):
     """Returns the seconds that a race takes of `top_k` searched networks against imports trained before."""
     judging = speeds.trainings_to_judge
-    timed = (_TIMES * top_k + top_k + num_imports) * speeds.timing
+    timed = (TIMES * top_k + top_k + num_imports) * speeds.timing
     trainings = top_k * (tries + judging) + 2 * (seeds - 1) * (1 + judging) + (judging if num_imports == 1 else 0)
     return timed + trainings * speeds.training + 2 * speeds.files
 

@@ -16,7 +16,7 @@ from nas_tf.rewards import TOLERANCE, cost_of
 from nas_tf.shipping.turns import write
 from nas_tf.trial import Latency
 
-_GROUPS, _TIMES, _MARGIN = 3, 4, 1.15
+_GROUPS, TIMES, _MARGIN = 3, 4, 1.15
 
 
 def considered(trials, goal, top_k):
@@ -34,7 +34,7 @@ def considered(trials, goal, top_k):
     if not _has_target_ms(goal):
         return trials[:top_k]
     near = [each for each in trials if cost_of(each.measurement.cost, goal.cost) <= _MARGIN * goal.target]
-    near = sorted(near, key=lambda each: -each.measurement.accuracy)[: _GROUPS * _TIMES * top_k]
+    near = sorted(near, key=lambda each: -each.measurement.accuracy)[: _GROUPS * TIMES * top_k]
     return near if len(near) >= top_k else trials[:top_k]
 
 
@@ -58,7 +58,7 @@ def finalists(workshop, folder, trials, goal, turns, top_k):
     latencies, strict = read_json(path) or {}, dataclasses.replace(goal, target=goal.target / TOLERANCE)
     timed, meeting = [], []
     while len(meeting) < top_k and len(timed) < len(trials):
-        group = trials[len(timed) :][: _TIMES * top_k]
+        group = trials[len(timed) :][: TIMES * top_k]
         if str(group[0].id) not in latencies:
             workshop.say(f"timing {count(len(group), 'trial')} in turns, to race {top_k} that meet the target")
             latencies |= _timed(workshop, group, turns)
