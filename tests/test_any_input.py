@@ -33,8 +33,9 @@ from nas_tf.search.request import make_request
 from nas_tf.search.run import _describe_space
 from nas_tf.search.run_folder import RunFolder, measured_under
 from nas_tf.search.warm_start import read_earlier
-from nas_tf.shipping.chain import ShipSettings, ship
+from nas_tf.shipping.chain import ship
 from nas_tf.shipping.files import make_device
+from nas_tf.shipping.settings import ShipSettings
 from nas_tf.trial import EvaluationError, UserError
 from nasnet_tf.published import ARCHITECTURES as CELLS
 from nasnet_tf.spaces._cell import OPERATIONS, Cell

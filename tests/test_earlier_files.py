@@ -13,7 +13,8 @@ from nas_tf.devices.table import LatencyTable
 from nas_tf.networks.folder import read_description, read_keras, read_network
 from nas_tf.rewards import Objective
 from nas_tf.search.records import Records
-from nas_tf.shipping.chain import ShipSettings, ship
+from nas_tf.shipping.chain import ship
+from nas_tf.shipping.settings import ShipSettings
 from nas_tf.training.recipe import ProxyRecipe
 from nas_tf.trial import UserError
 

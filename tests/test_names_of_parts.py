@@ -11,7 +11,8 @@ from mnas_tf.family import FAMILY
 from mnas_tf.search import Settings
 from nas_tf import plugins
 from nas_tf.search.request import folders, make_request
-from nas_tf.shipping.chain import ShipSettings, ship
+from nas_tf.shipping.chain import ship
+from nas_tf.shipping.settings import ShipSettings
 from nas_tf.trial import UserError
 
 # What a command needs beside the setting in question, which is looked at first.

@@ -9,7 +9,8 @@ The same command goes on where it stopped. Everything is in runs/flowers/ship/.
 """
 
 from nas_tf import flags
-from nas_tf.shipping.chain import ShipSettings, ship
+from nas_tf.shipping.chain import ship
+from nas_tf.shipping.settings import ShipSettings
 from nas_tf.training.machine import Machine
 from nas_tf.trial import UserError
 

@@ -6,7 +6,7 @@ import pathlib
 
 from nas_tf.family import families
 from nas_tf.rewards import Limits, Objective
-from nas_tf.search.request import ALGORITHMS, DATASETS, DEVICES, JUDGES, WORKERS
+from nas_tf.search.request import ALGORITHMS, DATASETS, DEVICES, JUDGES, WORKERS, make_request
 from nas_tf.settings import RUN, Settings, knob
 from nas_tf.training.recipe import ProxyRecipe
 from nas_tf.trial import UserError
@@ -30,7 +30,7 @@ class Preset:
         imports: names of the published networks that are timed; empty: all.
         num_imports: how many of these are fine-tuned.
         epochs: of every training.
-        tries, seeds, top_k: `tries`, `race_seeds` and `top_k` of `nas_tf.shipping.chain.ShipSettings`.
+        tries, seeds, top_k: `tries`, `race_seeds` and `top_k` of `nas_tf.shipping.settings.ShipSettings`.
     """
 
     hours: float
@@ -149,6 +149,24 @@ class Asked:
             "max_hours": self.settings.chosen.hours,
         }
         return family.search_settings(**{**own, **more, **given})
+
+    def request(self, settings, target_ms=None, **known):
+        """Returns the `nas_tf.search.request.Request` of the job's search, as far as it is known by now.
+
+        Args:
+            settings: of the search, as `search_settings` returns them.
+            target_ms: latency that networks are held to, or None for the target that is asked for.
+            known: settings of the search that the job has found out.
+        """
+        given = {name: self.search.get(name, "") for name in ("judge", "algorithm")}  # else as suits the parent
+        settings = dataclasses.replace(settings, **known, **given)
+        objective = self.objective
+        if target_ms:
+            objective = dataclasses.replace(objective, target_latency_ms=target_ms)
+        request = make_request(family_with_weights(), settings, objective, self.limits, self.proxy, self.parts)
+        parent = request.setup.parent()
+        beside = {self.objective.target_latency_of, *(request.setup.published_parent() if parent else ())}
+        return dataclasses.replace(request, published=tuple(sorted(beside)))
 
 
 def family_with_weights():

@@ -46,13 +46,15 @@ class Row:
 
 def text(rows, device, facts):
     """Returns the table as text. `facts` is `nas_tf.datasets.Dataset.facts()` of the images."""
+    of_name = max(28, *(len(row.title) + 1 for row in rows))
+    of_file = max(46, *(len(f"{row.name}: {record.file}") for row in rows for record in row.files), 0)
     figures = f"{'validation %':>13} {'test %':>13} {'latency ms':>11} {'params M':>9} {'madds M':>8}"
-    lines = [f"{'network':<28}{'':<11}{figures}"]
+    lines = [f"{'network':<{of_name}}{'':<11}{figures}"]
     num_examples, chance = num_examples_of(facts), chance_of(facts)
     for row in rows:
         network = row.network
         lines.append(
-            f"{row.title:<28}{_ROLES[row.role]:<11}"
+            f"{row.title:<{of_name}}{_ROLES[row.role]:<11}"
             f"{share(network.accuracy.validation, num_examples):>13} "
             f"{share(network.accuracy.test, num_examples_of(facts, 'test')):>13} {significant(row.latency_ms):>11} "
             f"{number(network.num_params, '.2f', 1e-6):>9} {number(network.mult_adds, '.1f', 1e-6):>8}"
@@ -63,11 +65,12 @@ def text(rows, device, facts):
     lines += ["≈: validation accuracy cannot be told apart from the first row's (two standard errors)"] * ("≈" in marks)
     lines += [f"guesses: no better than guessing; {chance}"] * ("guesses" in marks)
     lines += [f"latency: float32 file, median on {device}", *_unequal(rows), ""]
-    lines.append(f"{'file':<46} {'validation %':>13} {'latency ms':>11} {'MB':>7}")
+    lines.append(f"{'file':<{of_file}} {'validation %':>13} {'latency ms':>11} {'MB':>7}")
     for row in rows:
         for record in row.files:
+            reached = share(record.validation_accuracy, record.num_validation)
             lines.append(
-                f"{row.name + ': ' + record.file:<46} {share(record.validation_accuracy, record.num_validation):>13} "
+                f"{row.name + ': ' + record.file:<{of_file}} {reached:>13} "
                 f"{significant(record.latency_ms):>11} {number(record.bytes, '.3f', 1e-6):>7}"
                 f"{'  FAILED' if record.failure else ''}"
             )

@@ -12,7 +12,6 @@ import pathlib
 import nas_tf
 from nas_tf import resume
 from nas_tf.devices import Meter
-from nas_tf.export import NUMBER_TYPES
 from nas_tf.family import family_of, space_from_file
 from nas_tf.files import alone, check_writable
 from nas_tf.plugins import Part
@@ -21,17 +20,16 @@ from nas_tf.ranking import ranked
 from nas_tf.reports import search as report
 from nas_tf.reports.comparison import Row
 from nas_tf.reports.device import device_name
-from nas_tf.reports.model_card import LICENCE
 from nas_tf.search.records import Records
 from nas_tf.search.request import RACE_FRACTION, SearchSettings, remade_request
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.search.story import PAGE, write_page
-from nas_tf.settings import DEVICE, FILES, IMAGES, NETWORK, RUN, TRAINING, Settings, knob
 from nas_tf.shipping import choice, finish, imports
 from nas_tf.shipping.baselines import builder
 from nas_tf.shipping.candidates import Workshop
 from nas_tf.shipping.contest import Contest
 from nas_tf.shipping.finalists import considered
+from nas_tf.shipping.settings import BASELINES, ShipSettings
 from nas_tf.training import read_count
 from nas_tf.training.machine import Machine
 from nas_tf.trial import UserError
@@ -48,102 +46,8 @@ _MAY_CHANGE = (
     "search_space",
     "dataset",
 )
-BASELINES = ("mnasnet_a1", "mobilenet_v2")
 _OWN = ("search_space", "dataset")  # settings that say what may run of what the run names
 _UNUSED = ("algorithm", "judge", "workers", "warm_start")  # settings of a run that its chain has no need of
-
-
-@dataclasses.dataclass(frozen=True)
-class ShipSettings(Settings):
-    """The settings of a chain. All others are the run's own."""
-
-    top_k: int = knob(5, "Best trials to train in full.", least=1, group=RUN)
-    recipe: str = knob(
-        "",
-        "Recipe of the run's family, as in its train command; default: finetune if there is a parent, else cosine.",
-        group=TRAINING,
-    )
-    parent: str | None = knob(
-        None,
-        "Trained network whose weights the search's networks begin with, where the run has none: a published name, a "
-        "file of weights or the folder of a network.",
-        path=True,
-        group=TRAINING,
-    )
-    epochs: int | None = knob(None, "Epochs; default: the recipe's.", least=1, group=TRAINING)
-    batch_size: int | None = knob(None, "Images in a step; default: the recipe's.", least=1, group=TRAINING)
-    learning_rate: float | None = knob(None, "Peak of the schedule; default: the recipe's.", above=0, group=TRAINING)
-    frozen_fraction: float | None = knob(
-        None,
-        "Share of the multiply-adds whose early layers stay frozen and are computed once; default: the recipe's.",
-        least=0,
-        below=1,
-        group=TRAINING,
-    )
-    num_samples: int = knob(0, "Training images, drawn by class; 0: all.", least=0, group=TRAINING)
-    search_space: str = knob(
-        "",
-        "The run's search space, if that is a file of your own: only a file named here is run.",
-        path=True,
-        group=NETWORK,
-    )
-    dataset: str = knob(
-        "",
-        "The run's data set, if that is a file of your own or a TFDS name with a namespace: only what is named here is "
-        "run.",
-        path=True,
-        group=IMAGES,
-    )
-    data_dir: str = knob("", "Where the run's images are now; empty: where they were.", path=True, group=IMAGES)
-    allow_test_in_train: bool = knob(
-        False, "Go on although test images are among the training images too.", group=IMAGES
-    )
-    device: str = knob(
-        "",
-        "Device that times the files, with its own flags; empty: the run's as it was, or this machine if that times "
-        "none.",
-        folder="nas_tf.devices",
-        group=DEVICE,
-    )
-    number_types: tuple[str, ...] = knob(
-        NUMBER_TYPES, "Types of the TFLite files.", choices=NUMBER_TYPES, required="at least one type", group=FILES
-    )
-    baselines: tuple[str, ...] = knob(
-        BASELINES,
-        "Published networks trained the same way from random weights, at the width of equal latency. Where imports are "
-        "raced, these two are left out.",
-        group=RUN,
-    )
-    imports: tuple[str, ...] = knob(
-        ("all",),
-        "Published networks with weights to fine-tune and race against the search's; all, or none.",
-        group=RUN,
-    )
-    num_imports: int = knob(
-        3, "How many of them are raced, the best with a classifier in closed form.", least=1, group=RUN
-    )
-    tries: int = knob(
-        3,
-        "How often every network of a race is trained: 1, at the better of two learning rates after a few steps; 2, at "
-        "both; 3, and once with the parent as teacher.",
-        least=1,
-        most=3,
-        group=RUN,
-    )
-    race_seeds: int = knob(
-        3, "Seeds with which the best of the search and the best import are trained.", least=1, group=RUN
-    )
-    weights_dir: str = knob(
-        "", "Folder with published weights, used before any are fetched (docs/training.md).", path=True, group=RUN
-    )
-    quantization_friendly: bool = knob(
-        False, "ReLU6 in place of ReLU and no squeeze-and-excitation, which int8 takes better.", group=NETWORK
-    )
-    licence: str = knob(LICENCE, "Text of the model card's licence section.", group=FILES)
-    checkpoint_minutes: float = knob(
-        10.0, "Minutes between checkpoints; there is one after every epoch, too.", above=0, group=RUN
-    )
-    out_dir: str = knob("", "Folder to write; empty: `ship` in the run's folder.", path=True, group=RUN)
 
 
 def ship(

@@ -96,7 +96,7 @@ class Contest:
         Args:
             trials: the `Trial`s among which the finalists are (`nas_tf.shipping.finalists.considered`).
             networks: list of networks that can be imported, as `nas_tf.shipping.imports.available` returns.
-            settings: the `nas_tf.shipping.chain.ShipSettings`.
+            settings: the `nas_tf.shipping.settings.ShipSettings`.
 
         Raises:
             UserError: there are no trials, and no import meets the target.

@@ -1,6 +1,7 @@
 """Loss and accuracy of a network."""
 
 import itertools
+import math
 
 import numpy as np
 
@@ -27,9 +28,11 @@ def accuracy_on(model, split, batch_size, steps=None):
         model: a `keras.Model` with its input pipeline, compiled with the metric `accuracy`.
         split: `Images` or a `Stream`.
         batch_size: images in a step.
-        steps: batches to read; None: all.
+        steps: batches to read at most; None: all.
     """
     batches = split.batches(batch_size)
+    if steps is not None:  # Keras warns of a split that has fewer
+        steps = min(steps, math.ceil(split.num_examples / batch_size))
     if getattr(getattr(model, "distribute_strategy", None), "num_replicas_in_sync", 1) == 1:
         return float(model.evaluate(batches, steps=steps, verbose=0, return_dict=True)["accuracy"])
     # `evaluate` would trace again each time. Here every device judges every image, with the same result.

@@ -19,7 +19,7 @@ from nbclient import NotebookClient
 from parent_support import SPACE, write_parent
 from PIL import Image
 from seeded_weights import write_timm
-from support import ROOT, assert_one_line, installed, readme_commands
+from support import ROOT, assert_one_line, installed, readme_commands, script
 
 from mnas_tf import _weight_files, pretrained
 from mnas_tf.family import FAMILY
@@ -31,11 +31,12 @@ from nas_tf.making.made import Made
 from nas_tf.making.settings import Asked, MakeSettings
 from nas_tf.networks import weights
 from nas_tf.shipping import imports
-from nas_tf.trial import UserError
+from nas_tf.trial import EvaluationError, UserError
 
 pytestmark = pytest.mark.real
 COLOURS = {"red": (150, 90, 90), "green": (90, 150, 90), "blue": (90, 90, 150)}
 FAST_HOST = {"warmup_seconds": 0.01, "min_seconds": 0.02, "max_seconds": 0.05, "max_spread": 10.0}
+TOY_DEVICE = Path(__file__).parent.parent / "parts" / "toy_device.py"
 LITE0 = ROOT.parent / "shared" / "data" / "pretrained" / "efficientnet_lite0_imagenet.safetensors"
 WHOLE, ALONE = readme_commands("nas-make")[-2:]
 
@@ -223,23 +224,38 @@ def test_a_finished_folder_answers_at_once(made, place, toy_flags):
 
 
 def test_model_makers_job_alone(place, toy, toy_flags):
-    """One published network is fine-tuned on all training images, and nothing is searched or raced."""
-    settings, said = toy[0], []
+    """One published network is fine-tuned on all training images, and nothing is searched or raced. The device goes
+    away before the files are timed: what there is stays, and the same call times them once it is back."""
+    settings, said, away = toy[0], [], place / "away"
+    device = {"log": str(place / "timed.log"), "away": str(away)}
     asked = Asked(
         images="flowers.zip",
         settings=MakeSettings(preset="quick", search="none", imports=("toy_net",), out_dir="runs/imported"),
-        search={"search_space": settings["search_space"]},
-        parts={"host": FAST_HOST},
+        search={"search_space": settings["search_space"], "device": str(TOY_DEVICE)},
+        parts={str(TOY_DEVICE): device},
     )
+
+    def say(line):
+        said.append(line)
+        if line.startswith("files of"):
+            away.touch()
+
     with _toys(place, toy):
+        with pytest.raises(EvaluationError, match=r"3 files failed, all others are kept: .*the toy device is away"):
+            job.make(asked, say)
+        folder = place / "runs" / "imported"
+        assert Made(folder).predict(place / "photo.jpg") and "latency_ms" not in Made(folder).evaluate()["model.tflite"]
+        away.unlink()
         job.make(asked, said.append)
-    folder, text = place / "runs" / "imported", "\n".join(said)
+    text = "\n".join(said)
+    assert Made(folder).evaluate()["model.tflite"]["latency_ms"] > 0
     assert "126 train, 36 validation, 18 test images" in text and "race" not in text and "a search" not in text
     assert "--deploy_image_size=64: the median image is of 40 px" in text and "as none is given" in text
     assert not (folder / "ship" / "race.csv").exists()
     assert "with a classifier in closed form" in (folder / "ship" / "README.md").read_text()
-    assert Made(folder).predict(place / "photo.jpg") and "Nothing has been tried yet" in Made(folder).report.read_text()
-    own = [each for each in toy_flags if each.startswith(("--imports", "--search_space", "--host"))]
+    assert "Nothing has been tried yet" in Made(folder).report.read_text()
+    own = [each for each in toy_flags if each.startswith(("--imports", "--search_space"))]
+    own += [f"--device={TOY_DEVICE}", *(f"--toy_device_{name}={value}" for name, value in device.items())]
     again = installed(*ALONE, *own, cwd=place)
     assert again.returncode == 0 and again.stdout.strip() in text, again.stderr
 
@@ -342,6 +358,6 @@ def test_bad_input(place, real, tmp_path, line, expected):
     (tmp_path / "one" / "red").symlink_to(place / "flowers" / "red")
     (tmp_path / "flowers.zip").symlink_to(place / "flowers.zip")
     env = {"https_proxy": "http://127.0.0.1:9"}  # nothing is fetched
-    process = installed("nas-make", *real, *shlex.split(line), cwd=tmp_path, env=env)
+    process = script("nas-make", *real, *shlex.split(line), cwd=tmp_path, env=env)
     assert_one_line(process, 2, *expected.split("|"))
     assert "plan" not in process.stdout

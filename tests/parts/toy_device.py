@@ -12,6 +12,7 @@ class Config:
     log: str = ""
     refuses: str = "none"
     breaks_at: str = "none"
+    away: str = ""  # path: while there is such a file, the device does not answer
 
 
 def make(config, space=None, scale=None):
@@ -32,6 +33,8 @@ class Toy(Meter):
 
     def measure(self, tflite_path):
         name = pathlib.Path(tflite_path).name
+        if self._config.away and pathlib.Path(self._config.away).exists():
+            raise EvaluationError("the toy device is away")
         if self._config.refuses in name:
             raise InfeasibleArchitecture("the toy device refuses the network")
         if self._config.breaks_at in name and not pathlib.Path(self._config.log + ".broken").exists():

@@ -18,8 +18,9 @@ from nas_tf.search.records import Records
 from nas_tf.search.request import make_request
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.search.warm_start import read_earlier, warm_start
-from nas_tf.shipping.chain import ShipSettings, ship
+from nas_tf.shipping.chain import ship
 from nas_tf.shipping.files import make_device
+from nas_tf.shipping.settings import ShipSettings
 from nas_tf.trial import Cost, Latency, Measurement, Trial, UserError
 
 EVIL = 'import pathlib\n\npathlib.Path(__file__).with_name("RAN").touch()\nraise SystemExit("executed")\n'

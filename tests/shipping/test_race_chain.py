@@ -18,7 +18,8 @@ from nas_tf.networks import answers, weights
 from nas_tf.networks.folder import read_description, recorded_network
 from nas_tf.rewards import Objective
 from nas_tf.shipping import candidates, imports
-from nas_tf.shipping.chain import ShipSettings, ship
+from nas_tf.shipping.chain import ship
+from nas_tf.shipping.settings import ShipSettings
 from nas_tf.training import network
 from nas_tf.training.recipe import ProxyRecipe
 from nas_tf.trial import UserError

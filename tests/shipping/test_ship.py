@@ -23,7 +23,8 @@ from nas_tf.rewards import Goal, Objective
 from nas_tf.search.records import Records
 from nas_tf.search.request import make_request
 from nas_tf.shipping import baselines, candidates, chain, choice, finish
-from nas_tf.shipping.chain import ShipSettings, ship
+from nas_tf.shipping.chain import ship
+from nas_tf.shipping.settings import ShipSettings
 from nas_tf.training.recipe import ProxyRecipe
 from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, Latency, Measurement, Trial, UserError
 
