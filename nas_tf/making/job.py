@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from nas_tf import accuracy, resume, stopping
+from nas_tf import resume, stopping
 from nas_tf.bars import rough_duration
 from nas_tf.files import alone, check_writable
 from nas_tf.making.clock import JobClock
@@ -11,7 +11,7 @@ from nas_tf.making.preparing import look_at_images, plan_more, prepare
 from nas_tf.making.settings import NETWORK, family_with_weights
 from nas_tf.making.state import JobState
 from nas_tf.networks.folder import has_description, read_description
-from nas_tf.reports.numbers import milliseconds
+from nas_tf.reports.network import name_of, reached
 from nas_tf.search.records import Records
 from nas_tf.search.run import begin, run
 from nas_tf.search.run_folder import RunFolder
@@ -211,20 +211,10 @@ class _Job:
         """Returns in words what ships, and how long all of it took beside the plan."""
         folder, planned = self._folder, self._state.plan
         network = read_description(folder / NETWORK)
-        latency = network.latency_judged or network.latency
-        reached = network.accuracy
-        facts = network.dataset or {}
-        counts = facts.get("num_examples", {})
-        figures = [
-            f"{accuracy.text(value, counts.get(split))} of {counts.get(split)} {split} images right"
-            for split, value in (("validation", reached.validation), ("test", reached.test))
-            if value is not None
-        ]
         stages = self.clock.stages
         plans = {_FIRST: planned.first_seconds, _SEARCH: planned.search_seconds, _LAST: planned.last_seconds}
         lines = [
-            f"{folder / NETWORK}: {'trial ' + str(network.trial) if network.trial else network.text}, "
-            f"{', '.join(figures)}, {milliseconds(latency.latency_ms) if latency else 'not timed'}",
+            f"{folder / NETWORK}: {name_of(network)}, {reached(network)}",
             f"it ships because: {network.choice}",
             *(
                 f"  {stages[name] / 60:6.1f} min  {name}"

@@ -7,7 +7,7 @@ import json
 from nas_tf.reports.numbers import NONE, milliseconds, number, share, significant
 
 STATES = ("done", "infeasible", "failed", "running")
-FIRST_NOTES = ("untrained", "random")  # of trials that were drawn before the algorithm learned
+FIRST_NOTES = ("untrained", "random", "near the parent")  # of trials that were drawn before the algorithm learned
 _COLUMNS = (
     "id",
     "state",

@@ -4,14 +4,15 @@ import io
 import pathlib
 import tempfile
 
-from nas_tf.accuracy import chance_of
+from nas_tf.accuracy import chance_of, num_examples_of
 from nas_tf.family import space_from_file
 from nas_tf.networks import answers
 from nas_tf.networks.folder import read_description, read_records, recorded_network
 from nas_tf.ranking import ranked
 from nas_tf.reports import page, race
 from nas_tf.reports.device import device_name
-from nas_tf.reports.numbers import milliseconds, share
+from nas_tf.reports.network import name_of, reached
+from nas_tf.reports.numbers import milliseconds, number, share
 from nas_tf.rewards import Goal
 from nas_tf.search.records import Records
 from nas_tf.search.request import objective_of
@@ -54,7 +55,9 @@ def _run(run_dir, own_space, facts, pictures):
         records.close()
     network = _shipped(folder.path)
     goal = _goal(objective_of(config["flags"]), published, bool(config["device"]))
-    outlines, drawn = _outlines(config, folder, trials, goal, own_space, pictures)
+    best = next((trial for trial in trials if network and trial.id == network.trial), None)
+    best = best or next(iter(ranked(trials, goal)), None)
+    outlines, drawn = _outlines(config, folder, trials, best, own_space, pictures)
     identity = config["measured_under"]
     data = facts or {name[5:]: value for name, value in identity.items() if name.startswith("data ")}
     return page.Run(
@@ -98,7 +101,10 @@ def _shipped(run_dir):
             continue
         found = answers.read(folder, len(network.class_names), name)
         return page.Shipped(
-            title=f"{folder}: {'trial ' + str(network.trial) if network.trial else network.text}, {network.weights}",
+            title=f"{folder}: {name_of(network)}, {network.weights}",
+            trial=network.trial if folder.name == "network" else None,
+            lead=f"{name_of(network).capitalize()} ships: {reached(network)}." if folder.name == "network" else "",
+            figures=_figures(network),
             why=network.choice or "",
             files=[
                 (
@@ -118,6 +124,22 @@ def _shipped(run_dir):
     return None
 
 
+def _figures(network):
+    """Returns what `nas_tf.reports.page.Shipped.figures` holds."""
+    reached_, facts = network.accuracy, network.dataset or {}
+    latency = network.latency_judged or network.latency
+    validation, test = (
+        f"{share(value, num_examples_of(facts, split))} %"
+        for split, value in (("validation", reached_.validation), ("test", reached_.test))
+    )
+    size, madds = number(network.num_params, ".2f", 1e-6), number(network.mult_adds, ".1f", 1e-6)
+    return [
+        (name_of(network), validation, f"validation accuracy; test {test}"),
+        ("its latency", milliseconds(latency and latency.latency_ms), "what ships"),
+        ("its size", f"{size} M", f"parameters, {madds} M multiply-adds"),
+    ]
+
+
 def _mistakes(found, names):
     """Returns what `nas_tf.reports.page.Shipped.mistakes` holds."""
     from PIL import Image
@@ -130,8 +152,8 @@ def _mistakes(found, names):
     return made
 
 
-def _outlines(config, folder, trials, goal, own_space, pictures):
-    """Returns what each trial's architecture is, stage by stage, and pictures of the best trial's.
+def _outlines(config, folder, trials, best, own_space, pictures):
+    """Returns what each trial's architecture is, stage by stage, and pictures of the `best` trial's.
 
     Where the space is a file of the user's own that this command does not name, they are the answers alone.
     """
@@ -144,6 +166,5 @@ def _outlines(config, folder, trials, goal, own_space, pictures):
             trial.id: [f"{name}: {choices[token]}" for (name, choices), token in zip(decisions.items(), trial.tokens)]
             for trial in trials
         }, []
-    best = next(iter(ranked(trials, goal)), None)
     drawn = space.draw(space.decode(best.tokens), pictures) if best else []
     return outlines, [(pathlib.Path(path).stem.replace("_", " "), path) for path in drawn if path.suffix == ".svg"]

@@ -80,7 +80,7 @@ def test_what_it_says(written):
         (t for t in made_run(120).trials if t.measurement and t.measurement.cost.latency.latency_ms <= 4.08),
         key=lambda t: t.measurement.accuracy,
     )
-    assert f"Trial {best.id} is picked" in text and "within the target, 4.000 ms" in text
+    assert f"The search picks trial {best.id}" in text and "within the target, 4.000 ms" in text
     for words in (
         "120",
         "taken for dog (93 %)",
@@ -94,6 +94,20 @@ def test_what_it_says(written):
     assert EVIL not in text and "window.evil = 1</script>" not in text
     data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
     assert len(data["trials"]) == 120 and sorted(data["words"])[0].endswith("MBConv6 5x5")
+
+
+def test_what_ships_comes_first(tmp_path):
+    """The race may ship another network than the search picked: the page begins with it, and draws it."""
+    import dataclasses
+
+    lead, figures = "Trial 7 ships: 85.0 ± 8.0 %.", [("trial 7", "85.0 ± 8.0 %", "validation accuracy")]
+    network = dataclasses.replace(shipped(), trial=7, lead=lead, figures=figures)
+    run = dataclasses.replace(made_run(20), network=network)
+    page.write_page(tmp_path / "page.html", [run])
+    text = (tmp_path / "page.html").read_text()
+    assert re.search(r"Trial 7 ships: 85.0 ± 8.0 %\. The search picks trial (?!7:)", text)
+    assert "ships: trial 7" in text and "The network that ships" in text and "<span>trial 7</span>" in text
+    assert f"<li>{run.outlines[7][1]}</li>" in text
 
 
 @pytest.mark.parametrize("trials", [[], [Trial(1, (0,), error="the phone is gone")]])
@@ -184,7 +198,7 @@ def test_in_a_browser(browser, written):
     action = ActionChains(browser)
     action.w3c_actions.pointer_action.move_to_location(*map(round, places))
     action.perform()
-    picked = re.search(r"Trial (\d+) is picked", written.read_text())[1]
+    picked = re.search(r"picks trial (\d+)", written.read_text())[1]
     WebDriverWait(browser, 10).until(lambda _: f"trial {picked}" in css("#shown")[0].text)
     assert len(css("#shown .stack li")) == 8
 

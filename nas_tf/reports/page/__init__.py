@@ -64,6 +64,9 @@ class Shipped:
     Attributes:
         title: what it is, in words.
         why: why it was chosen.
+        trial: the trial that it is, if it ships; else None.
+        lead: what ships and what it reached, in a sentence; empty if it only is the search's pick.
+        figures: list of (title, value, note), texts, of what it reached.
         files: list of (name, numbers, accuracy with error, latency, bytes), texts.
         class_names: in the order of the classes.
         confusion: int [classes, classes], rows are true classes, columns answers, of the validation images; or None.
@@ -73,6 +76,9 @@ class Shipped:
 
     title: str
     why: str = ""
+    trial: int | None = None
+    lead: str = ""
+    figures: list = dataclasses.field(default_factory=list)
     files: list = dataclasses.field(default_factory=list)
     class_names: tuple = ()
     confusion: object = None
@@ -94,14 +100,17 @@ def write_page(path, runs):
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     points = ranked(run.trials, run.goal)
     best = points[0] if points else None
+    ships = next((trial for trial in run.trials if run.network and trial.id == run.network.trial), None)
+    shown = ships or best
     script, plots = _plots.embedded(runs)
     values = {
         "runs": runs,
         "run": run,
-        "best": best,
+        "heading": "The network that ships" if ships else "The search's best network",
         "verdict": _verdict(run, best),
-        "outline": run.outlines.get(best.id, []) if best else [],
+        "outline": run.outlines.get(shown.id, []) if shown else [],
         "counts": counts(run.trials),
+        "has_random": any(len(_plots.random_rewards(each.trials)) > 1 for each in runs),
         "plots": plots,
         "tiles": _tiles(run, best),
         "pictures": [
@@ -124,11 +133,16 @@ def write_page(path, runs):
 
 
 def _verdict(run, best):
+    lead = f"{run.network.lead} " if run.network and run.network.lead else ""
+    return lead + _picked(run, best)
+
+
+def _picked(run, best):
     if best is None:
         return "No trial has succeeded yet." if run.trials else "Nothing has been tried yet."
     facts_, goal = best.measurement, run.goal
     reached = share(facts_.accuracy, error=facts_.standard_error)
-    words = f"Trial {best.id} is picked: its child has {reached} % of the validation images right"
+    words = f"The search picks trial {best.id}: its child has {reached} % of the validation images right"
     if facts_.cost.latency:
         words += f", and the network takes {milliseconds(facts_.cost.latency.latency_ms)}"
     if goal.target is None:
@@ -142,7 +156,9 @@ def _verdict(run, best):
 def _tiles(run, best):
     """Returns a list of (title, value, note) for the head of the page."""
     tiles = [("trials", f"{len(run.trials):,}", counts_text(run.trials))]
-    if best:
+    if run.network and run.network.lead:
+        tiles += run.network.figures
+    elif best:
         known = facts(best)
         tiles.append(
             (f"trial {best.id}", f"{share(known['accuracy'], error=known['standard_error'])} %", "proxy accuracy")
@@ -153,7 +169,13 @@ def _tiles(run, best):
         tiles.append(("its size", size, f"parameters, {number(known['mult_adds'], '.1f', 1e-6)} M multiply-adds"))
     if run.goal.target:
         tiles.append(("target", cost_text(run.goal.target, run.goal.cost), "2 % above it count"))
-    tiles.append(("time", f"{run.hours:.2f} h" if run.hours >= 0.1 else f"{60 * run.hours:.1f} min", "all sessions"))
+    tiles.append(
+        (
+            "time",
+            f"{run.hours:.2f} h" if run.hours >= 0.1 else f"{60 * run.hours:.1f} min",
+            "of the search, all sessions",
+        )
+    )
     return tiles
 
 

@@ -112,10 +112,13 @@ def _front(runs):
         xs = [unit * cost_of(trial.measurement.cost, goal.cost) for trial in front]
         ys = [100 * trial.measurement.accuracy for trial in front]
         figure.step(xs, ys, mode="after", color=color, line_width=1.5, legend_label=f"front of {name}")
-    best = ranked(runs[0].trials, goal)
+    best, network = ranked(runs[0].trials, goal), runs[0].network
+    ships = [trial for trial in best if network and trial.id == network.trial]
     if best:
-        x, y = unit * cost_of(best[0].measurement.cost, goal.cost), 100 * best[0].measurement.accuracy
-        figure.scatter([x], [y], marker="star", size=20, color=_RED, legend_label=f"picked: trial {best[0].id}")
+        star = (ships or best)[0]
+        x, y = unit * cost_of(star.measurement.cost, goal.cost), 100 * star.measurement.accuracy
+        label_ = f"{'ships' if ships else 'picked'}: trial {star.id}"
+        figure.scatter([x], [y], marker="star", size=20, color=_RED, legend_label=label_)
     if goal.target:
         target = unit * goal.target
         figure.add_layout(
@@ -179,7 +182,7 @@ def _learning(runs):
         figure.line(count[shown], best[shown], color=color, line_width=2, legend_label=f"{name}best so far")
         label = f"{name}mean of {_WINDOW}"
         figure.line(count[shown], mean[shown], color=color, line_width=1.5, line_dash="dashed", legend_label=label)
-        drawn = np.array([trial.reward for trial in judged if trial.note in FIRST_NOTES])
+        drawn = random_rewards(run.trials)
         if len(drawn) > 1:
             expected = best_of_random(drawn, count[shown])
             label = f"{name}random sampling, from the {len(drawn)} random trials"
@@ -187,6 +190,11 @@ def _learning(runs):
     if figure is not None:
         _legend(figure)
     return figure
+
+
+def random_rewards(trials):
+    """Returns float [n], the rewards of those trials that were drawn before the algorithm learned."""
+    return np.array([trial.reward for trial in trials if trial.reward is not None and trial.note in FIRST_NOTES])
 
 
 def best_of_random(rewards, counts):
