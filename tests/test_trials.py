@@ -81,7 +81,7 @@ def test_the_page_of_a_run_whose_space_is_not_run(run):
     process = script("nas-report", run)
     assert process.returncode == 0 and process.stdout == f"{run}/report.html\n", process.stderr
     text = (run / "report.html").read_text()
-    assert "Trial 2 is picked" in text and "block1/kernel_size: 5" in text and "the phone is gone" in text
+    assert "The search picks trial 2" in text and "block1/kernel_size: 5" in text and "the phone is gone" in text
     # What shipped is damaged: the page goes without.
     network = run / "ship" / "network"
     network.mkdir(parents=True)

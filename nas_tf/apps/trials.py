@@ -119,7 +119,10 @@ def _retry(folder):
         print("No trial has failed.")
         return
     numbers = ", ".join(map(str, failed))
-    print(f"{count(len(failed), 'trial')} will be tried again by the command that made the run: {numbers}")
+    command = "the command that made the run"
+    if (folder.path / "make").is_dir():
+        command = "nas-make, if it is given more --hours"
+    print(f"{count(len(failed), 'trial')} will be tried again by {command}: {numbers}")
 
 
 def cli():

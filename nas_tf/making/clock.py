@@ -1,15 +1,17 @@
 """The time that a job has spent, over all of its sessions, in all and by stage."""
 
 import contextlib
+import threading
 import time
 
 from nas_tf.files import read_json, write_json
+from nas_tf.trial import EvaluationError, UserError
 
-_EVERY_SECONDS = 5.0  # between two notes of the time, at least
+_EVERY_SECONDS = 5.0  # between two notes of the time
 
 
 class JobClock:
-    """The hours of a job, kept in a JSON file. A session that was killed counts until it last said something.
+    """The hours of a job, kept in a JSON file. A session that was killed counts but for its last few seconds.
 
     Args:
         path: of the file.
@@ -20,7 +22,7 @@ class JobClock:
         kept = read_json(path) or {}
         self._path, self._hours = path, hours
         self._before, self._stages = kept.get("seconds", 0.0), kept.get("stages", {})
-        self._begin, self._noted, self._running = time.monotonic(), 0.0, None
+        self._begin, self._running, self._lock = time.monotonic(), None, threading.Lock()
 
     @property
     def seconds(self):
@@ -54,12 +56,26 @@ class JobClock:
             self._stages, self._running = self.stages, None
             self.note()
 
+    @contextlib.contextmanager
+    def running(self):
+        """Inside it the time is written down every few seconds, and at the end."""
+        over = threading.Event()
+
+        def keep():
+            while not over.wait(_EVERY_SECONDS):
+                with contextlib.suppress(OSError, UserError, EvaluationError):  # which the note at the end raises
+                    self.note()
+
+        keeper = threading.Thread(target=keep, daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            over.set()
+            keeper.join()
+            self.note()
+
     def note(self):
         """Writes the time down."""
-        self._noted = time.monotonic()
-        write_json(self._path, {"seconds": self.seconds, "stages": self.stages})
-
-    def touch(self):
-        """Writes the time down if some has passed since it was."""
-        if time.monotonic() - self._noted > _EVERY_SECONDS:
-            self.note()
+        with self._lock:
+            write_json(self._path, {"seconds": self.seconds, "stages": self.stages})

@@ -46,19 +46,18 @@ def make(asked, say=print):
         job = _Job(asked, folder, say)
         resume.begin(place / "settings.json", job.identity(), job.may_change(), "choose another --out_dir")
         if job.is_finished:
-            say(job.summary())
-            return
-        try:
-            job.run()
-        finally:
-            job.clock.note()
+            job.end()
+        else:
+            with job.clock.running():
+                job.run()
+            job.end()
 
 
 class _Job:
     """A job: what it was asked for, and where it stands."""
 
     def __init__(self, asked, folder, say):
-        self._asked, self._folder, self._say = asked, folder, say
+        self._asked, self._folder, self.say = asked, folder, say
         self._preset = asked.settings.chosen
         self.clock = JobClock(folder / PLACE / "clock.json", self._preset.hours)
         self._state = JobState.load(folder / PLACE / "state.json")
@@ -81,10 +80,6 @@ class _Job:
         """bool: whether there is nothing left to do in as many hours."""
         return self._state.done_hours >= self._preset.hours and has_description(self._folder / NETWORK)
 
-    def say(self, text):
-        self._say(text)
-        self.clock.touch()
-
     def _know(self, state):
         self._state = state
         state.save(self._folder / PLACE / "state.json")
@@ -106,12 +101,17 @@ class _Job:
                 self._search(request)
             with self.clock.stage(_LAST):
                 self._ship_last()
-        self.clock.note()
-        incomplete = self._state.incomplete
-        self._learn(done_hours=0.0 if incomplete else self._preset.hours)
-        self.say(self.summary())
-        if incomplete:
-            raise EvaluationError(incomplete)
+        self._learn(done_hours=self._preset.hours)
+
+    def end(self):
+        """Says what came of it.
+
+        Raises:
+            EvaluationError: something of what ships is not as it should be.
+        """
+        self.say(self._summary())
+        if self._state.incomplete:
+            raise EvaluationError(self._state.incomplete)
 
     def _prepared(self):
         """Plans what is not planned yet, and returns the `nas_tf.search.request.Request` of the search."""
@@ -134,8 +134,7 @@ class _Job:
         allowance = self._allowance()
         incomplete = self._ship((), allowance)
         speeds = dataclasses.replace(self._state.speeds, training=allowance.training_seconds)
-        is_done = incomplete is None or self._state.is_searched  # else what is missing is tried again
-        self._learn(speeds=speeds, is_first_done=is_done, incomplete=incomplete)
+        self._learn(speeds=speeds, is_first_done=True, incomplete=incomplete)
 
     def _search(self, request):
         """Searches until the race has to begin."""
@@ -180,12 +179,15 @@ class _Job:
         """Ships the best of some trials and of the imports. Returns in words what is missing of it, or None."""
         plan = self._state.plan
         is_fine_tuned = plan.num_imports > 0
+        search, parts = self._asked.search, self._asked.parts
+        device = _own(search.get("device", ""))
         settings = ShipSettings(
             top_k=max(1, plan.top_k),
             recipe="finetune" if is_fine_tuned else "cosine",
             epochs=plan.epochs,
-            search_space=_own(self._asked.search.get("search_space", "")),
-            dataset=_own(self._asked.search.get("dataset", "")),
+            search_space=_own(search.get("search_space", "")),
+            dataset=_own(search.get("dataset", "")),
+            device=device,
             imports=self._state.imports or ("none",),
             num_imports=max(1, plan.num_imports),
             tries=plan.tries,
@@ -197,6 +199,7 @@ class _Job:
             ship(
                 self._folder,
                 settings,
+                device_settings=parts.get(device),
                 say=self.say,
                 trials=trials,
                 may_change=_OF_THE_STAGE,
@@ -207,7 +210,7 @@ class _Job:
             return str(error)
         return None
 
-    def summary(self):
+    def _summary(self):
         """Returns in words what ships, and how long all of it took beside the plan."""
         folder, planned = self._folder, self._state.plan
         network = read_description(folder / NETWORK)

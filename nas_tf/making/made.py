@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 
 from nas_tf.accuracy import num_examples_of, standard_error
 from nas_tf.files import check_writable
@@ -31,10 +32,16 @@ def make(images="", say=print, **settings):
         UserError: the caller has to change something.
         EvaluationError: something else failed; the same call goes on from there. What had shipped is in the folder.
     """
+    if "flagfile" in settings:
+        raise UserError("nas_tf.make takes flags as arguments. Expected no flagfile; nas-make takes one")
     words = [str(images)] if images else []
     command = [sys.executable, "-m", "nas_tf.apps.make", *words, *(_flag(*each) for each in settings.items())]
     process = subprocess.Popen(
-        [each for each in command if each], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [each for each in command if each],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        process_group=0,  # a terminal's Ctrl-C reaches it once, from here
     )
     last = ""
     try:
@@ -113,13 +120,14 @@ class Made:
         Raises:
             UserError: there is no such file, or an image cannot be read.
         """
-        paths = list(map(str, images)) if isinstance(images, (list, tuple)) else [str(images)]
+        is_list = isinstance(images, (list, tuple))
+        paths = list(map(str, images)) if is_list else [str(images)]
         found = {}
         for name, answers, why in self._predictor.answers(paths):
             if answers is None:
                 raise UserError(f"Expected images that can be read. {name} cannot be: {why}")
             found[name] = answers
-        is_one = not isinstance(images, (list, tuple)) and list(found) == [str(images).removeprefix("./")]
+        is_one = not is_list and pathlib.Path(images).is_file() and not zipfile.is_zipfile(images)
         return next(iter(found.values())) if is_one else found
 
     def export(self, folder):

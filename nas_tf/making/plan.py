@@ -1,6 +1,7 @@
 """What there is time for: how much is trained and raced, and how long is searched."""
 
 import dataclasses
+import math
 
 from nas_tf.bars import rough_duration
 from nas_tf.quiet import count
@@ -91,7 +92,7 @@ def make_plan(preset, seconds_left, speeds, num_imports, is_searched):
 
     Args:
         preset: the `nas_tf.making.settings.Preset`.
-        seconds_left: for all of it.
+        seconds_left: for all of it, the reserve not counted.
         speeds: the `Speeds`.
         num_imports: published networks that there are.
         is_searched: whether there is a search.
@@ -102,10 +103,10 @@ def make_plan(preset, seconds_left, speeds, num_imports, is_searched):
     most = min(preset.num_imports, num_imports)
     least = first_seconds(speeds, 1, 1)
     if least > seconds_left:
-        hours = preset.hours + (least - seconds_left) / 3600
+        hours = _hours_for(least, preset, seconds_left)
         raise UserError(
             f"Expected hours for one published network to be fine-tuned, which takes {rough_duration(least)} here: "
-            f"--hours={hours:.2g} or more. Received: --hours={preset.hours:g}, of which "
+            f"--hours={hours:g} or more. Received: --hours={preset.hours:g}, of which "
             f"{rough_duration(max(0.0, seconds_left))} are left"
         )
     for tries, seeds, top_k, imports in _by_ambition(preset, most):
@@ -147,15 +148,23 @@ def plan_from_scratch(preset, seconds_left, epoch_seconds, files_seconds):
     """
     seconds = seconds_left / 2 - files_seconds
     if seconds < epoch_seconds:
-        hours = 2 * (epoch_seconds + files_seconds) / 3600
+        hours = _hours_for(2 * (epoch_seconds + files_seconds), preset, seconds_left)
         raise UserError(
-            f"Expected hours for a search and the training of one network: --hours={hours:.2g} or more. Received: "
+            f"Expected hours for a search and the training of one network: --hours={hours:g} or more. Received: "
             f"--hours={preset.hours:g}"
         )
     top_k = max(1, min(preset.top_k, int(seconds / (_LEAST_EPOCHS * epoch_seconds))))
     epochs = min(_MOST_EPOCHS, int(seconds / (top_k * epoch_seconds)))
     last = top_k * epochs * epoch_seconds + files_seconds
     return Plan(0, 1, 1, top_k, epochs, 0.0, seconds_left - last, last)
+
+
+def _hours_for(seconds, preset, seconds_left):
+    """Returns hours, of two digits, in which there is time for something once another call has prepared it again."""
+    spent = max(0.0, (1 - RESERVE) * 3600 * preset.hours - seconds_left)
+    hours = (2 * spent + seconds) / ((1 - RESERVE) * 3600)
+    unit = 10 ** (math.floor(math.log10(hours)) - 1)
+    return math.ceil(hours / unit) * unit
 
 
 def _by_ambition(preset, num_imports):

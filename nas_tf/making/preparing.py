@@ -33,6 +33,7 @@ from nas_tf.training.train import train
 from nas_tf.trial import UserError
 
 _REHEARSED_STEPS, _REHEARSED_IMAGES = 8, 64
+_MOST_CLASSES = 20  # that are named with their counts
 _CONVERSION_SECONDS = 15.0  # where none was timed
 _TIMINGS = 2.2  # of a conversion with its 15 rounds of timing: the same with up to 25
 _EXTRA_TRAINING_SECONDS, _EXTRA_FILES_SECONDS = 3.0, 10.0  # for what nothing here stands for: saving, pictures, pages
@@ -50,12 +51,28 @@ def look_at_images(asked, say):
     dataset = Source(part, settings.data_dir, settings.seed).make(32)
     chosen = defaults(dataset, asked.search)
     say(dataset.summary())
+    say(_by_class(dataset))
     chance = accuracy.chance_of(dataset.facts())
     if chance:
         say(f"{chance}")
     for name, (value, why) in chosen.items():
         say(f"--{name}={value}: {why}")
     return asked.search_settings(**{name: value for name, (value, _) in chosen.items()})
+
+
+def _by_class(dataset):
+    """Returns in words how many training images there are of each class, or of the rarest, and how large they are."""
+    words, labels = [], dataset.labels("train")
+    if labels is not None:
+        counts = np.bincount(labels, minlength=dataset.num_classes)
+        shown = range(len(counts))
+        if len(counts) > _MOST_CLASSES:
+            shown = np.argsort(counts, kind="stable")[:_MOST_CLASSES]
+        named = ", ".join(f"{counts[each]} of {dataset.class_names[each]}" for each in shown)
+        words.append(f"training images: {named}" + (" (the rarest)" if len(counts) > _MOST_CLASSES else ""))
+    if dataset.median_side:
+        words.append(f"the median image is of {dataset.median_side} px")
+    return "; ".join(words) or "how many images of each class there are is not known before they are read"
 
 
 def prepare(asked, settings, clock, say):
@@ -77,6 +94,11 @@ def prepare(asked, settings, clock, say):
         raise UserError(
             "nas-make holds networks to a latency. Expected --cost=latency_ms and another --reward than accuracy; "
             "mnas-search has the others"
+        )
+    if settings.workers == "inline" and asked.settings.search != "none":
+        raise UserError(
+            "nas-make ends its search in time. Expected --workers that can end a network which never ends by itself, "
+            "such as process. Received: inline"
         )
     known = asked.request(settings).setup.published_parent()
     asked_for, weights_dir = asked.settings.chosen.imports or ("all",), asked.settings.weights_dir
@@ -101,7 +123,7 @@ def plan_more(state, preset, seconds_left):
     """Returns a `JobState` without a search with one, or the same if there is no time for one now either."""
     if state.is_searched or not state.parent:
         return state
-    plan = with_search(state.plan, preset, seconds_left, state.speeds)
+    plan = with_search(state.plan, preset, seconds_left - RESERVE * 3600 * preset.hours, state.speeds)
     return dataclasses.replace(state, plan=plan, is_searched=True) if plan else state
 
 
@@ -176,8 +198,7 @@ class _Preparing:
             self._say(f"nothing is searched: networks cannot begin with the weights of {found[0].name}")
             is_searched = False
         speeds = self._speeds(found[0])
-        seconds = self._clock.seconds_left - RESERVE * 3600 * self._preset.hours
-        plan = make_plan(self._preset, seconds, speeds, len(found), is_searched)
+        plan = make_plan(self._preset, self._seconds_left(), speeds, len(found), is_searched)
         if is_searched and not plan.top_k:
             self._say("there is no time for a search. Give more --hours")
         return JobState(plan=plan, speeds=speeds, target_ms=target_ms, parent=parent, is_searched=bool(plan.top_k))
@@ -193,8 +214,11 @@ class _Preparing:
             lambda: family.published_module.build(name, scale), self._workshop.dataset, recipe
         )
         files = _files_seconds(self._workshop.dataset.describe()["num_examples"], image_seconds, self._conversion)
-        plan = plan_from_scratch(self._preset, self._clock.seconds_left, epoch, files)
+        plan = plan_from_scratch(self._preset, self._seconds_left(), epoch, files)
         return JobState(plan=plan, target_ms=target_ms, is_searched=True)
+
+    def _seconds_left(self):
+        return self._clock.seconds_left - RESERVE * 3600 * self._preset.hours
 
     def _imports(self, networks, most, known, target_ms):
         """Returns a list of the `most` best `nas_tf.shipping.imports.Import`s that meet a target, best first."""

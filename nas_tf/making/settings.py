@@ -46,7 +46,7 @@ _QUICK = ("mobilenet_v3_small", "mobilenet_v4_conv_s", "efficientnet_lite0")
 _NORMAL = (*_QUICK, "mobilenet_v2", "mobilenet_v3_large", "efficientnet_lite1", "efficientnet_lite2")
 PRESETS = {
     "quick": Preset(0.5, _QUICK, num_imports=1, epochs=3, tries=1, seeds=1, top_k=2),
-    "normal": Preset(2.0, _NORMAL, num_imports=3, epochs=3, tries=2, seeds=2, top_k=3),
+    "normal": Preset(1.0, _NORMAL, num_imports=3, epochs=3, tries=2, seeds=2, top_k=3),
     "long": Preset(12.0, (), num_imports=3, epochs=3, tries=2, seeds=3, top_k=5),
 }
 

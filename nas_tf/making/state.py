@@ -4,6 +4,7 @@ import dataclasses
 
 from nas_tf.files import read_json, write_json
 from nas_tf.making.plan import Plan, Speeds
+from nas_tf.trial import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +39,22 @@ class JobState:
 
     @classmethod
     def load(cls, path):
-        """Returns the state that a JSON file keeps; that of a job which has just begun if there is no file."""
+        """Returns the state that a JSON file keeps; that of a job which has just begun if there is no file.
+
+        Raises:
+            UserError: the file is damaged.
+        """
         kept = read_json(path) or {}
-        for name, kind in (("plan", Plan), ("speeds", Speeds)):
-            if kept.get(name):
-                kept[name] = kind(**kept[name])
-        return cls(**{**kept, "imports": tuple(kept.get("imports", ()))})
+        try:
+            for name, kind in (("plan", Plan), ("speeds", Speeds)):
+                if kept.get(name):
+                    kept[name] = kind(**kept[name])
+            return cls(**{**kept, "imports": tuple(kept.get("imports", ()))})
+        except (AttributeError, TypeError) as error:
+            raise UserError(
+                f"Expected a file of this version of nas-make. Received: {path}, which is damaged or another's. Choose "
+                "another --out_dir"
+            ) from error
 
     def save(self, path):
         """Writes the state to a JSON file."""

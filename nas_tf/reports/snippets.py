@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 with open("labels.txt", encoding="utf-8") as file:
     labels = file.read().splitlines()
 classify = Interpreter("{file}").get_signature_runner("serving_default")
+photo = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")  # upright, as phones mean it
 image = {square}
 values = np.asarray(image, np.float32)[np.newaxis] / 127.5 - 1  # 0 to 255 becomes -1 to 1
 {run}
@@ -23,8 +24,8 @@ print(labels[probabilities.argmax()], probabilities.max())
 ```"""
 
 _SQUARE = {
-    "stretch": 'Image.open(sys.argv[1]).convert("RGB").resize(({size}, {size}), Image.Resampling.BILINEAR)',
-    "crop": 'ImageOps.fit(Image.open(sys.argv[1]).convert("RGB"), ({size}, {size}), Image.Resampling.BILINEAR)',
+    "stretch": "photo.resize(({size}, {size}), Image.Resampling.BILINEAR)",
+    "crop": "ImageOps.fit(photo, ({size}, {size}), Image.Resampling.BILINEAR)",
 }
 
 _RUN_FLOATS = 'probabilities = classify(image=values)["probabilities"][0]'
@@ -59,8 +60,9 @@ class Classifier(context: Context) : AutoCloseable {{
     private val inputs = model.createInputBuffers()
     private val outputs = model.createOutputBuffers()
 
-    /** The likeliest class of a photo, and its probability. */
-    fun classify(photo: Bitmap): Pair<String, Float> {{
+    /** The likeliest class of an upright photo, and its probability. */
+    fun classify(bitmap: Bitmap): Pair<String, Float> {{
+        val photo = bitmap.copy(Bitmap.Config.ARGB_8888, false) // whose pixels can be read
 {square}
         while (minOf(image.width, image.height) >= 2 * SIZE) {{ // by halves: one large step would skip most pixels
             image = Bitmap.createScaledBitmap(image, image.width / 2, image.height / 2, true)

@@ -71,7 +71,7 @@ class Findings:
     board: Board
 
     def __post_init__(self):
-        self._next_at, self._finished = -math.inf, 0
+        self._next_at, self._ended = -math.inf, None
 
     def renew_front(self):
         """Writes the front's files and the page if some time has passed since they were written."""
@@ -79,12 +79,19 @@ class Findings:
             self.write_front()
 
     def write_front(self):
-        """Writes the front's files and the page, unless they have every trial already."""
+        """Writes the front's files, if there is a front, and the page, unless they have every trial already."""
         begin, trials = time.monotonic(), self.records.trials()
-        number = len(finished(trials))
-        if number == self._finished:
+        ended = sum(trial.state != "running" for trial in trials)
+        if ended == self._ended:
             return
-        space, folder = self._space, self.folder
+        if finished(trials):
+            self._draw(trials)
+        self._write_page()
+        end = time.monotonic()
+        self._next_at, self._ended = end + max(_FRONT_SECONDS, (end - begin) / _FRONT_SHARE), ended
+
+    def _draw(self, trials):
+        space, folder, number = self._space, self.folder, len(finished(trials))
         report.write_pareto_csv(folder.pareto_csv, trials, space, self.goal.cost, self.device)
         title = f"{space.name} on {self.request.settings.dataset}, {number} networks, {self.device}"
         report.draw_pareto(
@@ -96,9 +103,6 @@ class Findings:
             chance=chance_of(self.facts),
         )
         self.board.picture("the front", folder.pareto_png, number)
-        self._write_page()
-        end = time.monotonic()
-        self._next_at, self._finished = end + max(_FRONT_SECONDS, (end - begin) / _FRONT_SHARE), number
 
     def _write_page(self):
         path = self.folder.path

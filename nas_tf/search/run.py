@@ -185,7 +185,7 @@ def _written_if_stopped(findings, workers, progress):
     """Writes the front when the search inside is stopped or ends in a failure: it can be looked at."""
     try:
         yield
-    except (KeyboardInterrupt, EvaluationError):
+    except (KeyboardInterrupt, EvaluationError, UserError):
         workers.close()
         progress.close()
         with contextlib.suppress(OSError):  # what ended the search is what counts

@@ -6,6 +6,7 @@ import tempfile
 
 from nas_tf.accuracy import chance_of, num_examples_of
 from nas_tf.family import space_from_file
+from nas_tf.files import read_json
 from nas_tf.networks import answers
 from nas_tf.networks.folder import read_description, read_records, recorded_network
 from nas_tf.ranking import ranked
@@ -53,7 +54,8 @@ def _run(run_dir, own_space, facts, pictures):
         spent = records.spent()
     finally:
         records.close()
-    network = _shipped(folder.path)
+    network, known = _shipped(folder.path)
+    facts = facts or known
     goal = _goal(objective_of(config["flags"]), published, bool(config["device"]))
     best = next((trial for trial in trials if network and trial.id == network.trial), None)
     best = best or next(iter(ranked(trials, goal)), None)
@@ -73,10 +75,18 @@ def _run(run_dir, own_space, facts, pictures):
         data=[(name, value) for name, value in data.items() if not isinstance(value, dict)]
         + [(f"images, {split}", count) for split, count in (data.get("num_examples") or {}).items()],
         spent={_KINDS[kind]: seconds for kind, seconds in spent.items()},
+        stages=_stages(folder.path),
         hours=hours,
         pictures=drawn,
         network=network,
     )
+
+
+def _stages(run_dir):
+    """Returns a dict from stage to seconds, of a run that nas-make made; else an empty one."""
+    kept = read_json(run_dir / "make" / "clock.json")
+    stages = kept.get("stages") if isinstance(kept, dict) else None
+    return stages if isinstance(stages, dict) and all(isinstance(each, float) for each in stages.values()) else {}
 
 
 def _goal(objective, published, has_device):
@@ -88,9 +98,9 @@ def _goal(objective, published, has_device):
 
 
 def _shipped(run_dir):
-    """Returns the `nas_tf.reports.page.Shipped` network of a run, what nas-ship made before what the search did.
+    """Returns `(nas_tf.reports.page.Shipped, facts of its images)`, of what nas-ship made before what the search did.
 
-    None if there is none, or if its folder is damaged, as a kill may leave it.
+    None twice if there is none, or if its folder is damaged, as a kill may leave it.
     """
     for folder in (run_dir / "ship" / "network", run_dir / "best"):
         try:
@@ -100,10 +110,10 @@ def _shipped(run_dir):
         except UserError:
             continue
         found = answers.read(folder, len(network.class_names), name)
-        return page.Shipped(
+        shipped = page.Shipped(
             title=f"{folder}: {name_of(network)}, {network.weights}",
             trial=network.trial if folder.name == "network" else None,
-            lead=f"{name_of(network).capitalize()} ships: {reached(network)}." if folder.name == "network" else "",
+            lead=f"What ships: {name_of(network)}, {reached(network)}." if folder.name == "network" else "",
             figures=_figures(network),
             why=network.choice or "",
             files=[
@@ -121,7 +131,8 @@ def _shipped(run_dir):
             mistakes=_mistakes(found, network.class_names) if found else [],
             race=race.read_text(folder.parent / "race.csv") if folder.name == "network" else "",
         )
-    return None
+        return shipped, network.dataset
+    return None, None
 
 
 def _figures(network):

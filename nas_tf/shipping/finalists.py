@@ -59,9 +59,10 @@ def finalists(workshop, folder, trials, goal, turns, top_k):
     timed, meeting = [], []
     while len(meeting) < top_k and len(timed) < len(trials):
         group = trials[len(timed) :][: TIMES * top_k]
-        if str(group[0].id) not in latencies:
-            workshop.say(f"timing {count(len(group), 'trial')} in turns, to race {top_k} that meet the target")
-            latencies |= _timed(workshop, group, turns)
+        new = [each for each in group if str(each.id) not in latencies]
+        if new:
+            workshop.say(f"timing {count(len(new), 'trial')} in turns, to race {top_k} that meet the target")
+            latencies |= _timed(workshop, new, turns)
             write_json(path, latencies)
         timed += [_with_latency(each, Latency(**latencies[str(each.id)])) for each in group]
         meeting = [each for each in timed if strict.is_met(each.measurement.cost)]

@@ -74,6 +74,8 @@ def _replaced(folder, network):
     That is so if `folder` holds another network's files, which stay whole until then.
     """
     new, old = (folder.with_name(f"{folder.name}.{word}") for word in ("new", "old"))
+    if old.exists() and not folder.exists():  # killed between the two
+        os.rename(new if new.exists() else old, folder)
     if recorded_network(folder) in (None, network):
         yield folder
     else:

@@ -168,8 +168,10 @@ class Allowance:
     after_seconds: float
 
     def has(self, trainings):
-        """Returns whether there is time for that many trainings more."""
-        return time.monotonic() + trainings * self.training_seconds + self.after_seconds <= self.ends_at
+        """Returns whether there is time for that many trainings more. For none there always is."""
+        return (
+            trainings == 0 or time.monotonic() + trainings * self.training_seconds + self.after_seconds <= self.ends_at
+        )
 
 
 class Race:

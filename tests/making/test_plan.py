@@ -1,12 +1,15 @@
 """What nas-make plans for its hours, and how it counts them."""
 
 import dataclasses
+import re
+import time
 
 import pytest
 
 from nas_tf.making import clock as clock_module
 from nas_tf.making.clock import JobClock
 from nas_tf.making.plan import (
+    RESERVE,
     Speeds,
     first_seconds,
     last_seconds,
@@ -15,6 +18,8 @@ from nas_tf.making.plan import (
     with_search,
 )
 from nas_tf.making.settings import PRESETS
+from nas_tf.making.state import JobState
+from nas_tf.shipping.race import Allowance
 from nas_tf.trial import UserError
 
 SPEEDS = Speeds(training=300.0, trainings_to_judge=0, files=60.0, timing=20.0)
@@ -59,8 +64,19 @@ def test_too_few_hours_are_refused_with_those_that_are_needed():
     preset = dataclasses.replace(PRESETS["quick"], hours=0.1)
     with pytest.raises(UserError, match=r"takes 6 min here: --hours=0.11 or more. Received: --hours=0.1, of which 6"):
         make_plan(preset, 350.0, SPEEDS, 1, is_searched=False)
-    with pytest.raises(UserError, match=r"--hours=0\.2 or more\. Received: --hours=0\.1"):
+    with pytest.raises(UserError, match=r"--hours=0\.21 or more\. Received: --hours=0\.1"):
         plan_from_scratch(preset, 350.0, 300.0, 60.0)
+
+
+@pytest.mark.parametrize("prepared", [10.0, 100.0, 300.0])
+def test_the_hours_that_are_asked_for_are_enough(prepared):
+    """The next call prepares again, and its reserve is larger."""
+    preset = dataclasses.replace(PRESETS["quick"], hours=0.1)
+    with pytest.raises(UserError) as raised:
+        make_plan(preset, (1 - RESERVE) * 360 - prepared, SPEEDS, 1, is_searched=False)
+    hours = float(re.search(r"--hours=([\d.]+) or more", str(raised.value))[1])
+    preset = dataclasses.replace(preset, hours=hours)
+    assert make_plan(preset, (1 - RESERVE) * 3600 * hours - 2 * prepared, SPEEDS, 1, is_searched=False).num_imports == 1
 
 
 def test_a_search_is_planned_when_more_hours_are_given():
@@ -84,10 +100,7 @@ def test_the_clock_goes_on_over_sessions(tmp_path, monkeypatch):
     monkeypatch.setattr(clock_module.time, "monotonic", lambda: now[0])
     clock = JobClock(tmp_path / "clock.json", hours=1)
     with clock.stage("first"):
-        now[0] += 60
-        clock.touch()
-        now[0] += 2
-        clock.touch()  # too early
+        now[0] += 62
     now[0] += 3
     clock.note()
     again = JobClock(tmp_path / "clock.json", hours=1)
@@ -98,3 +111,31 @@ def test_the_clock_goes_on_over_sessions(tmp_path, monkeypatch):
         now[0] += 10
         raise KeyError
     assert JobClock(tmp_path / "clock.json", hours=1).stages == {"first": 72}
+
+
+def test_the_clock_is_kept_while_it_runs(tmp_path, monkeypatch):
+    """A kill -9 in a stage that says nothing for an hour loses no hour."""
+    monkeypatch.setattr(clock_module, "_EVERY_SECONDS", 0.01)
+    clock = JobClock(tmp_path / "clock.json", hours=1)
+    with clock.running(), clock.stage("the search"):
+        begin = time.monotonic()
+        while JobClock(tmp_path / "clock.json", hours=1).stages.get("the search", 0.0) < 0.05:
+            assert time.monotonic() - begin < 30
+            time.sleep(0.01)
+
+
+def test_what_a_job_knows_is_kept(tmp_path):
+    path, plan = tmp_path / "state.json", plan_from_scratch(PRESETS["normal"], 7200.0, 20.0, 60.0)
+    assert JobState.load(path) == JobState()
+    state = JobState(plan=plan, speeds=SPEEDS, target_ms=2.0, parent="net", imports=("a", "b"), is_searched=True)
+    state.save(path)
+    assert JobState.load(path) == state
+    for damaged in ("[1]", '{"plan": {"epochs": 3}}', '{"unknown": 1}'):
+        path.write_text(damaged)
+        with pytest.raises(UserError, match=r"state\.json, which is damaged or another's"):
+            JobState.load(path)
+
+
+def test_what_is_trained_already_needs_no_time():
+    over = Allowance(ends_at=0.0, training_seconds=60.0, after_seconds=60.0)
+    assert over.has(0) and not over.has(1)

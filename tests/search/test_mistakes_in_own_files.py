@@ -175,6 +175,8 @@ def test_mistakes_in_mid_run_end_it_with_their_line(mine, tmp_path):
     path.write_text(text)
     process = search(tmp_path, f"--search_space={path}", "--workers=inline", "--num_trials=9", "--seed=3")
     assert_one_line(process, 2, f"mine.py, line {number}: NameError", "3 trials in a row", "another --run_dir")
+    (page,) = tmp_path.rglob("report.html")
+    assert "NameError" in page.read_text()
 
 
 def test_a_mistake_met_in_making_a_table(mine, tmp_path):

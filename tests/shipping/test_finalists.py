@@ -72,6 +72,14 @@ def test_those_that_meet_the_target_in_turns_are_raced(workshop, tmp_path, slow_
     assert again == chosen == trials([3, 4]) and device.timed == timed > 0
 
 
+def test_trials_that_join_later_are_timed_then(workshop, tmp_path):
+    """A search that goes on finds others, which stand among those that were timed before."""
+    device = Truthful(100)
+    finalists(workshop, tmp_path, trials([2, 4, 5]), GOAL, Turns(device, 1.0, "target"), 1)
+    found = considered(BEST_FIRST, GOAL, 1)
+    assert finalists(workshop, tmp_path, found, GOAL, Turns(device, 1.0, "target"), 1) == trials([3])
+
+
 def test_trials_are_timed_until_enough_meet_the_target(workshop, tmp_path, monkeypatch):
     """The target of the search was too high: the first four of those near it are above it in truth."""
     for number, true in ((2, 1.2), (3, 1.1), (4, 1.1), (5, 1.1)):

@@ -18,6 +18,7 @@ from nas_tf.rewards import Goal
 
 _HERE = pathlib.Path(__file__).parent
 _MOST_PICTURE_BYTES = 2 * 2**20
+_MOST_CLASSES = 50  # of a confusion matrix
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Run:
         data: list of (what, value) on the images.
         spent: dict from what to the seconds that workers spent on it.
         hours: how long its sessions took in all.
+        stages: dict from stage to seconds, of a job of which the search is a part.
         pictures: list of (caption, path of a .png or .svg) of the chosen architecture.
         network: the `Shipped` network, or None as long as there is none.
     """
@@ -53,6 +55,7 @@ class Run:
     data: list = dataclasses.field(default_factory=list)
     spent: dict = dataclasses.field(default_factory=dict)
     hours: float = 0.0
+    stages: dict = dataclasses.field(default_factory=dict)
     pictures: list = dataclasses.field(default_factory=list)
     network: object = None
 
@@ -117,7 +120,10 @@ def write_page(path, runs):
             (caption, _data_uri(file)) for caption, file in run.pictures if file.stat().st_size < _MOST_PICTURE_BYTES
         ],
         "published": [(name, _published_facts(cost)) for name, cost in run.published.items()],
-        "spent": _spent(run),
+        "spent": _spent(run.spent),
+        "stages": _spent(run.stages),
+        "has_matrix": bool(run.network) and len(run.network.class_names) <= _MOST_CLASSES,
+        "devices": sorted({each.device for each in runs if each.device}),
         "classes": _classes(run.network),
         "mistakes": [
             (true, answer, f"{100 * sure:.0f} %", f"data:image/png;base64,{base64.b64encode(content).decode()}")
@@ -133,8 +139,8 @@ def write_page(path, runs):
 
 
 def _verdict(run, best):
-    lead = f"{run.network.lead} " if run.network and run.network.lead else ""
-    return lead + _picked(run, best)
+    lead = run.network.lead if run.network else ""
+    return " ".join(filter(None, [lead, "" if lead and not run.trials else _picked(run, best)]))
 
 
 def _picked(run, best):
@@ -184,11 +190,11 @@ def _published_facts(cost):
     return latency, number(cost.num_params, ".2f", 1e-6), number(cost.mult_adds, ".1f", 1e-6)
 
 
-def _spent(run):
-    """Returns a list of (what, text, share of all in percent) on the workers' time."""
-    whole = sum(run.spent.values())
+def _spent(by_what):
+    """Returns a list of (what, text, share of all in percent) on a dict of seconds."""
+    whole = sum(by_what.values())
     return [
-        (what, f"{seconds / 60:.1f} min", 100 * seconds / whole) for what, seconds in run.spent.items() if seconds > 0
+        (what, f"{seconds / 60:.1f} min", 100 * seconds / whole) for what, seconds in by_what.items() if seconds > 0
     ]
 
 

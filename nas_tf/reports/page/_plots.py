@@ -185,7 +185,7 @@ def _learning(runs):
         drawn = random_rewards(run.trials)
         if len(drawn) > 1:
             expected = best_of_random(drawn, count[shown])
-            label = f"{name}random sampling, from the {len(drawn)} random trials"
+            label = f"{name}random sampling, from {len(drawn)} trials"
             figure.line(count[shown], expected, color=_GREY, line_dash="dotted", line_width=2, legend_label=label)
     if figure is not None:
         _legend(figure)
