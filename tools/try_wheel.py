@@ -44,16 +44,17 @@ model = keras.models.load_model("made/ship/network/model.keras")
 assert model(np.zeros((1, *model.input_shape[1:]), "float32")).shape == (1, 3)
 print(nas_tf.Made("made").predict("photos/red/0.jpg"))
 """
-TINY = "--workers=inline --algorithm=random_search --host_min_seconds=0.05 --host_max_seconds=0.2 --host_max_spread=9"
+FAST = "--algorithm=random_search --host_min_seconds=0.05 --host_max_seconds=0.2 --host_max_spread=9"
+TINY = f"--workers=inline {FAST}"
 CHILD = "--proxy_image_size=32 --proxy_epochs=1 --deploy_image_size=64 --final_epochs=0"
 CELLS = "--proxy_image_size=16 --proxy_cells=1 --proxy_filters=4 --proxy_epochs=1 --final_epochs=0"
 DEPLOYED_CELLS = "--deploy_image_size=32 --deploy_stem=cifar --deploy_cells=1 --deploy_filters=8"
-MAKE = "nas-make photos --out_dir=made --preset=quick --hours=0.07"
+MAKE = "nas-make photos --out_dir=made --preset=quick --hours=0.15"
 TRAIN = "mnas-train --architecture=run/best/architecture.json --data_dir=photos --epochs=1 --out_dir=net"
 # Each with its exit status and with what it has to print.
 COMMANDS = (
     ("nas-make --version", 0, "mobile-nas-tf"),
-    (f"{MAKE} --num_trials=2 --deploy_image_size=64 {TINY}", 0, "made"),
+    (f"{MAKE} --num_trials=2 --deploy_image_size=64 --num_workers=1 {FAST}", 0, "made"),
     (f"{MAKE} --deploy_image_size=96", 2, "choose another --out_dir"),
     ("nas-predict made photos/red", 0, "0.jpg"),
     (f"mnas-search --run_dir=run --data_dir=photos --num_trials=2 {CHILD} {TINY}", 0, "top 1"),

@@ -15,7 +15,7 @@ import pytest
 from phone import Fault, Phone
 from phone.client import wait_until
 from phone.meter import QUICK, given
-from support import assert_one_line, script
+from support import assert_one_line, readme_commands, script
 
 from nas_tf.apps import _phone_check
 from nas_tf.apps import phone as phone_app
@@ -77,13 +77,13 @@ def test_a_search_on_two_phones_survives_every_fault_and_records_what_they_gave(
         for phone in (one, two):
             adb.connect(phone)
         command = [
-            "mnas-search",
+            *next(words for words in readme_commands("mnas-search") if "--device=android" in words),
             f"--run_dir={run_dir}",
             f"--search_space={plain_space}",
             "--dataset=digits",
+            "--data_dir=",
             "--algorithm=random_search",
             "--num_trials=12",
-            "--device=android",
             *quick_flags(binary, one, two),
             "--target_latency_ms=1",
             "--deploy_image_size=24",
@@ -201,14 +201,16 @@ def test_nas_phone_measures_files_and_published_networks(adb, phone, tmp_path, b
 
 
 def test_nas_phone_says_what_is_wrong_in_one_line(adb, phone, tmp_path, binary):
-    environment = {**adb.env, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    process = script("nas-phone", "check", f"--out_dir={tmp_path}", env=environment)
+    environment = {**adb.env, "XDG_CACHE_HOME": str(tmp_path / "cache"), "https_proxy": "http://127.0.0.1:9"}
+    setup, check = readme_commands("nas-phone")
+    process = script(*check, f"--out_dir={tmp_path}", env=environment)
     assert_one_line(process, 2, "adb lists no device")
     adb.connect(phone)
-    process = script("nas-phone", "check", f"--out_dir={tmp_path}", env=environment)
+    assert_one_line(script(*setup, env=environment), 2, "benchmark_model", "--android_benchmark_binary")
+    process = script(*check, f"--out_dir={tmp_path}", env=environment)
     assert_one_line(process, 2, "Expected TFLite's benchmark_model", "nas-phone setup")
     phone.set(low_power=1)
-    process = script("nas-phone", "check", f"--out_dir={tmp_path}", *quick_flags(binary, phone), env=environment)
+    process = script(*check, f"--out_dir={tmp_path}", *quick_flags(binary, phone), env=environment)
     assert_one_line(process, 2, "Battery saver is on")
     path = max(tmp_path.glob("nas-phone-*.zip"))
     assert "low_power" in _text_of(path) and "UserError" in _text_of(path)
@@ -246,6 +248,7 @@ def test_nas_phone_check_times_whole_networks(adb, phone, tmp_path, binary):
     adb.connect(phone)
     environment = {**adb.env, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     flags = [*quick_flags(binary, phone), "--android_num_runs=1", "--android_answer_seconds=30"]
-    process = script("nas-phone", "check", f"--out_dir={tmp_path}", *flags, env=environment)
+    _, check = readme_commands("nas-phone")
+    process = script(*check, f"--out_dir={tmp_path}", *flags, env=environment)
     assert process.returncode == 0, process.stderr[-3000:]
     assert_checked(process.stdout, tmp_path)
