@@ -209,6 +209,9 @@ def recommended(records):
         return found, f"it takes {latency}"
     how = "the fastest" if found is fastest else "the smallest of those that are as fast, within 5 %"
     reached = _percent(found.validation_accuracy, found.num_validation)
+    plain = next((record for record in records if record.number_type == "float32"), found)
+    if plain is not found and plain.validation_accuracy is not None:
+        reached += f" (float32: {_percent(plain.validation_accuracy, plain.num_validation)})"
     return found, f"with {latency} it is {how}; accuracy on validation images: {reached}"
 
 

@@ -188,8 +188,12 @@ def test_stops_at_every_stage(place, real, tmp_path):
             assert Made(place / "killed").predict(place / "photo.jpg")
         if status == 0 and words in seen:
             break
-    assert stops > 20 and (place / "killed" / "ship" / "race.csv").is_file()
-    assert not list((place / "killed" / "ship").glob("network.*"))
+    ship = place / "killed" / "ship"
+    assert stops > 20 and (ship / "race.csv").is_file() and not list(ship.glob("network.*"))
+    # With more hours it searches further, and races what it found.
+    more = subprocess.run([*command, "--hours=1.2", "--num_trials=3"], capture_output=True, text=True, cwd=place)
+    assert more.returncode == 0 and "3 trials: 3 done" in more.stdout, more.stderr[-3000:]
+    assert "of 72 in all" in more.stdout and not list(ship.glob("network.*"))
 
 
 def test_something_ships_before_the_search(made):

@@ -1,5 +1,6 @@
 """The files that ship: each run on the validation images and timed; bad ones named and kept apart; resumption."""
 
+import contextlib
 import json
 import os
 import re
@@ -78,6 +79,20 @@ def check_the_cards_programs(folder, split):
         assert float(probability) == pytest.approx(expected.max(), abs=0.03)  # the file may be a quantised one
     for name in ("photo.png", "classify.py"):
         (folder / name).unlink()
+    _check_the_cards_other_programs(folder, programs[-2:], scale_pixels(split.images[:1]), expected)
+
+
+def _check_the_cards_other_programs(folder, programs, images, expected):
+    """Keras's and TF Hub's load the folder, and answer for images in [-1, 1]."""
+    pytest.importorskip("tensorflow_hub")
+    for program, names in zip(programs, (("model", "layer"), ("loaded", "layer"))):
+        made = {}
+        with contextlib.chdir(folder):
+            exec(program, made)
+        for name in names:
+            answer = made[name](images)
+            answer = next(iter(answer.values())) if isinstance(answer, dict) else answer
+            np.testing.assert_allclose(np.asarray(answer)[0], expected, atol=1e-4)
 
 
 def test_every_file_is_run_timed_and_recorded_once(model, make_data, device, tmp_path):
