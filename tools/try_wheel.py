@@ -2,7 +2,7 @@
 
     python -m build && python tools/try_wheel.py dist/*.whl python3.11 python3.12 python3.13
 
-It fetches some 700 MB for each Python that it does not find in pip's cache, and takes about 8 minutes for each on two
+It fetches some 700 MB for each Python that are not in pip's cache, and takes about 8 minutes for each on two
 cores. It ends with a line for each Python, and with status 1 if anything failed.
 """
 
@@ -30,6 +30,7 @@ import numpy as np
 import keras, nas_tf, mnas_tf, nasnet_tf
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from nas_tf.making.made import Made
 assert "site-packages" in nas_tf.__file__, nas_tf.__file__
 for folder in ("made/ship/network", "run/ship/network", "net_export"):
     folder = pathlib.Path(folder)
@@ -42,7 +43,7 @@ for folder in ("made/ship/network", "run/ship/network", "net_export"):
     tf.saved_model.load(str(folder / "saved_model"))
 model = keras.models.load_model("made/ship/network/model.keras")
 assert model(np.zeros((1, *model.input_shape[1:]), "float32")).shape == (1, 3)
-print(nas_tf.Made("made").predict("photos/red/0.jpg"))
+print(Made("made").predict("photos/red/0.jpg"))
 """
 FAST = "--algorithm=random_search --host_min_seconds=0.05 --host_max_seconds=0.2 --host_max_spread=9"
 TINY = f"--workers=inline {FAST}"
@@ -59,9 +60,9 @@ COMMANDS = (
     ("nas-predict made photos/red", 0, "0.jpg"),
     (f"mnas-search --run_dir=run --data_dir=photos --num_trials=2 {CHILD} {TINY}", 0, "top 1"),
     ("nas-trials run", 0, "done"),
-    ("nas-report run made", 0, "report"),
-    ("nas-ship run --top_k=1 --epochs=1 --imports=none --baselines=", 0, "ships: "),
-    (TRAIN, 0, "images right"),
+    ("nas-report run made --out=both.html", 0, "both.html"),
+    ("nas-ship run --top_k=1 --epochs=20 --imports=none --baselines=", 0, "ships: "),
+    (TRAIN, 0, "validation accuracy"),
     ("mnas-export --network_dir=net --data_dir=photos --out_dir=net_export --device=none", 0, "model.tflite"),
     (f"nasnet-search --run_dir=cells --data_dir=photos --num_trials=1 {CELLS} {DEPLOYED_CELLS} {TINY}", 0, "top 1"),
     ("nasnet-export --draw --architecture=nasnet_a --out_dir=pictures", 0, "svg"),
