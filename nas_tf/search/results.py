@@ -76,13 +76,16 @@ class Findings:
     def renew_front(self):
         """Writes the front's files and the page if some time has passed since they were written."""
         if time.monotonic() >= self._next_at:
-            self.write_front()
+            self.write_front(least=1)
 
-    def write_front(self):
-        """Writes the front's files, if there is a front, and the page, unless they have every trial already."""
+    def write_front(self, least=0):
+        """Writes the front's files, if there is a front, and the page, unless they have every trial already.
+
+        Nothing is written as long as fewer trials than `least` have ended.
+        """
         begin, trials = time.monotonic(), self.records.trials()
         ended = sum(trial.state != "running" for trial in trials)
-        if ended == self._ended:
+        if ended == self._ended or ended < least:
             return
         if finished(trials):
             self._draw(trials)

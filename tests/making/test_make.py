@@ -200,7 +200,7 @@ def test_something_ships_before_the_search(made):
     """A stop before the search leaves a network that is whole."""
     _, said, figures, _ = made
     assert "the plan:" in said and "1 published network fine-tuned" in said
-    assert "training images: 36 of blue, 36 of green, 36 of red; the median image is of 40 px" in said
+    assert "training images: 42 of blue, 42 of green, 42 of red; the median image is of 40 px" in said
     assert "--proxy_samples" not in said and "guessing reaches 33.3" in said
     assert figures["model.tflite"]["latency_ms"] > 0 and set(figures) > {"model_int8.tflite", "test"}
 
