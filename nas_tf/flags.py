@@ -20,6 +20,7 @@ from nas_tf.trial import EvaluationError, InfeasibleArchitecture, OwnFileError, 
 # dict from the title of each group of --help to a list of its flags, and from a plug-in folder to the flag that chooses
 # one of its parts, both as they were defined.
 _GROUPS, _CHOOSERS = {}, {}
+_STATUS_OF_A_BROKEN_PIPE = 141  # as of a program that SIGPIPE ended
 
 
 def define(config, prefix="", title="", leave_out=()):
@@ -146,7 +147,7 @@ def run(main, usage, takes_words=False):
     """Parses the command line, runs `main` and exits.
 
     The exit status is what `main` returns (None: 0), 1 for a failure in mid-run, 2 for a user's mistake, also one in a
-    file of the user's own, 130 after Ctrl-C or 143 after SIGTERM. `--help` prints every flag of the project and
+    file of the user's own, 130 after Ctrl-C, 143 after SIGTERM or 141 if nobody reads what it prints. `--help` prints every flag of the project and
     `--version` its version; both exit 0.
 
     Args:
@@ -172,7 +173,11 @@ def run(main, usage, takes_words=False):
     try:
         with stopping.stoppable(command):
             status = main([os.path.expanduser(word) for word in rest[1:]]) if takes_words else main()
+            sys.stdout.flush()
         sys.exit(status)
+    except BrokenPipeError:  # who reads standard output has seen enough of it, as `head`
+        _print_no_more()
+        sys.exit(_STATUS_OF_A_BROKEN_PIPE)
     except (UserError, OwnFileError) as error:
         _fail(error, 2)
     except (EvaluationError, InfeasibleArchitecture) as error:
@@ -209,7 +214,11 @@ def _print_quietly(text):
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end of the process
+        _print_no_more()
+
+
+def _print_no_more():
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end of the process
 
 
 def _help_text():

@@ -3,6 +3,10 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from support import assert_one_line, script
@@ -126,3 +130,13 @@ def test_a_damaged_database_and_an_empty_run(run):
     (run / "trials.sqlite").unlink()
     Records(run / "trials.sqlite").close()
     assert shown(run).splitlines()[-1] == "0 trials"
+
+
+def test_a_reader_may_have_seen_enough(run):
+    """As in `nas-trials RUN | head`: no traceback."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [str(Path(sys.executable).parent / "nas-trials"), str(run)]
+    process = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(write)
+    assert process.returncode == 141 and process.stderr == ""
