@@ -147,8 +147,8 @@ def run(main, usage, takes_words=False):
     """Parses the command line, runs `main` and exits.
 
     The exit status is what `main` returns (None: 0), 1 for a failure in mid-run, 2 for a user's mistake, also one in a
-    file of the user's own, 130 after Ctrl-C, 143 after SIGTERM or 141 if nobody reads what it prints. `--help` prints every flag of the project and
-    `--version` its version; both exit 0.
+    file of the user's own, 130 after Ctrl-C, 143 after SIGTERM or 141 if nobody reads what it prints. `--help` prints
+    every flag of the project and `--version` its version; both exit 0.
 
     Args:
         main: the command.
