@@ -173,9 +173,11 @@ def run(main, usage, takes_words=False):
     try:
         with stopping.stoppable(command):
             status = main([os.path.expanduser(word) for word in rest[1:]]) if takes_words else main()
-            sys.stdout.flush()
+            print(end="", flush=True)  # also where standard output is closed
         sys.exit(status)
-    except BrokenPipeError:  # who reads standard output has seen enough of it, as `head`
+    except BrokenPipeError as error:  # who reads standard output has seen enough of it, as `head`
+        if plugins.own_line(error) is not None:
+            _fail(plugins.own_line(error), 2)
         _print_no_more()
         sys.exit(_STATUS_OF_A_BROKEN_PIPE)
     except (UserError, OwnFileError) as error:

@@ -21,8 +21,9 @@ class JobClock:
     def __init__(self, path, hours):
         kept = read_json(path) or {}
         self._path, self._hours = path, hours
-        self._before, self._stages = kept.get("seconds", 0.0), kept.get("stages", {})
-        self._begin, self._running, self._lock = time.monotonic(), None, threading.Lock()
+        self._before, self._begin, self._lock = kept.get("seconds", 0.0), time.monotonic(), threading.Lock()
+        # Finished stages, and the name and the begin of the one that runs: one value, which a thread reads meanwhile.
+        self._now = kept.get("stages", {}), None
 
     @property
     def seconds(self):
@@ -41,19 +42,20 @@ class JobClock:
     @property
     def stages(self):
         """dict from the name of each stage to the seconds that it has taken so far."""
-        if self._running is None:
-            return dict(self._stages)
-        name, begin = self._running
-        return {**self._stages, name: self._stages.get(name, 0.0) + time.monotonic() - begin}
+        stages, running = self._now
+        if running is None:
+            return dict(stages)
+        name, begin = running
+        return {**stages, name: stages.get(name, 0.0) + time.monotonic() - begin}
 
     @contextlib.contextmanager
     def stage(self, name):
         """Counts the time inside for a stage."""
-        self._running = name, time.monotonic()
+        self._now = self._now[0], (name, time.monotonic())
         try:
             yield
         finally:
-            self._stages, self._running = self.stages, None
+            self._now = self.stages, None
             self.note()
 
     @contextlib.contextmanager

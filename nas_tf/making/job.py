@@ -17,7 +17,7 @@ from nas_tf.search.run import begin, run
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.search.story import PAGE
 from nas_tf.shipping.chain import ship
-from nas_tf.shipping.finish import Incomplete
+from nas_tf.shipping.finish import Incomplete, mend
 from nas_tf.shipping.race import Allowance
 from nas_tf.shipping.settings import ShipSettings
 from nas_tf.trial import EvaluationError
@@ -89,6 +89,7 @@ class _Job:
 
     def run(self):
         """Does what is left to do."""
+        mend(self._folder / NETWORK)
         with self.clock.stage(_LOOK):
             request = self._prepared()
         if self._state.plan.num_imports and not self._state.is_first_done:

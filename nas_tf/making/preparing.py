@@ -123,7 +123,8 @@ def plan_more(state, preset, seconds_left):
     """Returns a `JobState` without a search with one, or the same if there is no time for one now either."""
     if state.is_searched or not state.parent:
         return state
-    plan = with_search(state.plan, preset, seconds_left - RESERVE * 3600 * preset.hours, state.speeds)
+    seconds = seconds_left - RESERVE * 3600 * preset.hours - (0.0 if state.is_first_done else state.plan.first_seconds)
+    plan = with_search(state.plan, preset, seconds, state.speeds)
     return dataclasses.replace(state, plan=plan, is_searched=True) if plan else state
 
 

@@ -108,7 +108,7 @@ layer = keras.layers.TFSMLayer("saved_model")  # Keras 3, inference
 ```python
 import tensorflow_hub as hub
 
-# Both take [-1, 1], as all files here. Only loaded.signatures["image_classification"] takes TF Hub's own [0, 1].
+# Both take [-1, 1], as all files here. Only the signatures image_classification and image_feature_vector take [0, 1].
 loaded = hub.load("saved_model")  # probabilities = loaded(images)
 layer = hub.KerasLayer("saved_model", trainable=True)  # tf_keras; fine-tunes
 ```"""

@@ -188,7 +188,7 @@ def _written_if_stopped(findings, workers, progress):
     except (KeyboardInterrupt, EvaluationError, UserError):
         workers.close()
         progress.close()
-        with contextlib.suppress(OSError):  # what ended the search is what counts
+        with contextlib.suppress(Exception):  # what ended the search is what counts
             findings.write_front()
         raise
 

@@ -113,6 +113,7 @@ def ship(
         _refuse_other_architectures(run.path, request.setup.task.space.space, trials)
         check_writable(folder)
         stack.enter_context(alone(folder, "nas-ship"))
+        finish.mend(folder / "network")
         device.check()
         say(f"files are timed on {device_name(device.describe())}")
         is_runs_device = choice.is_same_device(device.describe(), config["device"])

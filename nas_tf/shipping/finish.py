@@ -67,15 +67,26 @@ def finish(workshop, device_part, settings, records, run_dir, candidate, folder,
     return Row(candidate.name, role, network, tuple(files))
 
 
+def mend(folder):
+    """Puts the network that ships into its `folder` if a kill came while it took another's place there."""
+    new, old = _beside(folder)
+    if old.exists() and not folder.exists():  # which is renamed only once the new one is whole
+        os.rename(new if new.exists() else old, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(folder):
+    return folder.with_name(f"{folder.name}.new"), folder.with_name(f"{folder.name}.old")
+
+
 @contextlib.contextmanager
 def _replaced(folder, network):
     """Yields where the files of a network are written: `folder`, or one beside it that takes its place at the end.
 
     That is so if `folder` holds another network's files, which stay whole until then.
     """
-    new, old = (folder.with_name(f"{folder.name}.{word}") for word in ("new", "old"))
-    if old.exists() and not folder.exists():  # killed between the two
-        os.rename(new if new.exists() else old, folder)
+    mend(folder)
+    new, old = _beside(folder)
     if recorded_network(folder) in (None, network):
         yield folder
     else:

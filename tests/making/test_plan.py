@@ -17,6 +17,7 @@ from nas_tf.making.plan import (
     plan_from_scratch,
     with_search,
 )
+from nas_tf.making.preparing import plan_more
 from nas_tf.making.settings import PRESETS
 from nas_tf.making.state import JobState
 from nas_tf.shipping.race import Allowance
@@ -86,6 +87,16 @@ def test_a_search_is_planned_when_more_hours_are_given():
     later = with_search(plan, preset, 7200.0, SPEEDS)
     assert later.top_k == 2 and later.search_seconds + later.last_seconds == 7200
     assert later.first_seconds == plan.first_seconds
+
+
+def test_the_first_network_comes_before_a_search_that_is_planned_later():
+    preset = dataclasses.replace(PRESETS["quick"], hours=0.45)
+    plan = make_plan(preset, 1300.0, SPEEDS, 1, is_searched=True)
+    state = JobState(plan=plan, speeds=SPEEDS, parent="net")
+    more = plan_more(state, preset, 1340.0).plan  # killed before the first network shipped
+    assert plan.top_k == 0 and more.first_seconds + more.search_seconds + more.last_seconds <= 1340.0
+    later = plan_more(dataclasses.replace(state, is_first_done=True), preset, 1340.0).plan
+    assert later.search_seconds > more.search_seconds > 0
 
 
 def test_without_weights_half_of_the_time_is_searched():
