@@ -208,3 +208,50 @@ def refuse_network_file_system(folder, mounts=None):
             f"Expected --run_dir on a local disk: SQLite records cannot be trusted to a network file system. "
             f"Received: {str(folder)!r} on {kind}"
         )
+
+
+class JsonLines:
+    """A file of JSON objects, one in each line, to which results are added as they come.
+
+    A last line that a kill has cut short is dropped.
+
+    Args:
+        path: of the file, which need not be there.
+        keys: names of the fields that tell one line from another.
+
+    Raises:
+        UserError: a line is damaged.
+    """
+
+    def __init__(self, path, keys):
+        self._path, self._keys, self._found = pathlib.Path(path), keys, {}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if not self._path.exists():
+            return
+        text = self._path.read_text()
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            write_file(self._path, whole)
+        for line in whole.splitlines():
+            try:
+                value = parse_json(line)
+                self._found[self._key(value)] = value
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(
+                    f"{self._path} is damaged: {line[:80]!r}. Remove {self._path.parent} to begin anew"
+                ) from error
+
+    def _key(self, value):
+        return tuple(value[name] for name in self._keys)
+
+    def __contains__(self, key):
+        return key in self._found
+
+    def get(self, key):
+        """Returns the object of a key, a tuple of the values of `keys`, or None."""
+        return self._found.get(key)
+
+    def add(self, value):
+        with open(self._path, "a") as file:
+            file.write(json.dumps(value) + "\n")
+        self._found[self._key(value)] = value

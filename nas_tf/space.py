@@ -97,6 +97,43 @@ class SearchSpace(abc.ABC):
         """
         return ""
 
+    def scale_of(self, architecture, scale):
+        """Returns `scale`, or the same with the image size of an architecture that has one of its own."""
+        return scale
+
+    def child(self, architecture, proxy_scale, deploy_scale):
+        """Returns the architecture of a child: with images smaller than at `deploy_scale` as the proxy's are."""
+        return architecture
+
+    def blocks(self, architecture):
+        """Returns a tuple of the architecture's blocks: hashable pieces, one after the other, with a text of one line.
+
+        Block number i, from 1 on, has the units `block<i>_layer1` and so on. Before the first there is a stem, behind
+        the last a head.
+
+        Raises:
+            UserError: networks of the space have no such blocks.
+        """
+        raise self._no_blocks()
+
+    def block_choices(self, parent):
+        """Returns for each block of an architecture a tuple of those that may stand in its place.
+
+        They are the choices of the space's decisions, each once, that read and return the maps that the block does.
+        """
+        raise self._no_blocks()
+
+    def assembled(self, parent, blocks, image_size=None):
+        """Returns the architecture `parent` with other blocks, and for images of another size in pixels."""
+        raise self._no_blocks()
+
+    def build_block(self, architecture, number, scale):
+        """Returns block `number`, from 1 on, alone: a `keras.Model` from the map before it to the one behind it."""
+        raise self._no_blocks()
+
+    def _no_blocks(self):
+        return UserError(f"Networks of search space {self.name!r} have no blocks: no accuracy table can be made of them")
+
     def counterparts(self, architecture, parent):
         """Returns which layers of a trained network answer to those of another that begins with its weights.
 
@@ -115,6 +152,13 @@ class SearchSpace(abc.ABC):
     def settings_around(self, architecture):
         """Returns a dict of the settings of the space that put `architecture`, a parent's, into its middle."""
         return {}
+
+    def settings_for_blocks(self, architecture, image_size):
+        """Returns a dict of the settings of the space for an accuracy table of `architecture`, a parent's.
+
+        Its networks have the parent's filters where blocks meet. `image_size` is that of the network that ships.
+        """
+        raise self._no_blocks()
 
     def latency_scale(self, scale):
         """Returns a JSON-ready dict of everything in `scale` that a latency depends on: what a table is made for.

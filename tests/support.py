@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import fcntl
 import functools
 import json
 import os
@@ -154,3 +155,16 @@ def assert_one_line(process, status, *words):
     last = process.stderr.strip().splitlines()[-1]
     for word in words:
         assert word in last, last
+
+
+def made_once(tmp_path_factory, name, make):
+    """Returns a folder that `make(folder)` filled, once for all the processes among which tests are divided."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "made").exists():
+            make(folder)
+            (folder / "made").touch()
+    return folder

@@ -15,6 +15,7 @@ ROWS = [
     ("flags", "ranking", "networks.*", "algorithms.*", "datasets.*", "devices.*"),
     ("latency_tables.*", "reports.*", "training.*"),
     ("judges.*", "family"),
+    ("accuracy_tables.*",),
     ("search.*",),
     ("shipping.*",),
     ("making.*",),

@@ -18,6 +18,7 @@ _MOST = {
     "expansion_ratio": 64,
     "input_filters": 65_536,
     "filters": 65_536,
+    "image_size": 4096,
 }
 _MOST_BLOCKS = 128
 _MOST_DIGITS = 9  # of a number in a block string
@@ -156,11 +157,13 @@ class MnasNet:
     """A network of the family, in canonical form: stem, blocks, head, classifier.
 
     The stem is a 3 x 3 convolution of stride 2 to the input filters of the first block. The head is a 1 x 1
-    convolution. `str()` returns the block strings separated by spaces, and ` headN` behind them if N is not 1280.
+    convolution. `str()` returns the block strings separated by spaces, behind them ` headN` if N is not 1280, and
+    ` pxN` if the network has an image size of its own.
 
     Attributes:
         blocks: the `Block`s, in their canonical form.
         head_filters: channels that the head returns.
+        image_size: height and width of its images in pixels; None: the scale's.
 
     Raises:
         UserError: there is no block, or a block does not read as many channels as the block before it returns.
@@ -168,9 +171,12 @@ class MnasNet:
 
     blocks: tuple[Block, ...]
     head_filters: int = HEAD_FILTERS
+    image_size: int | None = None
 
     def __post_init__(self):
         check_whole("head_filters", self.head_filters, _MOST["filters"])
+        if self.image_size is not None:
+            check_whole("image_size", self.image_size, _MOST["image_size"])
         if not self.blocks:
             raise UserError("Expected at least one block. Received: blocks=()")
         if len(self.blocks) > _MOST_BLOCKS:
@@ -193,12 +199,13 @@ class MnasNet:
 
     def __str__(self):
         head = "" if self.head_filters == HEAD_FILTERS else f" head{self.head_filters}"
-        return " ".join(map(str, self.blocks)) + head
+        return " ".join(map(str, self.blocks)) + head + (f" px{self.image_size}" if self.image_size else "")
 
     def outline(self):
         """Returns a list of the network's stages in words, from the image to the classes."""
+        image = [f"images of {self.image_size} px"] if self.image_size else []
         stem, head = f"Conv 3x3, {self.stem_filters} filters, stride 2", f"Conv 1x1, {self.head_filters} filters"
-        return [stem, *(block.describe() for block in self.blocks), head, "average pooling, classes"]
+        return [*image, stem, *(block.describe() for block in self.blocks), head, "average pooling, classes"]
 
     @classmethod
     def parse(cls, text):
@@ -208,14 +215,18 @@ class MnasNet:
             UserError: the text has another form.
         """
         words = re.split(r"[\s,]+", text.strip(" \n\t,"))
-        head = HEAD_FILTERS
-        if re.fullmatch(rf"head\d{{1,{_MOST_DIGITS}}}", words[-1]):
-            head = int(words.pop()[len("head") :])
-        return cls(tuple(Block.parse(word) for word in words), head)
+        ends = {"px": None, "head": HEAD_FILTERS}
+        for name in ends:
+            if re.fullmatch(rf"{name}\d{{1,{_MOST_DIGITS}}}", words[-1]):
+                ends[name] = int(words.pop()[len(name) :])
+            if not words:
+                break
+        return cls(tuple(Block.parse(word) for word in words), ends["head"], ends["px"])
 
     def to_json(self):
-        """JSON-ready dict of the network."""
-        return {"blocks": [dataclasses.asdict(block) for block in self.blocks], "head_filters": self.head_filters}
+        """JSON-ready dict of the network, without an image size that is the scale's, as it was before there was one."""
+        own = {"image_size": self.image_size} if self.image_size else {}
+        return {"blocks": [dataclasses.asdict(block) for block in self.blocks], "head_filters": self.head_filters, **own}
 
     @classmethod
     def from_json(cls, value):
@@ -224,11 +235,13 @@ class MnasNet:
         Raises:
             UserError: `value` has another form.
         """
+        if isinstance(value, dict):
+            value = {"image_size": None, **value}
         value = _check_keys("a MnasNet", cls, value)
         if not isinstance(value["blocks"], (list, tuple)):
             raise UserError(f"Expected a list of blocks. Received: blocks={value['blocks']!r}")
         blocks = tuple(Block(**_check_keys("a block", Block, block)) for block in value["blocks"])
-        return cls(blocks, value["head_filters"])
+        return cls(blocks, value["head_filters"], value["image_size"])
 
 
 def check_whole(name, value, most=None):

@@ -96,6 +96,12 @@ def latency_scale(scale):
     return {name: getattr(scale, name) for name in ("image_size", "num_classes", "width_multiplier")}
 
 
+def sized(architecture, scale):
+    """Returns the scale with the architecture's own image size, if it has one."""
+    own = architecture.image_size
+    return dataclasses.replace(scale, image_size=own) if own and own != scale.image_size else scale
+
+
 def halved(size):
     """int: height and width behind the stem, in pixels, of images of this size."""
     return -(-size // 2)
@@ -117,9 +123,9 @@ def built_maps(strides, scale):
 
 
 def built_layers(architecture, scale):
-    """Lists `built_maps` of the stem and of each layer of the blocks of a `MnasNet`."""
+    """Lists `built_maps` of the stem and of each layer of the blocks of a `MnasNet` at its own image size."""
     layers = (layer for block in architecture.blocks for layer in block.layers())
-    return built_maps((STEM_STRIDES, *(strides for _, strides, _ in layers)), scale)
+    return built_maps((STEM_STRIDES, *(strides for _, strides, _ in layers)), sized(architecture, scale))
 
 
 def child_note(strides, scale):
@@ -141,12 +147,13 @@ def child_note(strides, scale):
 
 
 def build(architecture, scale):
-    """Builds the `keras.Model` of a `MnasNet` at a `Scale`.
+    """Builds the `keras.Model` of a `MnasNet` at a `Scale`, for images of its own size if it has one.
 
     It takes float32 [batch, size, size, 3] and returns probabilities, float32 [batch, classes].
     """
     import keras
 
+    scale = sized(architecture, scale)
     inputs = keras.Input((scale.image_size, scale.image_size, 3), name="image")
     outputs = classifier(features(inputs, architecture, scale), scale, "softmax")
     return keras.Model(inputs, outputs, name="mnasnet")
@@ -160,15 +167,38 @@ def features(x, architecture, scale):
         architecture: the `MnasNet`.
         scale: its `Scale`.
     """
-    style = scale.style
     x = normalized(x, scale)
     built_strides = (strides for _, strides in built_layers(architecture, scale))
-    x = nn.conv_bn(x, scale.filters(architecture.stem_filters), 3, "stem", style, next(built_strides))
+    x = nn.conv_bn(x, scale.filters(architecture.stem_filters), 3, "stem", scale.style, next(built_strides))
     for number, block in enumerate(architecture.blocks, 1):
-        for layer, (input_filters, _, skip) in enumerate(block.layers(), 1):
-            name = f"block{number}_layer{layer}"
-            x = _layer(x, block, input_filters, next(built_strides), skip, name, scale, style)
-    return nn.conv_bn(x, architecture.head_filters, 1, "head", style)
+        x = _block(x, block, number, built_strides, scale)
+    return nn.conv_bn(x, architecture.head_filters, 1, "head", scale.style)
+
+
+def build_block(architecture, number, scale):
+    """Builds one block of a `MnasNet` alone, as a `keras.Model` from the map before it to the map behind it.
+
+    Its layers have the names that they have in the network.
+
+    Args:
+        architecture: the `MnasNet`.
+        number: of the block, from 1 on.
+        scale: the `Scale`.
+    """
+    import keras
+
+    before, block = architecture.blocks[: number - 1], architecture.blocks[number - 1]
+    maps = built_layers(architecture, scale)[1 + sum(each.repeats for each in before) :]
+    filters = scale.filters(block.input_filters)
+    inputs = keras.Input((maps[0][0], maps[0][0], filters), name="map")
+    return keras.Model(inputs, _block(inputs, block, number, (strides for _, strides in maps), scale))
+
+
+def _block(x, block, number, built_strides, scale):
+    for layer, (input_filters, _, skip) in enumerate(block.layers(), 1):
+        name = f"block{number}_layer{layer}"
+        x = _layer(x, block, input_filters, next(built_strides), skip, name, scale, scale.style)
+    return x
 
 
 def classifier(x, scale, activation):

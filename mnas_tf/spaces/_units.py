@@ -92,17 +92,17 @@ def unit_of_group(group, scale):
     )
 
 
-def units_of_ends(stem_filters, last_filters, head_filters, size, scale):
+def units_of_ends(stem_filters, last_filters, head_filters, size, image_size, scale):
     """Returns a dict from the `NetworkUnit`s of stem, head and classifier to 1.
 
     Args:
         stem_filters, last_filters, head_filters: channels that the stem, the last block and the head return.
-        size: height and width of the head's input in pixels.
+        size, image_size: height and width of the head's input and of the images in pixels.
         scale: the `Scale`.
     """
     return dict.fromkeys(
         (
-            NetworkUnit("stem", scale.image_size, 3, scale.filters(stem_filters), 3, 2),
+            NetworkUnit("stem", image_size, 3, scale.filters(stem_filters), 3, 2),
             NetworkUnit("head", size, scale.filters(last_filters), head_filters),
             NetworkUnit("classifier", size, head_filters, scale.num_classes),
         ),

@@ -10,6 +10,7 @@ What a block's layers build, where the paper leaves it open:
   pool of the input, with the layer's stride, where the layer keeps its filters: also where it halves the size.
   `none` adds nothing. Nothing follows the sum.
 * Layers -1, 0, +1: the block repeats its layer once less, as often, or once more than the base. No block disappears.
+* The image size is a decision only if sizes are asked for: the paper has one for all networks.
 
 An architecture does not hold choices that change nothing: expansion is 1 except for `mbconv`, and the skip is `none`
 where no layer of the block can take it. Filters are compared before the width multiplier, so that an architecture has
@@ -22,7 +23,17 @@ import itertools
 
 from mnas_tf.spaces import _inheritance, _units
 from mnas_tf.spaces._architecture import CONV_OPS, HEAD_FILTERS, SKIP_OPS, Block, MnasNet
-from mnas_tf.spaces._network import Scale, build, child_note, classifier, features, halved, latency_scale
+from mnas_tf.spaces._network import (
+    Scale,
+    build,
+    build_block,
+    child_note,
+    classifier,
+    features,
+    halved,
+    latency_scale,
+    sized,
+)
 from nas_tf.settings import Settings, knob
 from nas_tf.space import Decision, SearchSpace
 from nas_tf.trial import UserError
@@ -31,6 +42,8 @@ __all__ = ["SPACE", "Block", "MnasNet", "MnasNetSpace", "Scale", "build", "class
 
 QUESTIONS = ("conv_op", "expansion_ratio", "kernel_size", "se_ratio", "skip_op", "filters", "layers")
 STEM_FILTERS = 32
+_IMAGE_SIZE = "image_size"
+_SIZE_SHARES, _SIZE_STEP = (7 / 8, 3 / 4, 5 / 8, 1 / 2), 8  # of the deployment's size, to multiples of pixels
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
 # (filters, layers) of each block of MobileNetV2, the paper's base, of the network that the paper's search found, and of
 # EfficientNet-Lite0 (tensorflow/tpu, `efficientnet_lite_builder.py`), whose weights children can begin with.
@@ -52,6 +65,16 @@ class MnasNetSpace(SearchSpace, Settings):
         flag="mnasnet_base",
     )
     kernel_sizes: tuple[int, ...] = knob((3, 5), "Kernel sizes to choose from; the paper's are 3,5.")
+    expansion_ratios: tuple[int, ...] = knob((3, 6), "Expansion ratios to choose from; the paper's are 3,6.")
+    filter_factors: tuple[float, ...] = knob(
+        (0.75, 1.0, 1.25), "Factors on the base's filters to choose from; the paper's are 0.75,1,1.25."
+    )
+    layer_changes: tuple[int, ...] = knob(
+        (-1, 0, 1), "Layers more than the base has, to choose from; the paper's are -1,0,1."
+    )
+    image_sizes: tuple[int, ...] = knob(
+        (), "Image sizes in pixels to choose from beside the one at which networks ship; the paper has none."
+    )
     around: str = knob(
         "none",
         "Block strings of a network whose operation, squeeze-and-excitation and skip every block keeps, because with "
@@ -62,10 +85,14 @@ class MnasNetSpace(SearchSpace, Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        sizes = tuple(self.kernel_sizes)
-        if not sizes or len(set(sizes)) < len(sizes) or not all(isinstance(k, int) and k > 0 and k % 2 for k in sizes):
-            raise UserError(f"Expected odd kernel sizes, each once, as 3,5,7. Received: kernel_sizes={sizes}")
-        object.__setattr__(self, "kernel_sizes", sizes)
+        _check_choices("odd kernel sizes", "3,5,7", self.kernel_sizes, lambda size: _is_whole(size) and size % 2)
+        _check_choices("expansion ratios", "3,4,6", self.expansion_ratios, _is_whole)
+        _check_choices("filter factors", "0.75,1", self.filter_factors, lambda factor: 0 < factor <= 16)
+        _check_choices("layer changes, 0 among them", "-1,0,1", self.layer_changes, _is_change, 0)
+        if self.image_sizes:
+            _check_choices("image sizes in pixels", "128,96", self.image_sizes, _is_whole)
+        for name in ("kernel_sizes", "expansion_ratios", "filter_factors", "layer_changes", "image_sizes"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if self._around and len(self._around.blocks) != len(STRIDES):
             raise UserError(f"Expected --mnasnet_around of {len(STRIDES)} blocks. Received: {self.around}")
 
@@ -77,12 +104,14 @@ class MnasNetSpace(SearchSpace, Settings):
     def decisions(self):
         decisions = []
         for number, (_, layers) in enumerate(BASES[self.base], 1):
-            counts = (1, 2) if layers == 1 else (-1, 0, 1)
-            choices = (CONV_OPS, (3, 6), self.kernel_sizes, (0, 0.25), SKIP_OPS, (0.75, 1.0, 1.25), counts)
+            counts = tuple(change for change in self.layer_changes if layers + change >= 1)
+            counts = tuple(layers + change for change in counts) if layers == 1 else counts
+            factors = self.filter_factors
+            choices = (CONV_OPS, self.expansion_ratios, self.kernel_sizes, (0, 0.25), SKIP_OPS, factors, counts)
             if self._around:
                 choices = _kept(self._around.blocks[number - 1], choices)
             decisions += [Decision(f"block{number}/{question}", each) for question, each in zip(QUESTIONS, choices)]
-        return tuple(decisions)
+        return (*decisions, *([Decision(_IMAGE_SIZE, (None, *self.image_sizes))] if self.image_sizes else []))
 
     def decode(self, tokens):
         answers = self.answers(tokens)
@@ -102,7 +131,7 @@ class MnasNetSpace(SearchSpace, Settings):
             )
             blocks.append(block)
             inputs = block.filters
-        return MnasNet(tuple(blocks))
+        return MnasNet(tuple(blocks), image_size=answers.get(_IMAGE_SIZE))
 
     def encode(self, architecture):
         for what, value, expected in (
@@ -112,7 +141,12 @@ class MnasNetSpace(SearchSpace, Settings):
         ):
             if value != expected:
                 raise ValueError(f"Networks of space {self.name!r} have {expected} {what}. Received: {value}")
-        choices = {}
+        if architecture.image_size not in (None, *self.image_sizes):
+            raise ValueError(
+                f"Networks of space {self.name!r} have the image sizes {self.image_sizes} or the scale's own. Received: "
+                f"{architecture.image_size}"
+            )
+        choices = {_IMAGE_SIZE: architecture.image_size}
         for number, (block, (filters, layers), strides) in enumerate(
             zip(architecture.blocks, BASES[self.base], STRIDES), 1
         ):
@@ -143,6 +177,42 @@ class MnasNetSpace(SearchSpace, Settings):
     def build(self, architecture, scale):
         return build(architecture, scale)
 
+    def scale_of(self, architecture, scale):
+        return sized(architecture, scale)
+
+    def child(self, architecture, proxy_scale, deploy_scale):
+        if not architecture.image_size:
+            return architecture
+        size = max(1, round(architecture.image_size * proxy_scale.image_size / deploy_scale.image_size))
+        return dataclasses.replace(architecture, image_size=size)
+
+    def blocks(self, architecture):
+        return architecture.blocks
+
+    def block_choices(self, parent):
+        found = []
+        for number, block in enumerate(parent.blocks, 1):
+            choices = [self._choices(number, question) for question in QUESTIONS]
+            filters, layers = BASES[self.base][number - 1]
+            choices[QUESTIONS.index("filters")] = (block.filters,)
+            if layers > 1:
+                choices[-1] = tuple(layers + change for change in choices[-1])
+            found.append(
+                tuple(
+                    dict.fromkeys(
+                        Block(op, repeats, kernel, block.strides, expansion, block.input_filters, each, se, skip).canonical
+                        for op, expansion, kernel, se, skip, each, repeats in itertools.product(*choices)
+                    )
+                )
+            )
+        return tuple(found)
+
+    def assembled(self, parent, blocks, image_size=None):
+        return dataclasses.replace(parent, blocks=tuple(blocks), image_size=image_size)
+
+    def build_block(self, architecture, number, scale):
+        return build_block(architecture, number, scale)
+
     def _choices(self, number, question):
         return self.decisions[(number - 1) * len(QUESTIONS) + QUESTIONS.index(question)].choices
 
@@ -150,6 +220,16 @@ class MnasNetSpace(SearchSpace, Settings):
         shape = tuple((block.filters, block.repeats) for block in architecture.blocks)
         base = next(({"base": name} for name, base in BASES.items() if base == shape), {})
         return {**base, "around": str(architecture)}
+
+    def settings_for_blocks(self, architecture, image_size):
+        sizes = [round(share * image_size / _SIZE_STEP) * _SIZE_STEP for share in _SIZE_SHARES]
+        return {
+            **self.settings_around(architecture),
+            "expansion_ratios": (3, 4, 6),
+            "filter_factors": (1.0,),
+            "layer_changes": (-2, -1, 0, 1),
+            "image_sizes": tuple(dict.fromkeys(size for size in sizes if 0 < size < image_size)),
+        }
 
     def architecture(self, json_value):
         return MnasNet.from_json(json_value)
@@ -170,8 +250,12 @@ class MnasNetSpace(SearchSpace, Settings):
         return units(group, scale)
 
     def all_units(self, scale):
-        """Returns every layer at its place, for every choice of the channels that it reads."""
-        found, reads, size = {}, (STEM_FILTERS,), halved(scale.image_size)
+        """Returns every layer at its place, for every image size and every choice of the channels that it reads."""
+        sizes = dict.fromkeys((scale.image_size, *self.image_sizes))
+        return list(dict.fromkeys(unit for size in sizes for unit in self._all_units(scale, size)))
+
+    def _all_units(self, scale, image_size):
+        found, reads, size = {}, (STEM_FILTERS,), halved(image_size)
         for number, ((filters, _), strides) in enumerate(zip(BASES[self.base], STRIDES), 1):
             questions = [d.choices for d in self.decisions if d.name.startswith(f"block{number}/")]
             returns = tuple(int(filters * factor) for factor in questions[QUESTIONS.index("filters")])
@@ -183,8 +267,24 @@ class MnasNetSpace(SearchSpace, Settings):
                     )
             reads, size = returns, -(-size // strides)
         for last in reads:
-            found |= _units.units_of_ends(STEM_FILTERS, last, HEAD_FILTERS, size, scale)
-        return list(found)
+            found |= _units.units_of_ends(STEM_FILTERS, last, HEAD_FILTERS, size, image_size, scale)
+        return found
+
+
+def _is_whole(value):
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_change(value):
+    return isinstance(value, int) and abs(value) <= 8
+
+
+def _check_choices(what, example, values, is_right, needed=None):
+    """Raises `UserError` unless `values` are right, each once, at least one, and `needed` among them."""
+    values = tuple(values)
+    is_known = all(isinstance(each, (int, float)) and is_right(each) for each in values)
+    if not values or len(set(values)) < len(values) or not is_known or (needed is not None and needed not in values):
+        raise UserError(f"Expected {what}, each once, as {example}. Received: {values}")
 
 
 def _kept(block, choices):
@@ -204,12 +304,13 @@ def _with_skip(block, skip):
 
 def unit_groups(architecture, scale):
     """Returns a tuple of the architecture's layers and skips (`_units.groups_of_block`), and of its ends."""
-    size, found = halved(scale.image_size), []
+    image_size = architecture.image_size or scale.image_size
+    size, found = halved(image_size), []
     for block in architecture.blocks:
         found += _units.groups_of_block(block, size)
         size = -(-size // block.strides)
-    ends = ("ends", architecture.stem_filters, architecture.blocks[-1].filters, architecture.head_filters, size)
-    return (*found, ends)
+    filters = architecture.stem_filters, architecture.blocks[-1].filters, architecture.head_filters
+    return (*found, ("ends", *filters, size, image_size))
 
 
 def units(group, scale):

@@ -189,7 +189,7 @@ def _all_units(scale):
             found[name] = PlacedUnit(name, None, size, scale)
         else:
             size = math.ceil(size / STAGES[stage - 1][1])
-    ends = _units.units_of_ends(STEM_FILTERS, STAGES[-1][0], HEAD_FILTERS, size, scale)
+    ends = _units.units_of_ends(STEM_FILTERS, STAGES[-1][0], HEAD_FILTERS, size, scale.image_size, scale)
     return found | {unit.kind: _Named(unit.kind, unit) for unit in ends}
 
 

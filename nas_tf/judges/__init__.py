@@ -2,18 +2,19 @@
 
 Each file has a frozen dataclass `Config` (its fields become flags, prefixed with the file's name; no Keras at import)
 and a function `make(config, task)` that returns a `Judge`. It may have `child_scale(proxy_scale, deploy_scale)`, which
-returns the scale of its children where that is not the proxy's.
+returns the scale of its children where that is not the proxy's, and `space_settings(config)`, which returns a dict of
+the settings that the search space has by default.
 """
 
 import abc
 import dataclasses
 
+import numpy as np
+
 from nas_tf.datasets import Source
 from nas_tf.plugins import Part, described
 from nas_tf.training.recipe import Recipe
 from nas_tf.trial import InfeasibleArchitecture
-
-PARENT = "parent.keras"  # the fine-tuned parent of a run, in the judge's folder, if the judge makes one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,17 +43,30 @@ class Task:
     parent: str = ""
 
 
-def build_child(space, tokens, scale):
-    """Returns the `keras.Model` of the architecture that `tokens` mean at a scale.
+def child_of(task, tokens):
+    """Returns the architecture of the child that `tokens` mean: for smaller images, if it has a size of its own."""
+    space = task.space.space
+    return space.child(space.decode(tokens), task.proxy_scale, task.deploy_scale)
+
+
+def build_child(task, tokens):
+    """Returns the `keras.Model` of the child that `tokens` mean in a `Task`.
 
     Raises:
         InfeasibleArchitecture: it cannot be built.
     """
-    architecture = space.decode(tokens)  # outside: tokens of another space are a mistake, and no architecture's fault
+    architecture = child_of(task, tokens)  # outside: tokens of another space are a mistake, and no architecture's fault
     try:
-        return space.build(architecture, scale)
+        return task.space.space.build(architecture, task.proxy_scale)
     except ValueError as error:
-        raise InfeasibleArchitecture(f"The child cannot be built at {scale}: {described(error)}") from error
+        raise InfeasibleArchitecture(
+            f"The child cannot be built at {task.proxy_scale}: {described(error)}"
+        ) from error
+
+
+def repeated_seed(seed, repeat):
+    """Returns the seed of an independent measurement; with `repeat` 0 it is `seed` itself."""
+    return int(np.random.SeedSequence((seed, repeat)).generate_state(1)[0]) if repeat else seed
 
 
 class Judge(abc.ABC):
@@ -80,6 +94,13 @@ class Judge(abc.ABC):
         process, so that a worker finds what it needs. A run whose files in `folder` have changed is refused.
         `nas_tf.resume.begin` records what they were made with.
         """
+
+    def start(self, architecture):
+        """Returns `start(model)`, which puts the weights into a network with which the judge has its children begin.
+
+        None: it inherits from the parent of the run, or begins with random weights if there is none.
+        """
+        return None
 
     @abc.abstractmethod
     def accuracy(self, tokens, max_steps=None, repeat=0):

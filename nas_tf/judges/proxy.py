@@ -3,10 +3,10 @@
 import dataclasses
 import functools
 
-import numpy as np
-
-from nas_tf.judges import Judge, build_child
+from nas_tf.judges import Judge, build_child, child_of, repeated_seed
 from nas_tf.quiet import fresh_keras
+
+_SIZES = 2  # image sizes of which the images stay in memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,8 @@ class ProxyJudge(Judge):
     """The validation accuracy of a child after the task's recipe. The seed decides initial weights and order."""
 
     def __init__(self, task):
-        self._task, self._space = task, task.space.space
+        self._task = task
+        self._images = functools.lru_cache(maxsize=_SIZES)(self._read)
 
     def check(self):
         """Does nothing: the data set checks the images."""
@@ -31,18 +32,18 @@ class ProxyJudge(Judge):
     def describe(self):
         return {"judge": "proxy"}
 
-    @functools.cached_property
-    def _images(self):
-        return _ReadOnce(self._task.images.make(self._task.proxy_scale.image_size, self._task.proxy_samples))
+    def _read(self, image_size):
+        return _ReadOnce(self._task.images.make(image_size, self._task.proxy_samples))
 
     def accuracy(self, tokens, max_steps=None, repeat=0):
         from nas_tf.training.train import train
 
         task = self._task
-        seed = int(np.random.SeedSequence((task.seed, repeat)).generate_state(1)[0]) if repeat else task.seed
+        seed = repeated_seed(task.seed, repeat)
         keras = fresh_keras(seed)
-        child = build_child(self._space, tokens, task.proxy_scale)
-        trained = train(child, self._images, task.recipe, seed=seed, max_steps=max_steps)
+        child = build_child(task, tokens)
+        image_size = task.space.space.scale_of(child_of(task, tokens), task.proxy_scale).image_size
+        trained = train(child, self._images(image_size), task.recipe, seed=seed, max_steps=max_steps)
         del child
         keras.backend.clear_session()
         return trained

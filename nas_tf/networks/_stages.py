@@ -64,6 +64,11 @@ class Stage:
         self.conv.set_weights([kernel.astype("float32")])
         self.bn.set_weights(norm.arrays)
 
+    @property
+    def output(self):
+        """The Keras tensor that it returns."""
+        return self._layers[-1].output
+
     def run(self, x):
         """Returns what the stage makes of maps `x`."""
         return functools.reduce(lambda maps, layer: layer(maps), self._layers, x)

@@ -28,8 +28,10 @@ class Unit:
         self.stages = {each: Stage(layers, f"{name}_{each}") for each in _PARTS if f"{name}_{each}_conv" in layers}
         if not self.stages:
             self.stages = {"conv": Stage(layers, name)}
-        self.squeeze, self.excite = (layers.get(f"{name}_se_{each}") for each in ("squeeze", "excite"))
-        self._pool = layers.get(f"{name}_pool")
+        self.squeeze, self.excite, self._scaled = (
+            layers.get(f"{name}_se_{each}") for each in ("squeeze", "excite", "scale")
+        )
+        self._pool, self._add = layers.get(f"{name}_pool"), layers.get(f"{name}_add")
         self.skip = "pool" if self._pool else "identity" if f"{name}_add" in layers else "none"
 
     @property
@@ -56,6 +58,13 @@ class Unit:
     def squeezed_part(self):
         """The name in `stages` of the stage whose output squeeze-and-excitation reads, if there is any."""
         return "conv" if "conv" in self.stages else "depthwise"
+
+    @property
+    def output(self):
+        """The Keras tensor that it returns."""
+        if self._add is not None:
+            return self._add.output
+        return self._scaled.output if "conv" in self.stages and self.squeeze is not None else self.last.output
 
     @property
     def map_size(self):
@@ -123,6 +132,13 @@ class Unit:
         return self.end(self.last.run(self.read_by_last(x)), x)
 
 
+def units_of(model):
+    """Returns a dict from name to `Unit` of a `keras.Model` or of a part of one, in order."""
+    layers = {layer.name: layer for layer in model.layers}
+    found = (re.fullmatch(r"(.+?)(_expand|_depthwise|_project)?_conv", name) for name in layers)
+    return {name: Unit(layers, name) for name in dict.fromkeys(match[1] for match in found if match)}
+
+
 class Network:
     """A built network: its units in order, and its classifier.
 
@@ -134,10 +150,8 @@ class Network:
 
     def __init__(self, model):
         layers = {layer.name: layer for layer in model.layers}
-        found = (re.fullmatch(r"(.+?)(_expand|_depthwise|_project)?_conv", name) for name in layers)
-        names = dict.fromkeys(match[1] for match in found if match)
         self.model, self.classifier = model, layers["predictions"]
-        self.units = {name: Unit(layers, name) for name in names}
+        self.units = units_of(model)
         self._normalization = layers.get("imagenet_normalization")
 
     @property

@@ -17,7 +17,7 @@ import numpy as np
 from nas_tf.networks import _channels, _least_squares
 from nas_tf.networks._inherited_unit import RIDGE, InheritedUnit, Reached
 from nas_tf.networks._stages import at_rows, some_rows
-from nas_tf.networks._units import Network
+from nas_tf.networks._units import Network, units_of
 from nas_tf.trial import UserError
 
 _BATCH = 32
@@ -163,14 +163,36 @@ def inherit(child, parent, counterparts):
     network = Network(child)
     _check(network, parent, counterparts)
     borders = _borders(network, parent, counterparts)
-    reached, new, changed = Reached(None, np.arange(3)), [], []
+    inherited, source = _inherit(network.units, parent, counterparts, borders, Reached(None, np.arange(3)))
+    return dataclasses.replace(inherited, new=(*inherited.new, *_classifier(network, parent, source)))
+
+
+def inherit_block(block, parent, counterparts, before):
+    """Gives a block, which stands alone and reads its parent's own maps, the weights of the parent.
+
+    Args:
+        block: a `keras.Model` from the map before the block to the one behind it, which have the parent's channels.
+        parent: the `Parent`.
+        counterparts: the `Counterpart`s of its units, in order.
+        before: the unit of the parent whose map it reads.
+
+    Returns:
+        An `Inherited`.
+    """
+    borders = {each.border: np.arange(parent.network.units[each.target].filters) for each in counterparts}
+    reached = Reached(before, np.arange(parent.map(before).shape[3]))
+    return _inherit(units_of(block), parent, counterparts, borders, reached)[0]
+
+
+def _inherit(units, parent, counterparts, borders, reached):
+    """Returns an `Inherited`, and which channels of the parent the last of `units` returns."""
+    new, changed = [], []
     for each in counterparts:
-        step = InheritedUnit(network.units[each.name], parent, each, reached, borders[each.border])
+        step = InheritedUnit(units[each.name], parent, each, reached, borders[each.border])
         reached = step.inherit()
         new += step.new
         changed += [f"{each.name}: {', '.join(step.words)}"] if step.words else []
-    new += _classifier(network, parent, reached.source)
-    return Inherited(tuple(new), tuple(changed))
+    return Inherited(tuple(new), tuple(changed)), reached.source
 
 
 def _borders(network, parent, counterparts):

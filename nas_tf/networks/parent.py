@@ -27,6 +27,14 @@ class ParentNetwork:
     class_names: tuple[str, ...] | None = None
     published_path: str = ""
 
+    def facts(self):
+        """Returns a JSON-ready dict of which network it is."""
+        return {
+            "parent": self.name,
+            "parent_digest": self.digest,
+            "parent_architecture": str(self.architecture),
+        }
+
     def scale(self, scale):
         """Returns a family's `Scale` in the parent's style."""
         return dataclasses.replace(scale, **self.style)

@@ -13,10 +13,12 @@ import tempfile
 
 from nas_tf.bars import doing
 from nas_tf.devices import Meter
-from nas_tf.judges import PARENT, Task, build_child
+from nas_tf.judges import Task, build_child, child_of
 from nas_tf.networks import weights
 from nas_tf.plugins import Part, described
 from nas_tf.quiet import fresh_keras
+from nas_tf.training.children import PARENT
+from nas_tf.training.parent import inheriting
 from nas_tf.trial import Cost, InfeasibleArchitecture, Latency, UserError
 
 _TOLERANCE = 1e-3  # of probabilities and their sum
@@ -68,11 +70,23 @@ class Setup:
     def make_device(self):
         return self.device and self.device.make(self.task.space.space, self.task.deploy_scale)
 
-    def calibration(self):
-        """Returns images to calibrate deployment networks on, float32 [n, size, size, 3] in [-1, 1], or None."""
-        if self.number_type != "int8":
+    def start(self, architecture, scale, dataset):
+        """Returns `start(model)`, which puts the weights that an architecture begins with into its network, or None.
+
+        Args:
+            architecture: of the network.
+            scale: the `Scale` of the network.
+            dataset: `nas_tf.datasets.Dataset` of the size of the network's images.
+        """
+        parent = self.parent()
+        if parent is None:
             return None
-        return self.task.images.calibration_images(self.task.deploy_scale.image_size)
+        space, own = self.task.space.space, self.make_judge().start(architecture)
+        return own or inheriting(space, parent, architecture, scale, dataset, self.task.seed)
+
+    def calibration(self, image_size):
+        """Returns images of this size to calibrate a network on, float32 [n, size, size, 3] in [-1, 1], or None."""
+        return self.task.images.calibration_images(image_size) if self.number_type == "int8" else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +144,7 @@ class Evaluator:
     def __init__(self, setup, hold_still=contextlib.nullcontext):
         self._setup, self._hold_still = setup, hold_still
         self._space = setup.task.space.space
+        self._calibration = functools.lru_cache(maxsize=4)(setup.calibration)
 
     @functools.cached_property
     def judge(self):
@@ -137,10 +152,6 @@ class Evaluator:
         judge = self._setup.make_judge()
         judge.prepare(pathlib.Path(self._setup.judge_folder))
         return judge
-
-    @functools.cached_property
-    def _calibration(self):
-        return self._setup.calibration()
 
     @functools.cached_property
     def _device(self):
@@ -155,9 +166,10 @@ class Evaluator:
         """
         import numpy as np
 
-        task, scale = self._setup.task, self._setup.task.proxy_scale
+        task = self._setup.task
         keras = fresh_keras(task.seed)
-        child = build_child(self._space, tokens, scale)
+        child = build_child(task, tokens)
+        scale = self._space.scale_of(child_of(task, tokens), task.proxy_scale)
         size, classes = scale.image_size, scale.num_classes
         images = np.random.default_rng(0).uniform(-1, 1, (2, size, size, 3)).astype("float32")
         outputs = child(images, training=False)
@@ -235,7 +247,7 @@ class Evaluator:
         with tempfile.TemporaryDirectory(prefix="nas_tf_") as folder:
             path = os.path.join(folder, "child.tflite")
             doing("converting")
-            tflite_bytes = to_tflite(model, path, 1, self._setup.number_type, self._calibration)
+            tflite_bytes = to_tflite(model, path, 1, self._setup.number_type, self._calibration(model.input_shape[1]))
             with self._hold_still() if self._device.shares_host else contextlib.nullcontext():
                 doing("timing")
                 found = sorted((self._device.measure(path) for _ in range(timings)), key=lambda each: each.latency_ms)

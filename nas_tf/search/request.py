@@ -236,7 +236,7 @@ def make_request(family, settings, objective=None, limits=None, proxy=None, part
         parent = family.parent(settings.parent)
         proxy_scale, deploy_scale = parent.scale(proxy_scale), parent.scale(deploy_scale)
         around = space.space.settings_around(parent.architecture)
-        space = dataclasses.replace(space, settings={**around, **space.settings})
+        space = dataclasses.replace(space, settings={**around, **_space_settings(chosen[JUDGES]), **space.settings})
     child_scale = getattr(chosen[JUDGES].module, "child_scale", lambda proxy, deploy: proxy)
     task = Task(
         space=space,
@@ -267,6 +267,12 @@ def make_request(family, settings, objective=None, limits=None, proxy=None, part
         workers=chosen[WORKERS],
         published=tuple(dict.fromkeys((*family.published_beside, objective.target_latency_of))),
     )
+
+
+def _space_settings(judge):
+    """Returns a dict of the settings that a judge says its search space to have."""
+    ask = getattr(judge.module, "space_settings", None)
+    return ask(judge.module.Config(**judge.settings)) if ask else {}
 
 
 def objective_of(values):

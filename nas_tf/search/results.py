@@ -17,7 +17,6 @@ from nas_tf.search.request import Request
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.search.story import PAGE, write_page
 from nas_tf.training.network import train_network
-from nas_tf.training.parent import inheriting
 from nas_tf.trial import Trial, UserError
 
 _FRONT_SECONDS = 30.0  # between two pictures of a running search, at least
@@ -162,21 +161,20 @@ def best_network(request, space, best, folder):
     made = _description_there(folder)
     if made is not None and made.asked == asked:
         return made
-    dataset = task.images.make(task.deploy_scale.image_size, settings.final_samples)
-    parent, recipe, start = setup.parent(), task.recipe, None
-    if parent:
-        recipe = request.family.plans["finetune"].recipe
-        start = inheriting(space, parent, architecture, task.deploy_scale, dataset, settings.seed)
+    scale = space.scale_of(architecture, task.deploy_scale)
+    dataset = task.images.make(scale.image_size, settings.final_samples)
+    start = setup.start(architecture, scale, dataset)
+    recipe = request.family.plans["finetune"].recipe if start else task.recipe
     recipe = dataclasses.replace(recipe, epochs=settings.final_epochs) if settings.final_epochs else None
     model, training = train_network(
         lambda scale: space.build(architecture, scale),
-        task.deploy_scale,
+        scale,
         dataset,
         recipe,
         settings.seed,
         start=start,
     )
-    description = training.described(describe(task.space, architecture, task.deploy_scale, dataset))
+    description = training.described(describe(task.space, architecture, scale, dataset))
     cost = best.measurement.cost
     description = dataclasses.replace(
         description,
@@ -188,7 +186,7 @@ def best_network(request, space, best, folder):
         mult_adds=cost.mult_adds,
         trial=best.id,
     )
-    return write_network(folder, model, description, space, setup.number_type, setup.calibration())
+    return write_network(folder, model, description, space, setup.number_type, setup.calibration(scale.image_size))
 
 
 def _description_there(folder):

@@ -19,7 +19,6 @@ from nas_tf.search.evaluation import Setup
 from nas_tf.shipping._converting import to_tflite_recycled
 from nas_tf.training.machine import Machine
 from nas_tf.training.network import train_network
-from nas_tf.training.parent import inheriting
 from nas_tf.training.recipe import Plan
 from nas_tf.training.train import Log
 from nas_tf.trial import DivergedTraining, Trial
@@ -55,12 +54,14 @@ class Workshop:
     checkpoint_minutes: float
     say: typing.Callable
 
-    def scales(self):
-        """Returns the scales at which networks ship and are trained."""
+    def scales(self, architecture=None):
+        """Returns the scales at which a network ships and is trained, for images of its own size if it has one."""
         scale = self.setup.task.deploy_scale
         fields = {field.name for field in dataclasses.fields(scale)}
         asked = {name: value for name, value in self.friendly.items() if name in fields}
-        return self.plan.scales(dataclasses.replace(scale, **asked))
+        scales = self.plan.scales(dataclasses.replace(scale, **asked))
+        space = self.setup.task.space.space
+        return tuple(space.scale_of(architecture, each) if architecture else each for each in scales)
 
     @property
     def num_validation(self):
@@ -86,9 +87,11 @@ class Candidate:
 def train_trial(workshop, folder, trial):
     """Trains the network of a trial in `folder`, unless that was done before, and returns its `Candidate`."""
     task = workshop.setup.task
-    space, (scale, train_scale) = task.space.space, workshop.scales()
-    architecture, parent = space.decode(trial.tokens), workshop.setup.parent()
-    start = parent and inheriting(space, parent, architecture, train_scale, workshop.dataset, task.seed)
+    space, architecture = task.space.space, task.space.space.decode(trial.tokens)
+    scale, train_scale = workshop.scales(architecture)
+    if scale.image_size != task.deploy_scale.image_size:
+        workshop = dataclasses.replace(workshop, dataset=task.images.make(scale.image_size, workshop.num_samples))
+    start = workshop.setup.start(architecture, train_scale, workshop.dataset)
     description = describe(task.space, architecture, scale, workshop.dataset)
     description = train(
         workshop,
@@ -149,7 +152,7 @@ def train(workshop, folder, build, scales, description, start=None, teacher=None
     latency = time_network(workshop.device, model) if timed else None
     judged = None
     if timed and setup.number_type != "float32" and description.trial is not None:
-        judged = time_network(workshop.device, model, setup.number_type, setup.calibration())
+        judged = time_network(workshop.device, model, setup.number_type, setup.calibration(model.input_shape[1]))
     description = dataclasses.replace(
         training.described(description),
         num_params=complexity.num_params(model),

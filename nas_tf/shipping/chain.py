@@ -10,7 +10,7 @@ import functools
 import pathlib
 
 import nas_tf
-from nas_tf import resume
+from nas_tf import plugins, resume
 from nas_tf.devices import Meter
 from nas_tf.family import family_of, space_from_file
 from nas_tf.files import alone, check_writable
@@ -21,7 +21,7 @@ from nas_tf.reports import search as report
 from nas_tf.reports.comparison import Row
 from nas_tf.reports.device import device_name
 from nas_tf.search.records import Records
-from nas_tf.search.request import RACE_FRACTION, SearchSettings, remade_request
+from nas_tf.search.request import JUDGES, RACE_FRACTION, SearchSettings, remade_request
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.search.story import PAGE, write_page
 from nas_tf.shipping import choice, finish, imports
@@ -47,7 +47,7 @@ _MAY_CHANGE = (
     "dataset",
 )
 _OWN = ("search_space", "dataset")  # settings that say what may run of what the run names
-_UNUSED = ("algorithm", "judge", "workers", "warm_start")  # settings of a run that its chain has no need of
+_UNUSED = ("algorithm", "judge", "workers", "warm_start")  # settings of a run of which its chain has mostly no need
 
 
 def ship(
@@ -230,6 +230,8 @@ def _remade(run, config, family, settings, device_part):
     What the chain does not need, such as the algorithm, is left at its default.
     """
     changes = {field.name: field.default for field in dataclasses.fields(SearchSettings) if field.name in _UNUSED}
+    if config["flags"].get("judge") in plugins.names(JUDGES):  # which may have weights to begin with
+        del changes["judge"]
     changes |= {"run_dir": str(run.path)} | ({"data_dir": settings.data_dir} if settings.data_dir else {})
     allowed = {"allow_test_in_train": True} if settings.allow_test_in_train else {}
     own, has_device = {name: getattr(settings, name) for name in _OWN}, config["flags"].get("device") != "none"

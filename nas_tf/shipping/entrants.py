@@ -5,19 +5,19 @@ import dataclasses
 from nas_tf.networks.description import NetworkDescription
 from nas_tf.networks.folder import describe
 from nas_tf.shipping.race import Entrant
-from nas_tf.training.parent import inheriting
 from nas_tf.training.recipe import PLANS
 
 
 def searched(workshop, folder, trials):
     """Lists the `Entrant`s of trials, in `folder`, with the weights of the run's parent if it has one."""
-    task, (scale, train_scale) = workshop.setup.task, workshop.scales()
-    space, parent, found = task.space.space, workshop.setup.parent(), []
+    task, found = workshop.setup.task, []
+    space = task.space.space
     for trial in trials:
         architecture = space.decode(trial.tokens)
+        scale, train_scale = workshop.scales(architecture)
 
-        def start(dataset, architecture=architecture):
-            return parent and inheriting(space, parent, architecture, train_scale, dataset, task.seed)
+        def start(dataset, architecture=architecture, scale=train_scale):
+            return workshop.setup.start(architecture, scale, dataset)
 
         description = describe(task.space, architecture, scale, workshop.dataset)
         entrant = Entrant(

@@ -92,7 +92,8 @@ def _timed(workshop, trials, turns):
 def _file(workshop, trial, folder):
     """Returns the path of the TFLite file of a trial's network, not trained yet."""
     keras, space = fresh_keras(workshop.setup.task.seed), workshop.setup.task.space.space
-    model = space.build(space.decode(trial.tokens), workshop.scales()[0])
+    architecture = space.decode(trial.tokens)
+    model = space.build(architecture, workshop.scales(architecture)[0])
     path = write(workshop, model, folder / f"{trial.id}.tflite")
     del model
     keras.backend.clear_session()

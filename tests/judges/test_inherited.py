@@ -9,11 +9,10 @@ from parent_support import DIGITS, TOKENS, heirs_task
 from PIL import Image
 
 from nas_tf.datasets import Source
-from nas_tf.judges import inherited
 from nas_tf.judges.inherited import Config, InheritedJudge
 from nas_tf.networks.folder import read_keras
 from nas_tf.plugins import Part
-from nas_tf.training import checkpoint, train
+from nas_tf.training import checkpoint, children, train
 from nas_tf.trial import UserError
 
 
@@ -42,7 +41,7 @@ def test_a_prepare_that_is_killed_goes_on_to_the_same_parent(task, prepared, tmp
 
         return wrapper
 
-    for where, name in ((checkpoint, "save"), (inherited, "write_array")):
+    for where, name in ((checkpoint, "save"), (children, "write_array")):
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(where, name, then_die(getattr(where, name)))
             InheritedJudge(Config(parent_epochs=2), task).prepare(tmp_path)
@@ -88,11 +87,12 @@ def test_all_children_see_the_same_images_mirrored_alike(task, tmp_path):
     images = Source(Part("nas_tf.datasets", "image_folder"), str(tmp_path / "images"), seed=0)
     scale = dataclasses.replace(task.proxy_scale, num_classes=2)
     judge = InheritedJudge(Config(teacher_weight=0.5), dataclasses.replace(task, images=images, proxy_scale=scale))
-    pixels, labels = judge._train.images, judge._train.labels
-    judge._folder = tmp_path
+    judge._trainer.open(tmp_path)
+    ours = judge._trainer.images()
+    pixels, labels = ours.train.images, ours.train.labels
     answers = np.random.default_rng(0).dirichlet(np.ones(2), (len(labels), 2)).astype("float32")
     np.save(tmp_path / "teacher.npy", answers)
-    split = judge._lessons.train()
+    split = ours.lessons.train()
     views = [
         (image, pixels[image] if view == 0 else pixels[image][:, ::-1], view)
         for image in range(len(labels))
@@ -110,14 +110,14 @@ def test_all_children_see_the_same_images_mirrored_alike(task, tmp_path):
     assert sorted(first) == sorted(second) == list(range(count))
     assert all(first[number] != second[number] for number in first)
     assert 0.2 * count < sum(first.values()) < 0.8 * count
-    again = [np.asarray(batch) for batch, _ in judge._lessons.train().batches(8, seed=3, epochs=2)]
+    again = [np.asarray(batch) for batch, _ in ours.lessons.train().batches(8, seed=3, epochs=2)]
     for one, (other, _) in zip(again, split.batches(8, seed=3, epochs=2)):
         np.testing.assert_array_equal(one, other)
 
 
 def test_few_validation_images_are_the_same_for_every_child(task):
     judges = [InheritedJudge(Config(validation_samples=50), task) for _ in range(2)]
-    one, other = (judge._validation for judge in judges)
+    one, other = (judge._trainer.images().validation for judge in judges)
     assert one.num_examples == 50 < DIGITS.make(16).validation().num_examples
     np.testing.assert_array_equal(one.images, other.images)
 

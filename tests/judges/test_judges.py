@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 
 import pytest
 from parent_support import heirs_task
@@ -21,15 +22,16 @@ TOKENS = (2, 0, 1)
 
 @pytest.fixture(scope="module", params=plugins.names(FOLDER))
 def part(request):
-    return Part(FOLDER, request.param)
+    settings = {"table": str(request.getfixturevalue("accuracy_table"))} if request.param == "blocks" else {}
+    return Part(FOLDER, request.param, settings)
 
 
 @pytest.fixture(scope="module")
 def task(part, request):
     """Few digits of 8 px, in the README's space; for a judge whose children inherit, in one that can."""
-    if part.name == "inherited":
+    if part.name in ("inherited", "blocks"):
         folder, description = request.getfixturevalue("parent")
-        return heirs_task(folder, description, samples=100)
+        return heirs_task(folder, description, samples=300 if part.name == "blocks" else 100)
     plain_space = request.getfixturevalue("plain_space")
     return Task(
         space=Part("mnas_tf.spaces", str(plain_space)),
@@ -92,6 +94,12 @@ def test_a_network_that_cannot_be_trained_is_infeasible(part, task, folder):
     if part.name == "inherited":  # whose rates are its own
         rates = dict.fromkeys(("learning_rate", "far_learning_rate"), 1e30)
         part = dataclasses.replace(part, settings={**part.settings, **rates})
+    if part.name == "blocks":  # which trains nothing: a network that its table does not hold
+        value = json.loads(pathlib.Path(part.settings["table"]).read_text())
+        del value["libraries"][0]["blocks"][1][str(task.space.space.decode(TOKENS).blocks[1])]
+        path = folder / "table.json"
+        path.write_text(json.dumps(value))
+        part = dataclasses.replace(part, settings={"table": str(path)})
     with pytest.raises(InfeasibleArchitecture):
         make(part, task, folder).accuracy(TOKENS)
 

@@ -1,27 +1,42 @@
 """A search space of a user's own with networks of the MnasNet family of two blocks, which can inherit."""
 
 import dataclasses
+import itertools
 
 from mnas_tf.spaces import _inheritance
 from mnas_tf.spaces.mnasnet import Block, MnasNet, Scale, build
+from mnas_tf.spaces.mnasnet import SPACE as MNASNETS
 from nas_tf.space import Decision, SearchSpace
 
 __all__ = ["SPACE", "Scale"]
+CHOICES = {"kernel_size": (3, 5, 7), "expansion_ratio": (2, 3), "repeats": (1, 2)}
+FIRST = Block("sepconv", 1, 3, 1, 1, 8, 8)
+
+
+def second(**answers):
+    return Block("mbconv", **answers, strides=2, input_filters=8, filters=12).canonical
 
 
 @dataclasses.dataclass(frozen=True)
 class SmallMnasNets(SearchSpace):
+    image_sizes: tuple[int, ...] = ()
+
     name = "small_mnasnets"
-    decisions = (Decision("kernel_size", (3, 5, 7)), Decision("expansion_ratio", (2, 3)), Decision("repeats", (1, 2)))
+
+    @property
+    def decisions(self):
+        decisions = tuple(Decision(name, choices) for name, choices in CHOICES.items())
+        return (*decisions, *([Decision("image_size", (None, *self.image_sizes))] if self.image_sizes else []))
 
     def decode(self, tokens):
         answers = self.answers(tokens)
-        blocks = Block("sepconv", 1, 3, 1, 1, 8, 8), Block("mbconv", **answers, strides=2, input_filters=8, filters=12)
-        return MnasNet(blocks, head_filters=24)
+        size = answers.pop("image_size", None)
+        return MnasNet((FIRST, second(**answers)), head_filters=24, image_size=size)
 
     def encode(self, architecture):
-        block = architecture.blocks[1]
-        return tuple(decision.choices.index(getattr(block, decision.name)) for decision in self.decisions)
+        values = {name: getattr(architecture.blocks[1], name) for name in CHOICES}
+        values["image_size"] = architecture.image_size
+        return tuple(decision.choices.index(values[decision.name]) for decision in self.decisions)
 
     def build(self, architecture, scale):
         return build(architecture, scale)
@@ -31,6 +46,25 @@ class SmallMnasNets(SearchSpace):
 
     def counterparts(self, architecture, parent):
         return _inheritance.counterparts(architecture, parent)
+
+    def blocks(self, architecture):
+        return architecture.blocks
+
+    def block_choices(self, parent):
+        second_blocks = (second(**dict(zip(CHOICES, each))) for each in itertools.product(*CHOICES.values()))
+        return (FIRST,), tuple(second_blocks)
+
+    def scale_of(self, architecture, scale):
+        return MNASNETS.scale_of(architecture, scale)
+
+    def child(self, architecture, proxy_scale, deploy_scale):
+        return MNASNETS.child(architecture, proxy_scale, deploy_scale)
+
+    def assembled(self, parent, blocks, image_size=None):
+        return MNASNETS.assembled(parent, blocks, image_size)
+
+    def build_block(self, architecture, number, scale):
+        return MNASNETS.build_block(architecture, number, scale)
 
 
 SPACE = SmallMnasNets()

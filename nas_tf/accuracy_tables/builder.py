@@ -1,0 +1,470 @@
+"""Makes an accuracy table.
+
+The parent is fine-tuned. For each of its blocks, everything that the space offers in its place inherits from it, is
+trained to give the same maps, and keeps the better of these weights. Then networks of such blocks are trained briefly,
+to fit what their damage means, and others to test the fit. Every step's result is kept at once, so that the same call
+goes on where one stopped.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import functools
+import importlib
+import importlib.metadata
+import json
+import pathlib
+
+import numpy as np
+
+from nas_tf import resume
+from nas_tf.accuracy import standard_error
+from nas_tf.accuracy_tables import prediction, repair
+from nas_tf.accuracy_tables.repair import Maps, Repair
+from nas_tf.bars import progress_bar
+from nas_tf.datasets import Source, scale_pixels
+from nas_tf.files import JsonLines
+from nas_tf.judges import blocks as tables
+from nas_tf.judges.blocks import AccuracyTable, Alternative, Library
+from nas_tf.networks import inheritance
+from nas_tf.networks.parent import ParentNetwork
+from nas_tf.plugins import Part
+from nas_tf.quiet import count, fresh_keras
+from nas_tf.recycling import Processes, ThisProcess
+from nas_tf.settings import knob
+from nas_tf.training.children import ChildTraining, Trainer
+from nas_tf.training.evaluate import traced
+from nas_tf.trial import DivergedTraining, EvaluationError, OwnFileError, UserError
+
+_PACKAGES = ("mobile-nas-tf", "keras", "tensorflow")
+_GROUP = 8  # alternatives that one call repairs
+_MOST_MAP_BYTES = 400e6  # of a block's maps in memory
+_TESTED_SHARE, _LEAST_TESTED = 0.1, 50
+_LEAST_IMAGES = 200
+_RATES = (0.25, 0.5, 0.75, 1.0)  # shares of the blocks of a network drawn that are changed
+
+
+@dataclasses.dataclass(frozen=True)
+class Thoroughness(Repair):
+    """How thoroughly an accuracy table is made and tested."""
+
+    num_fitted: int = knob(24, "Networks on which it is fitted what damage to blocks means.", least=10)
+    num_tested: int = knob(16, "Networks, not seen before, on which the table is tested.", least=4)
+    widths: tuple[float, ...] = knob((1.0,), "Factors on the parent's filters, each for a library; 1 among them.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "widths", tuple(map(float, self.widths)))
+        if 1.0 not in self.widths or len(set(self.widths)) < len(self.widths) or min(self.widths) <= 0:
+            raise UserError(f"Expected --widths, each once, above 0, and 1 among them. Received: {self.widths}")
+
+
+@dataclasses.dataclass(frozen=True)
+class AccuracyPlan:
+    """What an accuracy table is made of, and how: plain data for every process.
+
+    Attributes:
+        space: the search space's `nas_tf.plugins.Part`.
+        images: the `nas_tf.datasets.Source`.
+        scale, deploy_scale: the family's `Scale` of children and of the network that ships, in the parent's style.
+        num_samples: training images that are seen; 0: all.
+        published, parent: as in `nas_tf.judges.Task`.
+        image_sizes: of the networks that ship, in pixels, beside that of `deploy_scale`.
+        training: how the parent and whole networks are trained.
+        thoroughness: how thoroughly it is made.
+        num_workers: processes that train; 0: this one does, for small networks.
+    """
+
+    space: Part
+    images: Source
+    scale: object
+    deploy_scale: object
+    num_samples: int
+    published: str
+    parent: str
+    image_sizes: tuple[int, ...]
+    training: ChildTraining
+    thoroughness: Thoroughness
+    num_workers: int = 1
+
+    @property
+    def seed(self):
+        """int: decides splits, which networks, and the order of images."""
+        return self.images.seed
+
+
+def build(plan, path, say=print):
+    """Makes, writes and returns the `nas_tf.judges.blocks.AccuracyTable` of a plan, with its validation.
+
+    Args:
+        plan: the `AccuracyPlan`.
+        path: of the table's file; what is made first lies in the folder beside it.
+        say: takes each line of text.
+
+    Raises:
+        UserError: the images are too few, the parent does not fit the space, or the folder belongs to another plan.
+        EvaluationError: a network could not be trained; the same call goes on from there.
+    """
+    path, space, thoroughness = pathlib.Path(path), plan.space.space, plan.thoroughness
+    parent = _published(plan)
+    space.counterparts(parent.architecture, parent.architecture)
+    dataset = plan.images.make(plan.scale.image_size, plan.num_samples)
+    num_examples = dataset.train().num_examples
+    if num_examples < _LEAST_IMAGES:
+        raise UserError(
+            f"Expected at least {_LEAST_IMAGES} training images for an accuracy table. Received: {num_examples}"
+        )
+    images = tables.images_facts(dataset, plan.images, plan.num_samples)
+    asked = {
+        "space": plan.space.to_json(),
+        **parent.facts(),
+        "scale": dataclasses.asdict(plan.scale),
+        "deploy_scale": dataclasses.asdict(plan.deploy_scale),
+        "images": images,
+        "image_sizes": plan.image_sizes,
+        "training": dataclasses.asdict(plan.training),
+        **dataclasses.asdict(thoroughness),
+    }
+    folder = tables.folder_of(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    resume.begin(folder / "asked.json", asked, instead="remove it, or choose another --out")
+    libraries = []
+    with contextlib.closing(Processes(plan.num_workers) if plan.num_workers else ThisProcess()) as processes:
+        for width in (1.0, *(each for each in thoroughness.widths if each != 1.0)):
+            libraries.append(_Making(plan, folder, width, processes, say).library())
+    table = AccuracyTable(
+        path,
+        space=plan.space.to_json(),
+        parent=parent.facts(),
+        scale=resume.as_json(dataclasses.asdict(plan.scale)),
+        deploy_scale=resume.as_json(dataclasses.asdict(plan.deploy_scale)),
+        images=images,
+        training=dataclasses.asdict(plan.training),
+        libraries=tuple(libraries),
+        facts={
+            "thoroughness": resume.as_json(dataclasses.asdict(thoroughness)),
+            "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+            "made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        },
+    )
+    table.write()
+    return table
+
+
+class _Making:
+    """The library of one width in the making."""
+
+    def __init__(self, plan, folder, width, processes, say):
+        self._plan, self._width, self._processes, self._say = plan, width, processes, say
+        self._folder = folder / tables.library_name(width)
+        self._space = plan.space.space
+        self._parent = parent_at(plan, width)
+        self._alternatives = JsonLines(self._folder / "alternatives.jsonl", ("block", "text"))
+        self._networks = JsonLines(self._folder / "networks.jsonl", ("kind", "number"))
+
+    def library(self):
+        space, plan = self._space, self._plan
+        self._run({"parent": (prepare, plan, self._folder.parent, self._width)}, "fine-tuning the parent", self._ignore)
+        choices = space.block_choices(self._parent)
+        self._repair(choices)
+        blocks = self._found(choices)
+        return self._fitted(blocks)
+
+    def _ignore(self, key, value):
+        """Does nothing: what came of it is in files."""
+
+    def _run(self, calls, what, then):
+        """Makes calls in other processes, and calls `then(key, value)` of each that ends well."""
+        if not calls:
+            return
+        done = progress_bar(self._processes.run(calls), total=len(calls), desc=what, unit="job")
+        for key, value, failure in done:
+            if failure is not None:
+                done.close()
+                raise failure if isinstance(failure, (UserError, OwnFileError)) else EvaluationError(
+                    f"{what}: {key} failed: {failure}"
+                )
+            then(key, value)
+
+    def _repair(self, choices):
+        calls = {}
+        for number, (block, offered) in enumerate(zip(self._space.blocks(self._parent), choices), 1):
+            missing = [each for each in offered if each != block and (number, str(each)) not in self._alternatives]
+            for first in range(0, len(missing), _GROUP):
+                group = missing[first : first + _GROUP]
+                key = f"block{number}, {first + len(group)} of {len(missing)}"
+                calls[key] = repair_group, self._plan, self._folder.parent, self._width, number, group
+        self._run(calls, f"repairing {count(sum(map(len, choices)), 'block')}", lambda _, found: self._keep(found))
+
+    def _keep(self, found):
+        for line in found:
+            self._alternatives.add(line)
+
+    def _found(self, choices):
+        """Returns a tuple with a dict for each block from text to `Alternative`. Those that diverged are left out."""
+        blocks, left_out = [], []
+        for number, (own, offered) in enumerate(zip(self._space.blocks(self._parent), choices), 1):
+            found = {str(own): Alternative(0.0, 0.0, "own")}
+            for each in offered:
+                line = self._alternatives.get((number, str(each)))
+                if line is None:
+                    continue
+                if line["failure"]:
+                    left_out.append(f"block {number}: {each}: {line['failure']}")
+                else:
+                    found[str(each)] = Alternative(*(line[name] for name in ("loss", "divergence", "kept", "file")))
+            if len(found) == 1 and len(offered) > 1:
+                self._say(f"block {number} stays the parent's: nothing in its place could be trained")
+            blocks.append(found)
+        if left_out:
+            self._say(f"{count(len(left_out), 'block')} left out: {'; '.join(left_out[:3])}")
+        return tuple(blocks)
+
+    def _fitted(self, blocks):
+        plan, space = self._plan, self._space
+        networks = {
+            (kind, number): architecture
+            for kind, drawn in draw_networks(space, self._parent, blocks, plan).items()
+            for number, architecture in enumerate(drawn)
+        }
+        table = self._draft(blocks)
+        calls = {
+            f"{kind} {number}": (train_network, plan, table, architecture)
+            for (kind, number), architecture in networks.items()
+            if (kind, number) not in self._networks
+        }
+
+        def keep(key, value):
+            kind, number = key.split()
+            self._networks.add({"kind": kind, "number": int(number), **value})
+
+        self._run(calls, f"training {count(len(networks), 'network')} briefly", keep)
+        return self._fit(blocks, networks)
+
+    def _draft(self, blocks):
+        """Returns a table with this library alone, whose predictions are not fitted yet."""
+        plan = self._plan
+        library = Library(self._width, self._parent.to_json(), blocks, {}, (0.0,) * len(blocks), {})
+        scales = (resume.as_json(dataclasses.asdict(each)) for each in (plan.scale, plan.deploy_scale))
+        path = self._folder.parent.with_suffix(".json")
+        parent, training = _published(plan).facts(), dataclasses.asdict(plan.training)
+        return AccuracyTable(path, plan.space.to_json(), parent, *scales, {}, training, (library,))
+
+    def _fit(self, blocks, networks):
+        rows = {kind: [key for key in networks if key[0] == kind] for kind in ("fitted", "tested")}
+        values = {key: self._networks.get(key) for key in networks}
+
+        def table_of(keys):
+            sizes = [networks[key].image_size or self._plan.deploy_scale.image_size for key in keys]
+            return sizes, [self._damages(blocks, networks[key]) for key in keys], [values[key]["accuracy"] for key in keys]
+
+        found = prediction.fit(*table_of(rows["fitted"]))
+        sizes, damages, reached = table_of(rows["tested"])
+        predicted = found.predict(sizes, damages)
+        validation = prediction.compare(predicted, reached)
+        validation["standard_error_points"] = 100 * float(
+            np.mean([standard_error(each, values[key]["num_images"]) for key, each in zip(rows["tested"], reached)])
+        )
+        validation["networks"] = [
+            {"architecture": str(networks[key]), "predicted": float(each), **values[key]}
+            for key, each in zip(rows["tested"], predicted)
+        ]
+        facts = {
+            "validation": validation,
+            "fitted": [{"architecture": str(networks[key]), **values[key]} for key in rows["fitted"]],
+            "penalty": found.penalty,
+            "cross_validated_points": found.cross_validated_points,
+        }
+        return Library(self._width, self._parent.to_json(), blocks, found.sizes, found.weights, facts)
+
+    def _damages(self, blocks, architecture):
+        return [
+            tables.damage(alternatives[str(block)])
+            for block, alternatives in zip(self._space.blocks(architecture), blocks)
+        ]
+
+
+def draw_networks(space, parent, blocks, plan):
+    """Returns a dict with the networks that are `fitted`, and those that are `tested`.
+
+    The parent at every image size is among the first. The others are drawn at random: a size, a share of the blocks
+    that are changed, and what stands in their place.
+
+    Args:
+        space: the search space.
+        parent: the architecture of the library's parent.
+        blocks: tuple with a dict for each block whose keys are the texts of what there is.
+        plan: the `AccuracyPlan`.
+    """
+    thoroughness = plan.thoroughness
+    rng = np.random.default_rng(plan.seed)
+    sizes = [None, *plan.image_sizes]
+    own = space.blocks(parent)
+    offered = [
+        [block for block in choices if str(block) in known and block != mine]
+        for choices, known, mine in zip(space.block_choices(parent), blocks, own)
+    ]
+    found = {space.assembled(parent, own, size): None for size in sizes}
+    wanted = len(found) + thoroughness.num_fitted + thoroughness.num_tested
+    for _ in range(100 * wanted):
+        rate = rng.choice(_RATES)
+        size = sizes[rng.integers(len(sizes))]
+        chosen = [
+            choices[rng.integers(len(choices))] if choices and rng.random() < rate else mine
+            for choices, mine in zip(offered, own)
+        ]
+        found[space.assembled(parent, chosen, size)] = None
+        if len(found) == wanted:
+            break
+    else:
+        raise UserError(
+            f"There are only {len(found)} different networks of what was repaired. Expected {wanted}: ask for fewer "
+            "with --num_fitted and --num_tested"
+        )
+    drawn = list(found)
+    return {"fitted": drawn[: -thoroughness.num_tested], "tested": drawn[-thoroughness.num_tested :]}
+
+
+def _published(plan):
+    return importlib.import_module(plan.published).parent(plan.parent)
+
+
+def parent_at(plan, width):
+    """Returns the architecture of the parent of a width."""
+    architecture = _published(plan).architecture
+    return architecture if width == 1.0 else plan.space.space.slimmed(architecture, width)
+
+
+def trainer_of(plan, folder, width):
+    """Returns the `Trainer` of a width's parent. One of another width begins with the weights of the first."""
+    parent, space = _published(plan), plan.space.space
+    if width != 1.0:
+        whole = trainer_of(plan, folder, 1.0)
+        whole.open(folder / tables.library_name(1.0) / "parent")
+        architecture = space.slimmed(parent.architecture, width)
+
+        def load(model):
+            counterparts = space.counterparts(architecture, parent.architecture)
+            return f"{parent.name}, {inheritance.inherit(model, whole.inheritable(), counterparts)}"
+
+        parent = ParentNetwork(f"{parent.name} x {width:g}", architecture, parent.style, parent.digest, load)
+    return Trainer(plan.training, space, plan.images, plan.scale, plan.num_samples, plan.seed, parent)
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(plan_json, folder, width):
+    plan = _PLANS[plan_json]
+    trainer = trainer_of(plan, folder, width)
+    trainer.open(folder / tables.library_name(width) / "parent")
+    return trainer
+
+
+_PLANS = {}
+
+
+def opened(plan, folder, width):
+    """Returns the `Trainer` of a width's parent, which is fine-tuned; the same one as long as a process asks for it."""
+    key = json.dumps(dataclasses.asdict(plan), default=str, sort_keys=True)
+    _PLANS[key] = plan
+    return _opened(key, folder, width)
+
+
+def prepare(plan, folder, width):
+    """Fine-tunes the parent of a width, unless that was done."""
+    trainer = trainer_of(plan, folder, width)
+    asked = {"parent": trainer.parent.name, "scale": dataclasses.asdict(plan.scale), "seed": plan.seed}
+    trainer.prepare(folder / tables.library_name(width) / "parent", asked)
+
+
+def repair_group(plan, folder, width, number, group):
+    """Repairs some of what may stand in the place of a block, and keeps the weights.
+
+    Returns:
+        A list of JSON-ready dicts, one for each.
+    """
+    trainer, space = opened(plan, folder, width), plan.space.space
+    inheritable = trainer.inheritable()
+    rest, maps, answers = _maps(trainer, number, plan.space.space)
+    parent, found = trainer.parent.architecture, []
+    own = list(space.blocks(parent))
+    for block in group:
+        line = {"block": number, "text": str(block), "failure": None}
+        changed = space.assembled(parent, [*own[: number - 1], block, *own[number:]])
+        counterparts = trainer.counterparts(changed)
+        first = next(i for i, each in enumerate(counterparts) if each.name.startswith(f"block{number}_"))
+        ours = [each for each in counterparts[first:] if each.name.startswith(f"block{number}_")]
+        model = space.build_block(changed, number, plan.scale)
+        inheritance.inherit_block(model, inheritable, ours, counterparts[first - 1].target)
+        states = {"inherited": (model.get_weights(), *_judged(model, maps, rest, answers))}
+        try:
+            repair.repaired(model, maps, plan.thoroughness, plan.seed)
+            judged = _judged(model, maps, rest, answers)
+            if all(map(np.isfinite, judged)):
+                states["repaired"] = model.get_weights(), *judged
+        except DivergedTraining:
+            pass
+        states = {name: each for name, each in states.items() if all(map(np.isfinite, each[1:]))}
+        if not states:
+            found.append({**line, "failure": "it diverged"})
+            continue
+        kept = min(states, key=lambda name: states[name][2])
+        model.set_weights(states[kept][0])
+        file = f"block{number}_{block}.npz"
+        tables.write_block(folder / tables.library_name(width) / file, model)
+        figures = {
+            name: {"loss": each[1], "divergence": each[2]} for name, each in states.items()
+        }
+        found.append({**line, "kept": kept, "file": file, **figures[kept], "both": figures})
+    return found
+
+
+def _judged(model, maps, rest, answers):
+    """Returns the loss of a block on the images that are not trained on, and the divergence of the network's answers."""
+    given = repair.outputs(traced(model), maps.tested[0])
+    return repair.loss(given, maps), repair.divergence(answers, repair.outputs(rest, given))
+
+
+def _maps(trainer, number, space):
+    """Returns what is behind a block, traced; the block's `Maps`; and the parent's answers to the tested images."""
+    import keras
+
+    network = inheritance.Network(trainer.read_parent())
+    names = list(network.units)
+    last = max(i for i, name in enumerate(names) if name.startswith(f"block{number}_"))
+    first = min(i for i, name in enumerate(names) if name.startswith(f"block{number}_"))
+    before, behind = (network.units[names[i]].output for i in (first - 1, last))
+    pixels = trainer.images().train.images
+    values = int(np.prod(before.shape[1:]) + np.prod(behind.shape[1:]))
+    most = max(_LEAST_IMAGES, int(_MOST_MAP_BYTES / (2 * values)))
+    chosen = np.random.default_rng(0).permutation(len(pixels))[:most]
+    ask = keras.Model(network.model.inputs[0], [before, behind])
+    ask.compile(jit_compile=False)
+    inputs, outputs = (np.empty((len(chosen), *each.shape[1:]), "float16") for each in (before, behind))
+    for start in range(0, len(chosen), 64):
+        part = slice(start, start + 64)
+        inputs[part], outputs[part] = ask.predict_on_batch(scale_pixels(pixels[chosen[part]]))
+    num_tested = min(len(chosen) // 4, max(_LEAST_TESTED, int(_TESTED_SHARE * len(chosen))))
+    maps, rest = Maps.of(inputs, outputs, num_tested), traced(keras.Model(behind, network.model.outputs[0]))
+    return rest, maps, repair.outputs(rest, maps.tested[1])
+
+
+def train_network(plan, table, architecture):
+    """Puts a network of repaired blocks together, trains it briefly, and returns a JSON-ready dict of what came of it."""
+    library = table.libraries[0]
+    trainer = opened(plan, table.folder, library.width)
+    space = plan.space.space
+    architecture = space.child(architecture, plan.scale, plan.deploy_scale)
+    image_size = space.scale_of(architecture, plan.scale).image_size
+    keras = fresh_keras(plan.seed)
+    model = tables.assemble(table, space, architecture, plan.scale)
+    put_together = trainer.judged(model, image_size)[0]
+    trained = trainer.train(model, image_size, plan.seed)
+    num_images = trainer.images(image_size).validation.num_examples
+    del model
+    keras.backend.clear_session()
+    return {
+        "accuracy": trained.accuracy,
+        "put_together": put_together,
+        "num_images": num_images,
+        "seconds": trained.train_seconds,
+    }

@@ -1,0 +1,466 @@
+"""An accuracy table, and the judge that adds up accuracies from it: nothing is trained.
+
+A table is made of a parent that was fine-tuned on the user's images (`nas_tf.accuracy_tables`). For each of its blocks
+it holds what may stand in the block's place, already repaired, and how far each is from giving the parent's maps. What
+that means for the accuracy of a network, after a short fine-tuning, was fitted on whole networks. With two widths there
+are two libraries, each of a parent of its own.
+
+`NAME.json` is the table; beside it the folder `NAME.blocks` has the parents and the weights of all blocks.
+"""
+
+import dataclasses
+import functools
+import importlib
+import json
+import math
+import pathlib
+import shutil
+import time
+import zipfile
+
+import numpy as np
+
+from nas_tf.files import load_json, write_file
+from nas_tf.judges import Judge, child_of, repeated_seed
+from nas_tf.quiet import fresh_keras
+from nas_tf.settings import Settings, knob
+from nas_tf.space import fingerprint
+from nas_tf.training.children import ChildTraining, Trainer
+from nas_tf.training.train import Trained
+from nas_tf.trial import InfeasibleArchitecture, UserError
+
+VERSION = 1
+PREDICTED, EVALUATED, TRAINED = "predicted", "evaluated", "trained"
+_KEYS = ("version", "space", "parent", "scale", "deploy_scale", "images", "training", "libraries")
+
+
+@dataclasses.dataclass(frozen=True)
+class Alternative:
+    """What may stand in the place of a parent's block.
+
+    Attributes:
+        loss: mean squared error of its map against the parent's, in variances of each channel; 0: the parent's block.
+        divergence: Kullback-Leibler divergence, in nats, of the parent's answers from those with this block in place.
+        kept: `"own"` (it is the parent's block), `"inherited"` or `"repaired"`, whichever weights are better.
+        file: of its weights, in the folder of the library; empty: the parent's.
+    """
+
+    loss: float
+    divergence: float
+    kept: str
+    file: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Library:
+    """One parent's blocks.
+
+    Attributes:
+        width: factor on the filters of the parent's parent; 1: it is that one.
+        architecture: JSON of the parent's architecture.
+        blocks: tuple with a dict for each block, from the text of what may stand in its place to its `Alternative`.
+        sizes: dict from image size in pixels, of the network that ships, to the accuracy of the parent, as fitted.
+        weights: float for each block: what its damage, `sqrt(divergence)`, costs of the accuracy.
+        facts: JSON-ready dict of everything else: the parent, the networks of the fit and of the test.
+    """
+
+    width: float
+    architecture: dict
+    blocks: tuple
+    sizes: dict
+    weights: tuple
+    facts: dict
+
+    def to_json(self):
+        """JSON-ready dict of the library."""
+        blocks = [{text: dataclasses.asdict(each) for text, each in block.items()} for block in self.blocks]
+        return {**dataclasses.asdict(self), "blocks": blocks}
+
+    @classmethod
+    def from_json(cls, value):
+        """Returns the library whose `to_json()` returned `value`."""
+        blocks = tuple({text: Alternative(**each) for text, each in block.items()} for block in value["blocks"])
+        sizes = {int(size): float(reached) for size, reached in value["sizes"].items()}
+        found = cls(**{**value, "blocks": blocks, "sizes": sizes, "weights": tuple(value["weights"])})
+        numbers = [*sizes.values(), *found.weights]
+        numbers += [number for block in blocks for each in block.values() for number in (each.loss, each.divergence)]
+        if not all(math.isfinite(number) for number in numbers):
+            raise ValueError("a number that is not finite")
+        return found
+
+
+def damage(alternative):
+    """Returns what an alternative adds to what is fitted against accuracy, a float of at least 0."""
+    return math.sqrt(max(0.0, alternative.divergence))
+
+
+@dataclasses.dataclass(frozen=True)
+class AccuracyTable:
+    """What the file of an accuracy table holds.
+
+    Attributes:
+        path: of the file.
+        space: JSON of the search space's `nas_tf.plugins.Part`.
+        parent: dict of which network the first parent is.
+        scale, deploy_scale: dicts of the scale at which children are judged, and of that at which networks ship.
+        images: dict of the images: their digest, classes, `num_samples`, `seed`, `race_fraction`.
+        training: dict of the `nas_tf.training.children.ChildTraining`.
+        libraries: tuple of `Library`s.
+        facts: dict of everything else.
+    """
+
+    path: pathlib.Path
+    space: dict
+    parent: dict
+    scale: dict
+    deploy_scale: dict
+    images: dict
+    training: dict
+    libraries: tuple
+    facts: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def folder(self):
+        """`pathlib.Path` of the folder with the parents and the weights of blocks."""
+        return folder_of(self.path)
+
+    @classmethod
+    def read(cls, path):
+        """Returns the table in a file.
+
+        Raises:
+            UserError: there is no such table, it is damaged, or it is of another version.
+        """
+        path = pathlib.Path(path).expanduser()
+        try:
+            value = load_json(path)
+            missing = [key for key in _KEYS if key not in value] if isinstance(value, dict) else _KEYS
+            if missing:
+                raise UserError(f"Expected an accuracy table. Received: {str(path)!r}, which lacks {', '.join(missing)}")
+            if value["version"] != VERSION:
+                raise UserError(
+                    f"Expected an accuracy table of version {VERSION}. Received: {str(path)!r} of version "
+                    f"{value['version']!r}. Make it again with nas-table --of=accuracy"
+                )
+            libraries = tuple(Library.from_json(each) for each in value["libraries"])
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(f"Expected an accuracy table. Received: {str(path)!r}: {error}") from error
+        facts = {key: each for key, each in value.items() if key not in _KEYS}
+        named = {key: value[key] for key in _KEYS if key not in ("version", "libraries")}
+        return cls(path, libraries=libraries, facts=facts, **named)
+
+    def write(self):
+        """Writes the table to its file, which `read` reads."""
+        named = {key: getattr(self, key) for key in _KEYS if key not in ("version", "libraries")}
+        value = {"version": VERSION, **named, "libraries": [each.to_json() for each in self.libraries], **self.facts}
+        write_file(self.path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+    @property
+    def digest(self):
+        """str: changes with anything that an accuracy depends on."""
+        return fingerprint([self.parent, self.scale, self.deploy_scale, self.images, [each.to_json() for each in self.libraries]])
+
+
+def folder_of(path):
+    """Returns the folder beside a table's file."""
+    return pathlib.Path(path).with_suffix(".blocks")
+
+
+class Predictor:
+    """Adds up accuracies of a space's architectures, from a table.
+
+    Args:
+        table: the `AccuracyTable`.
+        space: the `nas_tf.space.SearchSpace` that it was made for, or one with fewer choices.
+    """
+
+    def __init__(self, table, space):
+        self._libraries = {}
+        self.space, self.table = space, table
+        for library in table.libraries:
+            parent = space.architecture(library.architecture)
+            cost = [
+                {
+                    block: weight * damage(alternatives[str(block)])
+                    for block in choices
+                    if str(block) in alternatives
+                }
+                for choices, alternatives, weight in zip(space.block_choices(parent), library.blocks, library.weights)
+            ]
+            self._libraries[_borders(space.blocks(parent))] = parent, library, cost
+
+    @functools.cached_property
+    def own_size(self):
+        """int: the image size in pixels of networks that have none of their own."""
+        return self.table.deploy_scale["image_size"]
+
+    def parts(self):
+        """Yields `(parent's architecture, Library, list of dict from block to what it costs of the accuracy)`."""
+        yield from self._libraries.values()
+
+    def accuracy(self, architecture):
+        """Returns the predicted validation accuracy, a float in [0, 1].
+
+        Raises:
+            KeyError: the table has not one of its blocks, its widths or its image size; the argument is which.
+        """
+        blocks = self.space.blocks(architecture)
+        _, library, cost = self._libraries[_borders(blocks)]
+        lost = sum(map(dict.__getitem__, cost, blocks))
+        return min(1.0, max(0.0, library.sizes[self._size(architecture)] - lost))
+
+    def _size(self, architecture):
+        return getattr(architecture, "image_size", None) or self.own_size
+
+    def library(self, architecture):
+        """Returns the `Library` that has the architecture's blocks.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self._libraries[_borders(self.space.blocks(architecture))][1]
+
+
+def _borders(blocks):
+    return tuple(block.filters for block in blocks)
+
+
+def assemble(table, space, architecture, scale):
+    """Returns the `keras.Model` of an architecture with the weights that a table keeps for its blocks.
+
+    Args:
+        table: the `AccuracyTable`.
+        space: the `nas_tf.space.SearchSpace`.
+        architecture: of the network.
+        scale: the family's `Scale` of the network.
+
+    Raises:
+        UserError: a file of weights is missing or damaged.
+    """
+    model = space.build(architecture, scale)
+    begin(table, space, architecture, model)
+    return model
+
+
+def begin(table, space, architecture, model):
+    """Puts the weights that a table keeps into a network; see `assemble`.
+
+    Returns:
+        In words, which weights.
+    """
+    from nas_tf.networks.folder import read_keras
+
+    library = Predictor(table, space).library(architecture)
+    parent, folder = space.architecture(library.architecture), table.folder / library_name(library.width)
+    changed, values = [], {}
+    for number, (block, own) in enumerate(zip(space.blocks(architecture), space.blocks(parent)), 1):
+        if block != own:
+            alternative = library.blocks[number - 1][str(block)]
+            values |= read_block(folder / alternative.file)
+            changed.append(f"block{number}")
+    source = {layer.name: layer for layer in read_keras(folder / "parent" / "parent.keras").layers}
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        if layer.name.partition("_")[0] in changed:
+            layer.set_weights(values[layer.name])
+        elif layer.name != "predictions" or source[layer.name].units == layer.units:
+            layer.set_weights(source[layer.name].get_weights())
+    return f"{table.parent['parent']}, {', '.join(changed) or 'no block'} repaired"
+
+
+def library_name(width):
+    """Returns the name of the folder of a library."""
+    return f"width_{width:g}"
+
+
+def write_block(path, block):
+    """Writes the weights of a block, a `keras.Model`."""
+    values = {}
+    for layer in block.layers:
+        values |= {f"{layer.name}/{number}": value for number, value in enumerate(layer.get_weights())}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial.npz")
+    np.savez(partial, **values)
+    partial.replace(path)
+
+
+def read_block(path):
+    """Returns a dict from the name of a layer to the list of its arrays.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    found = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for name in file.files:
+                layer, _, number = name.rpartition("/")
+                found.setdefault(layer, {})[int(number)] = file[name]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"Expected the weights of a block in {path}. Received: {error}. Make the table again with nas-table"
+        ) from error
+    return {layer: [arrays[number] for number in sorted(arrays)] for layer, arrays in found.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Settings):
+    """Which accuracy table is read, and what of it is the accuracy."""
+
+    table: str = knob(
+        "",
+        "Accuracy table: a file that nas-table --of=accuracy made.",
+        required="the file of an accuracy table",
+        path=True,
+        decides=False,  # what it holds is part of the judge
+    )
+    accuracy: str = knob(
+        PREDICTED,
+        "predicted: what was fitted, microseconds; evaluated: the network as it is put together, seconds; trained: "
+        "after its short fine-tuning.",
+        choices=(PREDICTED, EVALUATED, TRAINED),
+    )
+
+
+def make(config, task):
+    """Returns the `BlocksJudge` of a `nas_tf.judges.Task`."""
+    return BlocksJudge(config, task)
+
+
+def child_scale(proxy_scale, deploy_scale):
+    """Returns the scale of children: that at which networks ship, at the proxy's image size and without dropout."""
+    return dataclasses.replace(deploy_scale, image_size=proxy_scale.image_size, dropout_rate=0.0)
+
+
+def space_settings(config):
+    """Returns a dict of the settings of the space for which the table was made: the defaults of a search by it."""
+    settings = AccuracyTable.read(config.table).space["settings"]
+    return {name: tuple(each) if isinstance(each, list) else each for name, each in settings.items()}
+
+
+def images_facts(dataset, source, num_samples):
+    """Returns a JSON-ready dict of the images that a table is made of."""
+    about = dataset.describe()
+    return {
+        "digest": about.get("digest"),
+        "class_names": list(dataset.class_names),
+        "num_samples": num_samples,
+        "seed": source.seed,
+        "race_fraction": source.race_fraction,
+    }
+
+
+class BlocksJudge(Judge):
+    """The accuracy that an accuracy table gives a network."""
+
+    def __init__(self, config, task):
+        self._config, self._task, self._space = config, task, task.space.space
+
+    @functools.cached_property
+    def _table(self):
+        return AccuracyTable.read(self._config.table)
+
+    @functools.cached_property
+    def _predictor(self):
+        return Predictor(self._table, self._space)
+
+    @functools.cached_property
+    def _parent(self):
+        if not self._task.parent:
+            raise UserError("--judge=blocks needs --parent, the one of its table. Received: none")
+        return importlib.import_module(self._task.published).parent(self._task.parent)
+
+    @functools.cached_property
+    def _trainer(self):
+        task, training = self._task, ChildTraining(**self._table.training)
+        parts = self._space, task.images, task.proxy_scale, self._table.images["num_samples"], task.seed
+        trainer = Trainer(training, *parts, self._parent)
+        trainer.open(self._table.folder / library_name(1.0) / "parent")
+        return trainer
+
+    def check(self):
+        table, task = self._table, self._task
+        if self._parent.digest != table.parent["parent_digest"]:
+            raise UserError(
+                f"{table.path} is of the parent {table.parent['parent']}, SHA-256 {table.parent['parent_digest'][:12]}. "
+                f"Received: --parent={task.parent}, SHA-256 {self._parent.digest[:12]}"
+            )
+        dataset = task.images.make(task.proxy_scale.image_size, task.proxy_samples)
+        ours = images_facts(dataset, task.images, task.proxy_samples)
+        for name, words in (
+            ("class_names", "classes"),
+            ("digest", "images (their digest)"),
+            ("seed", "--seed, which decides splits"),
+            ("race_fraction", "--race_fraction"),
+        ):
+            if ours[name] != table.images[name]:
+                raise UserError(
+                    f"Expected the {words} of {table.path}: {_short(table.images[name])}. Received: "
+                    f"{_short(ours[name])}. Make a table of these with nas-table --of=accuracy"
+                )
+        for flags, theirs, scale in (
+            ("proxy", table.scale, task.proxy_scale),
+            ("deploy", table.deploy_scale, task.deploy_scale),
+        ):
+            ours = json.loads(json.dumps(dataclasses.asdict(scale)))
+            for name, value in theirs.items():
+                if ours.get(name) != value and name != "dropout_rate":
+                    raise UserError(
+                        f"{table.path} was made for --{flags}_{name}={value}. Received: {ours.get(name)}"
+                    )
+        if not any(True for _ in self._predictor.parts()):
+            raise UserError(f"{table.path} has no block of search space {self._space.name!r} as it is set here")
+
+    def describe(self):
+        return {
+            "judge": "blocks",
+            **self._parent.facts(),
+            "accuracy": self._config.accuracy,
+            "table": self._table.digest,
+        }
+
+    def prepare(self, folder):
+        """Copies the parent, which nas-ship takes for a teacher, into the run's folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        source = self._table.folder / library_name(1.0) / "parent"
+        for name in ("parent.keras", "teacher.npy", "parent.json"):
+            if not (folder / name).exists():
+                partial = folder / f"{name}.partial"
+                try:
+                    shutil.copyfile(source / name, partial)
+                except OSError as error:
+                    raise UserError(f"Expected the parent of {self._table.path} in {source}. Received: {error}") from error
+                partial.replace(folder / name)
+
+    def accuracy(self, tokens, max_steps=None, repeat=0):
+        begin_seconds, architecture = time.perf_counter(), self._space.decode(tokens)
+        try:
+            reached = self._predictor.accuracy(architecture)
+        except KeyError as error:
+            raise InfeasibleArchitecture(f"{self._table.path} cannot judge it: it has no {error.args[0]}") from error
+        if self._config.accuracy == PREDICTED:
+            return Trained(reached, time.perf_counter() - begin_seconds, 0.0, 0.0, 0)
+        task, seed = self._task, repeated_seed(self._task.seed, repeat)
+        architecture, trainer = child_of(task, tokens), self._trainer
+        image_size = self._space.scale_of(architecture, task.proxy_scale).image_size
+        keras = fresh_keras(seed)
+        child = assemble(self._table, self._space, architecture, task.proxy_scale)
+        if self._config.accuracy == TRAINED:
+            trained = trainer.train(child, image_size, seed, max_steps)
+        else:
+            reached, error = trainer.judged(child, image_size, max_steps and max_steps * 8)
+            trained = Trained(reached, 0.0, 0.0, 0.0, 0, standard_error=error)
+        del child
+        keras.backend.clear_session()
+        return dataclasses.replace(trained, train_seconds=time.perf_counter() - begin_seconds)
+
+    def start(self, architecture):
+        return functools.partial(begin, self._table, self._space, architecture)
+
+
+def _short(value):
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+

@@ -1,0 +1,222 @@
+"""An accuracy table: what it is made of, what it says, what it refuses."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from accuracy_table_support import SIZES, plan_of
+from parent_support import DIGITS, TOKENS, heirs_task
+
+from nas_tf.accuracy_tables import builder, repair
+from nas_tf.datasets import Source
+from nas_tf.judges import blocks
+from nas_tf.judges.blocks import AccuracyTable, BlocksJudge, Config, Predictor
+from nas_tf.networks._units import Network
+from nas_tf.networks.folder import read_keras
+from nas_tf.plugins import Part
+from nas_tf.training.evaluate import traced
+from nas_tf.trial import InfeasibleArchitecture, UserError
+
+
+@pytest.fixture(scope="module")
+def table(accuracy_table):
+    return AccuracyTable.read(accuracy_table)
+
+
+@pytest.fixture(scope="module")
+def space(table):
+    return Part(**{**table.space, "settings": {"image_sizes": SIZES}}).space
+
+
+@pytest.fixture(scope="module")
+def task(parent):
+    task = heirs_task(*parent, samples=300)
+    return dataclasses.replace(task, space=dataclasses.replace(task.space, settings={"image_sizes": SIZES}))
+
+
+def parent_of(table, space):
+    return space.architecture(table.libraries[0].architecture)
+
+
+def fine_tuned(table):
+    return read_keras(table.folder / "width_1" / "parent" / "parent.keras")
+
+
+def images(count=20):
+    return np.random.default_rng(0).uniform(-1, 1, (count, 16, 16, 3)).astype("float32")
+
+
+def test_stops_lose_nothing_and_nothing_is_made_twice(table, space):
+    """The table was made with a stop after every third result (`accuracy_table_support.py`)."""
+    lines = [
+        json.loads(line)
+        for name in ("alternatives", "networks")
+        for line in (table.folder / "width_1" / f"{name}.jsonl").read_text().splitlines()
+    ]
+    names = [(each.get("text"), each.get("kind"), each.get("number")) for each in lines]
+    assert len(set(names)) == len(names) == 11 + 2 + 10 + 4  # 11 alternatives; the parent at two sizes
+
+
+def test_the_parents_own_blocks_are_the_parent_bitwise(table, space, task):
+    own = parent_of(table, space)
+    network = blocks.assemble(table, space, own, task.proxy_scale)
+    np.testing.assert_array_equal(*(traced(each)(images()) for each in (network, fine_tuned(table))))
+    assert table.libraries[0].blocks[1][str(own.blocks[1])].loss == 0
+
+
+def test_a_network_gives_block_by_block_what_the_library_says(table, space, task):
+    """Up to a block that is repaired, an assembled network's maps are the parent's; behind it they are the block's."""
+    own, x = parent_of(table, space), images()
+    before, after = (Network(fine_tuned(table)).units[name].output for name in ("block1_layer1", "block2_layer1"))
+    import keras
+
+    model = fine_tuned(table)
+    units = Network(model).units
+    before = keras.Model(model.inputs[0], units["block1_layer1"].output)
+    for text, alternative in table.libraries[0].blocks[1].items():
+        architecture = space.assembled(own, [own.blocks[0], type(own.blocks[1]).parse(text)])
+        network = blocks.assemble(table, space, architecture, task.proxy_scale)
+        theirs = Network(network).units
+        last = [name for name in theirs if name.startswith("block2_")][-1]
+        maps = keras.Model(network.inputs[0], [theirs["block1_layer1"].output, theirs[last].output])
+        at_border, behind = (np.asarray(each) for each in maps(x, training=False))
+        np.testing.assert_array_equal(at_border, np.asarray(before(x, training=False)))
+        block = space.build_block(architecture, 2, task.proxy_scale)
+        if alternative.file:
+            values = blocks.read_block(table.folder / "width_1" / alternative.file)
+            for layer in block.layers:
+                if layer.weights:
+                    layer.set_weights(values[layer.name])
+            np.testing.assert_allclose(np.asarray(block(at_border, training=False)), behind, atol=1e-5)
+
+
+def test_losses_are_those_of_the_kept_weights_and_the_better_ones_are_kept(table):
+    lines = (table.folder / "width_1" / "alternatives.jsonl").read_text().splitlines()
+    for line in map(json.loads, lines):
+        kept = line["both"][line["kept"]]
+        assert kept["divergence"] == min(each["divergence"] for each in line["both"].values())
+        found = table.libraries[0].blocks[1][line["text"]]
+        assert (found.loss, found.divergence, found.kept) == (kept["loss"], kept["divergence"], line["kept"])
+
+
+def test_the_loss_of_a_block_against_itself_is_0():
+    outputs = np.random.default_rng(0).normal(size=(8, 4, 4, 3)).astype("float16")
+    maps = repair.Maps.of(outputs, outputs, 4)
+    assert repair.loss(outputs[-4:].astype("float32"), maps) == 0
+    # A map that is off by one deviation in every channel has a loss of 1; the mean of each channel has about 1, too.
+    assert repair.loss(maps.tested[1] + maps.deviation, maps) == pytest.approx(1, rel=1e-5)
+
+
+def test_predictions_add_up_over_blocks(table, space):
+    library, predictor = table.libraries[0], Predictor(table, space)
+    own = parent_of(table, space)
+    for text, alternative in library.blocks[1].items():
+        for size in (None, *SIZES):
+            architecture = space.assembled(own, [own.blocks[0], type(own.blocks[1]).parse(text)], size)
+            expected = library.sizes[size or 16] - library.weights[1] * blocks.damage(alternative)
+            assert predictor.accuracy(architecture) == pytest.approx(np.clip(expected, 0, 1), abs=1e-12)
+
+
+def test_the_judge_predicts_evaluates_and_trains(accuracy_table, task, tmp_path):
+    found = {}
+    for accuracy in ("predicted", "evaluated", "trained"):
+        judge = BlocksJudge(Config(str(accuracy_table), accuracy), task)
+        judge.check()
+        judge.prepare(tmp_path)
+        found[accuracy] = judge.accuracy((*TOKENS, 0))
+        assert judge.describe()["accuracy"] == accuracy
+    assert found["predicted"].accuracy == pytest.approx(judge._predictor.table.libraries[0].sizes[16])
+    parent = json.loads((tmp_path / "parent.json").read_text())
+    assert abs(found["evaluated"].accuracy - parent["accuracy"]) < 4 * parent["standard_error"]
+    assert found["trained"].standard_error == found["trained"].standard_error > 0
+    start = judge.start(task.space.space.decode((*TOKENS, 0)))
+    model = task.space.space.build(task.space.space.decode((*TOKENS, 0)), task.deploy_scale)
+    assert "no block repaired" in start(model)
+
+
+def test_what_a_table_is_not_of_is_one_line(accuracy_table, table, task, parent, tmp_path):
+    def check(table_path=accuracy_table, **changes):
+        with pytest.raises(UserError) as caught:
+            BlocksJudge(Config(str(table_path)), dataclasses.replace(task, **changes)).check()
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "needs --parent" in check(parent="")
+    other = tmp_path / "net"
+    shutil.copytree(parent[0], other)
+    weights = read_keras(other / "model.keras")
+    weights.set_weights([each + 1 for each in weights.get_weights()])
+    weights.save(other / "model.keras")
+    assert "is of the parent net" in check(parent=str(other))
+    assert "--seed" in check(images=dataclasses.replace(DIGITS, seed=2))
+    assert "--proxy_image_size=16" in check(proxy_scale=dataclasses.replace(task.proxy_scale, image_size=8))
+    assert "Expected an accuracy table" in check(tmp_path / "none.json")
+    (tmp_path / "damaged.json").write_text("{}")
+    assert "which lacks" in check(tmp_path / "damaged.json")
+    value = json.loads(accuracy_table.read_text())
+    (tmp_path / "later.json").write_text(json.dumps({**value, "version": 9}))
+    assert "of version 9" in check(tmp_path / "later.json")
+    images = {**value["images"], "class_names": ["cat", "dog"]}
+    (tmp_path / "classes.json").write_text(json.dumps({**value, "images": images}))
+    assert "Expected the classes of" in check(tmp_path / "classes.json")
+
+
+def test_a_block_that_is_not_there_is_infeasible_and_its_file_is_asked_for(accuracy_table, task, tmp_path):
+    value = json.loads(accuracy_table.read_text())
+    text = next(name for name, each in value["libraries"][0]["blocks"][1].items() if each["file"])
+    tokens = next(
+        tokens
+        for tokens in np.ndindex(3, 2, 2, 1)
+        if str(task.space.space.decode(tokens).blocks[1]) == text
+    )
+    shutil.copy(accuracy_table, tmp_path / "table.json")
+    judge = BlocksJudge(Config(str(tmp_path / "table.json"), "evaluated"), task)
+    with pytest.raises(UserError, match="Expected the parent of"):
+        judge.prepare(tmp_path / "judge")
+    shutil.copytree(blocks.folder_of(accuracy_table), tmp_path / "table.blocks")
+    (tmp_path / "table.blocks" / "width_1" / value["libraries"][0]["blocks"][1][text]["file"]).write_bytes(b"PK")
+    with pytest.raises(UserError, match="Expected the weights of a block in"):
+        judge.accuracy(tokens)
+    del value["libraries"][0]["blocks"][1][text]
+    (tmp_path / "table.json").write_text(json.dumps(value))
+    with pytest.raises(InfeasibleArchitecture, match=f"it has no {text}"):
+        BlocksJudge(Config(str(tmp_path / "table.json")), task).accuracy(tokens)
+
+
+def test_a_making_that_cannot_begin_is_one_line(parent, tmp_path):
+    plan = plan_of(*parent)
+    for changes, words in (
+        ({"num_samples": 30}, "Expected at least 200 training images"),
+        ({"parent": str(tmp_path)}, "no architecture.json"),
+        ({"space": Part("mnas_tf.spaces", "proxylessnas")}, "cannot begin with the weights of a parent"),
+    ):
+        with pytest.raises(UserError, match=words) as caught:
+            builder.build(dataclasses.replace(plan, **changes), tmp_path / "table.json")
+        assert "\n" not in str(caught.value)
+    folder = tmp_path / "other.blocks"
+    folder.mkdir()
+    (folder / "asked.json").write_text(json.dumps({"parent": "another"}))
+    with pytest.raises(UserError, match="was begun with other settings"):
+        builder.build(plan, tmp_path / "other.json")
+
+
+def test_blocks_that_all_diverged_are_left_out_and_said(parent, tmp_path):
+    plan, said = plan_of(*parent), []
+    making = builder._Making(plan, tmp_path, 1.0, None, said.append)
+    choices = plan.space.space.block_choices(making._parent)
+    own = str(making._parent.blocks[1])
+    for each in choices[1]:
+        if str(each) != own:
+            making._keep([{"block": 2, "text": str(each), "failure": "it diverged"}])
+    found = making._found(choices)
+    assert [list(each) for each in found] == [[str(making._parent.blocks[0])], [own]]
+    assert "block 2 stays the parent's" in said[0] and said[1].startswith("11 blocks left out")
+    with pytest.raises(UserError, match="only 2 different networks"):
+        builder.draw_networks(plan.space.space, making._parent, found, plan)
+
+
+def test_images_are_those_of_the_table(table):
+    assert table.images["num_samples"] == 300 and table.images["seed"] == DIGITS.seed
+    assert isinstance(DIGITS, Source)
