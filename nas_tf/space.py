@@ -97,9 +97,14 @@ class SearchSpace(abc.ABC):
         """
         return ""
 
+    def image_size(self, architecture):
+        """Returns the image size in pixels that an architecture has of its own, or None: the scale says."""
+        return None
+
     def scale_of(self, architecture, scale):
         """Returns `scale`, or the same with the image size of an architecture that has one of its own."""
-        return scale
+        own = self.image_size(architecture)
+        return dataclasses.replace(scale, image_size=own) if own and own != scale.image_size else scale
 
     def child(self, architecture, proxy_scale, deploy_scale):
         """Returns the architecture of a child: with images smaller than at `deploy_scale` as the proxy's are."""
@@ -127,12 +132,18 @@ class SearchSpace(abc.ABC):
         """Returns the architecture `parent` with other blocks, and for images of another size in pixels."""
         raise self._no_blocks()
 
+    def slimmed(self, architecture, width):
+        """Returns the architecture with `width` times the filters in all of its blocks."""
+        raise self._no_blocks()
+
     def build_block(self, architecture, number, scale):
         """Returns block `number`, from 1 on, alone: a `keras.Model` from the map before it to the one behind it."""
         raise self._no_blocks()
 
     def _no_blocks(self):
-        return UserError(f"Networks of search space {self.name!r} have no blocks: no accuracy table can be made of them")
+        return UserError(
+            f"Networks of search space {self.name!r} have no blocks: no accuracy table can be made of them"
+        )
 
     def counterparts(self, architecture, parent):
         """Returns which layers of a trained network answer to those of another that begins with its weights.

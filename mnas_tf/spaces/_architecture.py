@@ -226,7 +226,11 @@ class MnasNet:
     def to_json(self):
         """JSON-ready dict of the network, without an image size that is the scale's, as it was before there was one."""
         own = {"image_size": self.image_size} if self.image_size else {}
-        return {"blocks": [dataclasses.asdict(block) for block in self.blocks], "head_filters": self.head_filters, **own}
+        return {
+            "blocks": [dataclasses.asdict(block) for block in self.blocks],
+            "head_filters": self.head_filters,
+            **own,
+        }
 
     @classmethod
     def from_json(cls, value):

@@ -86,14 +86,17 @@ def latency_scale(scale):
     Raises:
         UserError: units at this scale have no names of their own, so that no table can hold them.
     """
-    for name in ("activation", "padding", "input_normalization", "filter_multiple", "least_map_size"):
+    for name in ("filter_multiple", "least_map_size"):
         expected = getattr(Scale, name)
         if getattr(scale, name) != expected:
             raise UserError(
                 f"A latency table is of networks with {name}={expected}. Received: {name}={getattr(scale, name)}. "
                 "Have files timed by --device=android or --device=host"
             )
-    return {name: getattr(scale, name) for name in ("image_size", "num_classes", "width_multiplier")}
+    style = {name: getattr(scale, name) for name in ("activation", "padding", "input_normalization")}
+    own = {name: value for name, value in style.items() if value != getattr(Scale, name)}
+    own = {"style": own} if own else {}  # tables of networks in the default style do not name it
+    return {**{name: getattr(scale, name) for name in ("image_size", "num_classes", "width_multiplier")}, **own}
 
 
 def sized(architecture, scale):
@@ -219,10 +222,13 @@ def scores(x, scale, activation):
 
 def normalized(x, scale):
     """Returns what the stem reads of images `x` = pixel / 127.5 - 1, by the scale's `input_normalization`."""
+    return x if scale.input_normalization == "none" else imagenet_normalization(x)
+
+
+def imagenet_normalization(x):
+    """Returns (pixel / 255 - mean) / deviation of images `x` = pixel / 127.5 - 1."""
     from keras import layers
 
-    if scale.input_normalization == "none":
-        return x
     scales = [0.5 / deviation for deviation in IMAGENET_DEVIATION]
     offsets = [(0.5 - mean) / deviation for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_DEVIATION)]
     return layers.Rescaling(scales, offsets, name="imagenet_normalization")(x)

@@ -6,9 +6,13 @@ that input (`pool`), the stem, the head and the classifier are units too.
 """
 
 import dataclasses
+import functools
 
+from mnas_tf.spaces._network import imagenet_normalization
 from nas_tf.networks import blocks as nn
 from nas_tf.space import Unit
+
+_DEFAULT = nn.Style()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +26,8 @@ class NetworkUnit(Unit):
         filters: channels of its output.
         kernel_size, strides, expansion_ratio: as in `Block`.
         squeeze_filters: channels of its squeeze-and-excitation; 0: it has none.
+        style: of its network. It is no part of the name: a latency table is of one style.
+        normalizes: whether a stem brings images to ImageNet's mean and deviation first.
     """
 
     kind: str
@@ -32,6 +38,8 @@ class NetworkUnit(Unit):
     strides: int = 1
     expansion_ratio: int = 1
     squeeze_filters: int = 0
+    style: nn.Style = _DEFAULT
+    normalizes: bool = False
 
     @property
     def name(self):
@@ -43,7 +51,9 @@ class NetworkUnit(Unit):
         from keras import layers
 
         inputs = x = keras.Input((self.size, self.size, self.inputs), name="input")
-        style = nn.Style()
+        style = self.style
+        if self.normalizes:
+            x = imagenet_normalization(x)
         if self.kind in ("stem", "head"):
             x = nn.conv_bn(x, self.filters, self.kernel_size, self.kind, style, self.strides)
         elif self.kind == "classifier":
@@ -88,7 +98,15 @@ def unit_of_group(group, scale):
     built = scale.filters(inputs)
     squeeze_filters = scale.squeeze_filters(se_ratio, built)
     return NetworkUnit(
-        kind, size, built, scale.filters(filters), kernel_size, strides, expansion_ratio, squeeze_filters
+        kind,
+        size,
+        built,
+        scale.filters(filters),
+        kernel_size,
+        strides,
+        expansion_ratio,
+        squeeze_filters,
+        style_of(scale),
     )
 
 
@@ -100,11 +118,18 @@ def units_of_ends(stem_filters, last_filters, head_filters, size, image_size, sc
         size, image_size: height and width of the head's input and of the images in pixels.
         scale: the `Scale`.
     """
+    style, normalizes = style_of(scale), scale.input_normalization == "imagenet"
     return dict.fromkeys(
         (
-            NetworkUnit("stem", image_size, 3, scale.filters(stem_filters), 3, 2),
-            NetworkUnit("head", size, scale.filters(last_filters), head_filters),
-            NetworkUnit("classifier", size, head_filters, scale.num_classes),
+            NetworkUnit("stem", image_size, 3, scale.filters(stem_filters), 3, 2, style=style, normalizes=normalizes),
+            NetworkUnit("head", size, scale.filters(last_filters), head_filters, style=style),
+            NetworkUnit("classifier", size, head_filters, scale.num_classes, style=style),
         ),
         1,
     )
+
+
+@functools.lru_cache(maxsize=16)
+def style_of(scale):
+    """Returns what of a scale's `Style` a latency depends on."""
+    return nn.Style(activation=scale.activation, padding=scale.padding)

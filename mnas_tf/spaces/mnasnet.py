@@ -17,6 +17,7 @@ where no layer of the block can take it. Filters are compared before the width m
 the same skips at every scale.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -32,7 +33,6 @@ from mnas_tf.spaces._network import (
     features,
     halved,
     latency_scale,
-    sized,
 )
 from nas_tf.settings import Settings, knob
 from nas_tf.space import Decision, SearchSpace
@@ -42,7 +42,7 @@ __all__ = ["SPACE", "Block", "MnasNet", "MnasNetSpace", "Scale", "build", "class
 
 QUESTIONS = ("conv_op", "expansion_ratio", "kernel_size", "se_ratio", "skip_op", "filters", "layers")
 STEM_FILTERS = 32
-_IMAGE_SIZE = "image_size"
+_IMAGE_SIZE, _WIDTH = "image_size", "width"
 _SIZE_SHARES, _SIZE_STEP = (7 / 8, 3 / 4, 5 / 8, 1 / 2), 8  # of the deployment's size, to multiples of pixels
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
 # (filters, layers) of each block of MobileNetV2, the paper's base, of the network that the paper's search found, and of
@@ -75,6 +75,9 @@ class MnasNetSpace(SearchSpace, Settings):
     image_sizes: tuple[int, ...] = knob(
         (), "Image sizes in pixels to choose from beside the one at which networks ship; the paper has none."
     )
+    widths: tuple[float, ...] = knob(
+        (), "Factors on the filters of all blocks to choose from beside 1; the paper has none."
+    )
     around: str = knob(
         "none",
         "Block strings of a network whose operation, squeeze-and-excitation and skip every block keeps, because with "
@@ -91,7 +94,9 @@ class MnasNetSpace(SearchSpace, Settings):
         _check_choices("layer changes, 0 among them", "-1,0,1", self.layer_changes, _is_change, 0)
         if self.image_sizes:
             _check_choices("image sizes in pixels", "128,96", self.image_sizes, _is_whole)
-        for name in ("kernel_sizes", "expansion_ratios", "filter_factors", "layer_changes", "image_sizes"):
+        if self.widths:
+            _check_choices("widths other than 1", "0.75,0.5", self.widths, lambda width: 0 < width <= 16 and width != 1)
+        for name in ("kernel_sizes", "expansion_ratios", "filter_factors", "layer_changes", "image_sizes", "widths"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self._around and len(self._around.blocks) != len(STRIDES):
             raise UserError(f"Expected --mnasnet_around of {len(STRIDES)} blocks. Received: {self.around}")
@@ -111,7 +116,11 @@ class MnasNetSpace(SearchSpace, Settings):
             if self._around:
                 choices = _kept(self._around.blocks[number - 1], choices)
             decisions += [Decision(f"block{number}/{question}", each) for question, each in zip(QUESTIONS, choices)]
-        return (*decisions, *([Decision(_IMAGE_SIZE, (None, *self.image_sizes))] if self.image_sizes else []))
+        if self.image_sizes:
+            decisions.append(Decision(_IMAGE_SIZE, (None, *self.image_sizes)))
+        if self.widths:
+            decisions.append(Decision(_WIDTH, (1.0, *self.widths)))
+        return tuple(decisions)
 
     def decode(self, tokens):
         answers = self.answers(tokens)
@@ -125,7 +134,7 @@ class MnasNetSpace(SearchSpace, Settings):
                 strides=strides,
                 expansion_ratio=answer["expansion_ratio"],
                 input_filters=inputs,
-                filters=int(filters * answer["filters"]),
+                filters=_narrowed(int(filters * answer["filters"]), answers.get(_WIDTH, 1.0)),
                 se_ratio=answer["se_ratio"],
                 skip=answer["skip_op"],
             )
@@ -143,11 +152,18 @@ class MnasNetSpace(SearchSpace, Settings):
                 raise ValueError(f"Networks of space {self.name!r} have {expected} {what}. Received: {value}")
         if architecture.image_size not in (None, *self.image_sizes):
             raise ValueError(
-                f"Networks of space {self.name!r} have the image sizes {self.image_sizes} or the scale's own. Received: "
-                f"{architecture.image_size}"
+                f"Networks of space {self.name!r} have the image sizes {self.image_sizes} or the scale's own. "
+                f"Received: {architecture.image_size}"
             )
-        choices = {_IMAGE_SIZE: architecture.image_size}
-        for number, (block, (filters, layers), strides) in enumerate(
+        for width in self.widths:
+            with contextlib.suppress(ValueError):
+                return self._tokens(architecture, width)
+        return self._tokens(architecture, 1.0)
+
+    def _tokens(self, architecture, width):
+        """Returns the tokens of an architecture whose blocks have `width` times the filters of another."""
+        choices = {_IMAGE_SIZE: architecture.image_size, _WIDTH: width}
+        for number, (block, (_, layers), strides) in enumerate(
             zip(architecture.blocks, BASES[self.base], STRIDES), 1
         ):
             if block.strides != strides:
@@ -159,7 +175,7 @@ class MnasNetSpace(SearchSpace, Settings):
                 "kernel_size": block.kernel_size,
                 "se_ratio": block.se_ratio,
                 "skip_op": next((each for each in open_to["skip_op"] if _with_skip(block, each) == block), block.skip),
-                "filters": block.filters / filters,
+                "filters": self._factor(number, block.filters, width),
                 "layers": block.repeats if layers == 1 else block.repeats - layers,
             }
             choices.update({f"block{number}/{question}": choice for question, choice in answer.items()})
@@ -177,8 +193,8 @@ class MnasNetSpace(SearchSpace, Settings):
     def build(self, architecture, scale):
         return build(architecture, scale)
 
-    def scale_of(self, architecture, scale):
-        return sized(architecture, scale)
+    def image_size(self, architecture):
+        return architecture.image_size
 
     def child(self, architecture, proxy_scale, deploy_scale):
         if not architecture.image_size:
@@ -193,14 +209,16 @@ class MnasNetSpace(SearchSpace, Settings):
         found = []
         for number, block in enumerate(parent.blocks, 1):
             choices = [self._choices(number, question) for question in QUESTIONS]
-            filters, layers = BASES[self.base][number - 1]
+            layers = BASES[self.base][number - 1][1]
             choices[QUESTIONS.index("filters")] = (block.filters,)
             if layers > 1:
                 choices[-1] = tuple(layers + change for change in choices[-1])
             found.append(
                 tuple(
                     dict.fromkeys(
-                        Block(op, repeats, kernel, block.strides, expansion, block.input_filters, each, se, skip).canonical
+                        Block(
+                            op, repeats, kernel, block.strides, expansion, block.input_filters, each, se, skip
+                        ).canonical
                         for op, expansion, kernel, se, skip, each, repeats in itertools.product(*choices)
                     )
                 )
@@ -212,6 +230,21 @@ class MnasNetSpace(SearchSpace, Settings):
 
     def build_block(self, architecture, number, scale):
         return build_block(architecture, number, scale)
+
+    def slimmed(self, architecture, width):
+        blocks, inputs = [], architecture.stem_filters
+        for block in architecture.blocks:
+            blocks.append(dataclasses.replace(block, input_filters=inputs, filters=_narrowed(block.filters, width)))
+            inputs = blocks[-1].filters
+        return dataclasses.replace(architecture, blocks=tuple(blocks))
+
+    def _factor(self, number, filters, width):
+        """Returns the choice of the decision about filters that makes so many at a width, or what is none of them."""
+        base = BASES[self.base][number - 1][0]
+        for factor in self._choices(number, "filters"):
+            if _narrowed(int(base * factor), width) == filters:
+                return factor
+        return filters / base if width == 1 else f"{filters} filters"
 
     def _choices(self, number, question):
         return self.decisions[(number - 1) * len(QUESTIONS) + QUESTIONS.index(question)].choices
@@ -251,14 +284,16 @@ class MnasNetSpace(SearchSpace, Settings):
 
     def all_units(self, scale):
         """Returns every layer at its place, for every image size and every choice of the channels that it reads."""
-        sizes = dict.fromkeys((scale.image_size, *self.image_sizes))
-        return list(dict.fromkeys(unit for size in sizes for unit in self._all_units(scale, size)))
+        sizes, widths = dict.fromkeys((scale.image_size, *self.image_sizes)), (1.0, *self.widths)
+        each = (self._all_units(scale, size, width) for size in sizes for width in widths)
+        return list(dict.fromkeys(unit for units in each for unit in units))
 
-    def _all_units(self, scale, image_size):
+    def _all_units(self, scale, image_size, width):
         found, reads, size = {}, (STEM_FILTERS,), halved(image_size)
         for number, ((filters, _), strides) in enumerate(zip(BASES[self.base], STRIDES), 1):
             questions = [d.choices for d in self.decisions if d.name.startswith(f"block{number}/")]
-            returns = tuple(int(filters * factor) for factor in questions[QUESTIONS.index("filters")])
+            factors = questions[QUESTIONS.index("filters")]
+            returns = tuple(_narrowed(int(filters * factor), width) for factor in factors)
             for op, expansion, kernel, se_ratio, skip, _, _ in itertools.product(*questions[:5], (0,), (0,)):
                 for inputs, outputs in itertools.product(reads, returns):
                     block = Block(op, 2, kernel, strides, expansion, inputs, outputs, se_ratio, skip)
@@ -269,6 +304,10 @@ class MnasNetSpace(SearchSpace, Settings):
         for last in reads:
             found |= _units.units_of_ends(STEM_FILTERS, last, HEAD_FILTERS, size, image_size, scale)
         return found
+
+
+def _narrowed(filters, width):
+    return Scale(width_multiplier=width).filters(filters)
 
 
 def _is_whole(value):

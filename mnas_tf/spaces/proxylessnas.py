@@ -68,7 +68,7 @@ class PlacedUnit(Unit):
 
         block, scale = self.block, self.scale
         inputs = x = keras.Input((self.size, self.size, scale.filters(block.input_filters)), name="input")
-        style = nn.Style()
+        style = _units.style_of(scale)
         filters, shape = scale.filters(block.filters), (block.strides, block.expansion_ratio)
         x = nn.mbconv(x, filters, block.kernel_size, "layer", style, *shape)
         return keras.Model(inputs, nn.identity_skip(x, inputs, "layer") if block.skip == "identity" else x)

@@ -181,8 +181,10 @@ class _Making:
         for key, value, failure in done:
             if failure is not None:
                 done.close()
-                raise failure if isinstance(failure, (UserError, OwnFileError)) else EvaluationError(
-                    f"{what}: {key} failed: {failure}"
+                raise (
+                    failure
+                    if isinstance(failure, (UserError, OwnFileError))
+                    else EvaluationError(f"{what}: {key} failed: {failure}")
                 )
             then(key, value)
 
@@ -255,8 +257,12 @@ class _Making:
         values = {key: self._networks.get(key) for key in networks}
 
         def table_of(keys):
-            sizes = [networks[key].image_size or self._plan.deploy_scale.image_size for key in keys]
-            return sizes, [self._damages(blocks, networks[key]) for key in keys], [values[key]["accuracy"] for key in keys]
+            sizes = [self._space.image_size(networks[key]) or self._plan.deploy_scale.image_size for key in keys]
+            return (
+                sizes,
+                [self._damages(blocks, networks[key]) for key in keys],
+                [values[key]["accuracy"] for key in keys],
+            )
 
         found = prediction.fit(*table_of(rows["fitted"]))
         sizes, damages, reached = table_of(rows["tested"])
@@ -411,15 +417,13 @@ def repair_group(plan, folder, width, number, group):
         model.set_weights(states[kept][0])
         file = f"block{number}_{block}.npz"
         tables.write_block(folder / tables.library_name(width) / file, model)
-        figures = {
-            name: {"loss": each[1], "divergence": each[2]} for name, each in states.items()
-        }
+        figures = {name: {"loss": each[1], "divergence": each[2]} for name, each in states.items()}
         found.append({**line, "kept": kept, "file": file, **figures[kept], "both": figures})
     return found
 
 
 def _judged(model, maps, rest, answers):
-    """Returns the loss of a block on the images that are not trained on, and the divergence of the network's answers."""
+    """Returns the loss of a block on the tested images, and the divergence of the answers of the network with it."""
     given = repair.outputs(traced(model), maps.tested[0])
     return repair.loss(given, maps), repair.divergence(answers, repair.outputs(rest, given))
 
@@ -449,7 +453,7 @@ def _maps(trainer, number, space):
 
 
 def train_network(plan, table, architecture):
-    """Puts a network of repaired blocks together, trains it briefly, and returns a JSON-ready dict of what came of it."""
+    """Puts a network of repaired blocks together, trains it briefly, and returns a JSON-ready dict of its figures."""
     library = table.libraries[0]
     trainer = opened(plan, table.folder, library.width)
     space = plan.space.space

@@ -82,7 +82,7 @@ class Chooser:
 
     def _changes(self, one, other):
         blocks = [self._space.blocks(each.architecture) for each in (one, other)]
-        sizes = [getattr(each.architecture, "image_size", None) for each in (one, other)]
+        sizes = [self._space.image_size(each.architecture) for each in (one, other)]
         return sum(a != b for a, b in zip(*blocks)) + (sizes[0] != sizes[1])
 
     def _all(self, count):

@@ -91,9 +91,7 @@ class AccuracyTableSettings(accuracy_builder.Thoroughness):
         folder="nas_tf.datasets",
         group=IMAGES,
     )
-    data_dir: str = knob(
-        "", "Folder or zip of the images, where the data set needs one.", path=True, group=IMAGES
-    )
+    data_dir: str = knob("", "Folder or zip of the images, where the data set needs one.", path=True, group=IMAGES)
     parent: str = knob(
         "",
         "Trained network whose blocks are repaired: a published name, a file of weights or the folder of a network.",
@@ -129,9 +127,7 @@ def make_table(settings, deploy, parts=None, say=print):
     if settings.accuracy_table:
         table = AccuracyTable.read(settings.accuracy_table)
         space = space_from_file(table.space, table.path, settings.search_space)
-        scale = dataclasses.replace(
-            scale, image_size=table.deploy_scale["image_size"], num_classes=len(table.images["class_names"])
-        )
+        scale = _scale(space.module.Scale, table.deploy_scale)
     plan = builder.TablePlan(
         space=space,
         scale=scale,

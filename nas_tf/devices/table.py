@@ -94,6 +94,12 @@ class LatencyTable:
         """
         if self.space != space.name:
             raise UserError(f"Expected a latency table for space {space.name!r}. Received: one for {self.space!r}")
+        if self.scale.get("style") != latency_scale.get("style"):
+            ours, theirs = (each.get("style", "the default") for each in (latency_scale, self.scale))
+            raise UserError(
+                f"Expected a latency table of networks in the style {ours}, as their weights need it. Received: one "
+                f"for {theirs}. Make one with nas-table --accuracy_table"
+            )
         for name, value in self.scale.items():
             if latency_scale.get(name) != value:
                 flag = "--num_classes" if name == "num_classes" else f"--deploy_{name}"

@@ -59,9 +59,7 @@ def build_child(task, tokens):
     try:
         return task.space.space.build(architecture, task.proxy_scale)
     except ValueError as error:
-        raise InfeasibleArchitecture(
-            f"The child cannot be built at {task.proxy_scale}: {described(error)}"
-        ) from error
+        raise InfeasibleArchitecture(f"The child cannot be built at {task.proxy_scale}: {described(error)}") from error
 
 
 def repeated_seed(seed, repeat):

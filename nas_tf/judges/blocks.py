@@ -136,7 +136,9 @@ class AccuracyTable:
             value = load_json(path)
             missing = [key for key in _KEYS if key not in value] if isinstance(value, dict) else _KEYS
             if missing:
-                raise UserError(f"Expected an accuracy table. Received: {str(path)!r}, which lacks {', '.join(missing)}")
+                raise UserError(
+                    f"Expected an accuracy table. Received: {str(path)!r}, which lacks {', '.join(missing)}"
+                )
             if value["version"] != VERSION:
                 raise UserError(
                     f"Expected an accuracy table of version {VERSION}. Received: {str(path)!r} of version "
@@ -158,7 +160,9 @@ class AccuracyTable:
     @property
     def digest(self):
         """str: changes with anything that an accuracy depends on."""
-        return fingerprint([self.parent, self.scale, self.deploy_scale, self.images, [each.to_json() for each in self.libraries]])
+        return fingerprint(
+            [self.parent, self.scale, self.deploy_scale, self.images, [each.to_json() for each in self.libraries]]
+        )
 
 
 def folder_of(path):
@@ -175,19 +179,15 @@ class Predictor:
     """
 
     def __init__(self, table, space):
-        self._libraries = {}
+        self._libraries = []
         self.space, self.table = space, table
         for library in table.libraries:
             parent = space.architecture(library.architecture)
             cost = [
-                {
-                    block: weight * damage(alternatives[str(block)])
-                    for block in choices
-                    if str(block) in alternatives
-                }
+                {block: weight * damage(alternatives[str(block)]) for block in choices if str(block) in alternatives}
                 for choices, alternatives, weight in zip(space.block_choices(parent), library.blocks, library.weights)
             ]
-            self._libraries[_borders(space.blocks(parent))] = parent, library, cost
+            self._libraries.append((parent, library, cost))
 
     @functools.cached_property
     def own_size(self):
@@ -196,7 +196,7 @@ class Predictor:
 
     def parts(self):
         """Yields `(parent's architecture, Library, list of dict from block to what it costs of the accuracy)`."""
-        yield from self._libraries.values()
+        yield from self._libraries
 
     def accuracy(self, architecture):
         """Returns the predicted validation accuracy, a float in [0, 1].
@@ -205,12 +205,21 @@ class Predictor:
             KeyError: the table has not one of its blocks, its widths or its image size; the argument is which.
         """
         blocks = self.space.blocks(architecture)
-        _, library, cost = self._libraries[_borders(blocks)]
-        lost = sum(map(dict.__getitem__, cost, blocks))
-        return min(1.0, max(0.0, library.sizes[self._size(architecture)] - lost))
+        for _, library, cost in self._libraries:
+            try:
+                lost = sum(map(dict.__getitem__, cost, blocks))
+            except KeyError:
+                continue
+            return min(1.0, max(0.0, library.sizes[self.space.image_size(architecture) or self.own_size] - lost))
+        raise KeyError(self._missing(blocks))
 
-    def _size(self, architecture):
-        return getattr(architecture, "image_size", None) or self.own_size
+    def _missing(self, blocks):
+        """Returns which of these blocks no library has, in words."""
+        most = max(
+            (sum(map(dict.__contains__, cost, blocks)), -number) for number, (*_, cost) in enumerate(self._libraries)
+        )
+        cost = self._libraries[-most[1]][2]
+        return ", ".join(str(block) for block, known in zip(blocks, cost) if block not in known)
 
     def library(self, architecture):
         """Returns the `Library` that has the architecture's blocks.
@@ -218,11 +227,11 @@ class Predictor:
         Raises:
             KeyError: there is none.
         """
-        return self._libraries[_borders(self.space.blocks(architecture))][1]
-
-
-def _borders(blocks):
-    return tuple(block.filters for block in blocks)
+        blocks = self.space.blocks(architecture)
+        for _, library, cost in self._libraries:
+            if all(map(dict.__contains__, cost, blocks)):
+                return library
+        raise KeyError(self._missing(blocks))
 
 
 def assemble(table, space, architecture, scale):
@@ -383,8 +392,9 @@ class BlocksJudge(Judge):
         table, task = self._table, self._task
         if self._parent.digest != table.parent["parent_digest"]:
             raise UserError(
-                f"{table.path} is of the parent {table.parent['parent']}, SHA-256 {table.parent['parent_digest'][:12]}. "
-                f"Received: --parent={task.parent}, SHA-256 {self._parent.digest[:12]}"
+                f"{table.path} is of the parent {table.parent['parent']}, SHA-256 "
+                f"{table.parent['parent_digest'][:12]}. Received: --parent={task.parent}, SHA-256 "
+                f"{self._parent.digest[:12]}"
             )
         dataset = task.images.make(task.proxy_scale.image_size, task.proxy_samples)
         ours = images_facts(dataset, task.images, task.proxy_samples)
@@ -406,9 +416,7 @@ class BlocksJudge(Judge):
             ours = json.loads(json.dumps(dataclasses.asdict(scale)))
             for name, value in theirs.items():
                 if ours.get(name) != value and name != "dropout_rate":
-                    raise UserError(
-                        f"{table.path} was made for --{flags}_{name}={value}. Received: {ours.get(name)}"
-                    )
+                    raise UserError(f"{table.path} was made for --{flags}_{name}={value}. Received: {ours.get(name)}")
         if not any(True for _ in self._predictor.parts()):
             raise UserError(f"{table.path} has no block of search space {self._space.name!r} as it is set here")
 
@@ -430,7 +438,9 @@ class BlocksJudge(Judge):
                 try:
                     shutil.copyfile(source / name, partial)
                 except OSError as error:
-                    raise UserError(f"Expected the parent of {self._table.path} in {source}. Received: {error}") from error
+                    raise UserError(
+                        f"Expected the parent of {self._table.path} in {source}. Received: {error}"
+                    ) from error
                 partial.replace(folder / name)
 
     def accuracy(self, tokens, max_steps=None, repeat=0):
@@ -462,5 +472,3 @@ class BlocksJudge(Judge):
 def _short(value):
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-

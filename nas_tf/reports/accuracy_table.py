@@ -42,9 +42,7 @@ def draw_scatter(path, table):
     )
     errors = [100 * (each["accuracy"] * (1 - each["accuracy"]) / each["num_images"]) ** 0.5 for each in rows]
     axes.errorbar(measured, predicted, xerr=errors, fmt="o", ms=4, lw=0.8, capsize=2, label="a network, its error")
-    axes.set(
-        xlim=(low, high), ylim=(low, high), xlabel="measured accuracy (%)", ylabel="predicted by the table (%)"
-    )
+    axes.set(xlim=(low, high), ylim=(low, high), xlabel="measured accuracy (%)", ylabel="predicted by the table (%)")
     worst = max(library.facts["validation"]["mean_absolute_error_points"] for library in table.libraries)
     axes.set_title(f"{table.parent['parent']}: mean error {worst:.1f} points", fontsize=10)
     figure.legend(loc="outside lower center", fontsize=8, ncols=3)

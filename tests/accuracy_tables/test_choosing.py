@@ -1,5 +1,6 @@
 """The exact best networks, beside all networks of a small space."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -119,3 +120,18 @@ def test_image_sizes_and_blocks_have_their_own_tokens():
             assert SPACE.decode(SPACE.encode(architecture)) == architecture
             assert type(architecture).parse(str(architecture)) == architecture
             assert type(architecture).from_json(architecture.to_json()) == architecture
+
+
+def test_widths_have_their_own_tokens_and_units():
+    wide = dataclasses.replace(SPACE, widths=(0.75,), filter_factors=(1.0, 1.25))
+    narrow = wide.slimmed(PARENT, 0.75)
+    assert [block.filters for block in narrow.blocks] == [16, 24, 32, 64, 88, 144, 240]
+    for architecture in (PARENT, narrow, dataclasses.replace(narrow, image_size=48)):
+        assert wide.decode(wide.encode(architecture)) == architecture
+    rng = np.random.default_rng(0)
+    units = {unit.name for unit in wide.all_units(SCALE)}
+    for _ in range(20):
+        architecture = wide.decode(tuple(int(rng.integers(count)) for count in wide.num_choices))
+        assert wide.decode(wide.encode(architecture)) == architecture
+        for group in wide.unit_groups(architecture, SCALE):
+            assert units >= {unit.name for unit in wide.units(group, SCALE)}

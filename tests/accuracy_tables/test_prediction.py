@@ -34,7 +34,7 @@ def test_noise_is_smoothed_and_weights_are_no_gain():
 
 
 def test_one_size_and_few_networks():
-    sizes, damages, reached = networks(12, 0.0)
+    _, damages, _ = networks(12, 0.0)
     found = prediction.fit(np.full(12, 64), damages, 0.75 - damages @ WEIGHTS)
     assert found.sizes == pytest.approx({64: 0.75}, abs=0.02)
     assert found.predict([64], [[9.0] * 4])[0] == 0.0  # an accuracy is none below 0

@@ -69,7 +69,6 @@ def test_the_parents_own_blocks_are_the_parent_bitwise(table, space, task):
 def test_a_network_gives_block_by_block_what_the_library_says(table, space, task):
     """Up to a block that is repaired, an assembled network's maps are the parent's; behind it they are the block's."""
     own, x = parent_of(table, space), images()
-    before, after = (Network(fine_tuned(table)).units[name].output for name in ("block1_layer1", "block2_layer1"))
     import keras
 
     model = fine_tuned(table)
@@ -166,11 +165,7 @@ def test_what_a_table_is_not_of_is_one_line(accuracy_table, table, task, parent,
 def test_a_block_that_is_not_there_is_infeasible_and_its_file_is_asked_for(accuracy_table, task, tmp_path):
     value = json.loads(accuracy_table.read_text())
     text = next(name for name, each in value["libraries"][0]["blocks"][1].items() if each["file"])
-    tokens = next(
-        tokens
-        for tokens in np.ndindex(3, 2, 2, 1)
-        if str(task.space.space.decode(tokens).blocks[1]) == text
-    )
+    tokens = next(tokens for tokens in np.ndindex(3, 2, 2, 1) if str(task.space.space.decode(tokens).blocks[1]) == text)
     shutil.copy(accuracy_table, tmp_path / "table.json")
     judge = BlocksJudge(Config(str(tmp_path / "table.json"), "evaluated"), task)
     with pytest.raises(UserError, match="Expected the parent of"):

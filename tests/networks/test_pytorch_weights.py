@@ -16,6 +16,7 @@ from mnas_tf import _pytorch_weights, published
 from mnas_tf.spaces import mnasnet
 from mnas_tf.spaces.mnasnet import MnasNet, Scale
 from nas_tf.complexity import num_params
+from nas_tf.devices.table import LatencyTable
 from nas_tf.networks import weights
 from nas_tf.trial import UserError
 from nasnet_tf.spaces import nasnet
@@ -266,9 +267,14 @@ def test_latency_tables_are_of_the_usual_networks():
     usual = {unit.name for unit in mnasnet.SPACE.all_units(Scale(96, 10))}
     assert {unit.name for unit in mnasnet.SPACE.all_units(no_squeeze)} < usual
     for other in ({"activation": "relu6"}, {"padding": "symmetric"}, {"input_normalization": "imagenet"}):
-        ((name, value),) = other.items()
-        with pytest.raises(UserError, match=f"A latency table is of networks with {name}=.* Received: {name}={value}"):
-            mnasnet.SPACE.latency_scale(Scale(96, 10, **other))
+        assert mnasnet.SPACE.latency_scale(Scale(96, 10, **other))["style"] == other
+        table = LatencyTable("mnasnet", mnasnet.SPACE.latency_scale(Scale(96, 10)), {}, 0.0, {})
+        with pytest.raises(UserError, match=r"in the style {.*}, as their weights need it. Received: one for the def"):
+            table.check(mnasnet.SPACE, mnasnet.SPACE.latency_scale(Scale(96, 10, **other)))
+    padded = {unit.kind: unit for unit in mnasnet.SPACE.all_units(Scale(96, 10, padding="symmetric"))}
+    assert any("ZeroPadding2D" in type(layer).__name__ for layer in padded["stem"].build().layers)
+    normalized = {unit.kind: unit for unit in mnasnet.SPACE.all_units(Scale(96, 10, input_normalization="imagenet"))}
+    assert "imagenet_normalization" in [layer.name for layer in normalized["stem"].build().layers]
     with pytest.raises(UserError, match=r"A latency table is of networks with ReLU. Received: activation=relu6"):
         nasnet.SPACE.latency_scale(nasnet.Scale(activation="relu6"))
 

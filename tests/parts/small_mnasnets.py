@@ -4,8 +4,8 @@ import dataclasses
 import itertools
 
 from mnas_tf.spaces import _inheritance
-from mnas_tf.spaces.mnasnet import Block, MnasNet, Scale, build
 from mnas_tf.spaces.mnasnet import SPACE as MNASNETS
+from mnas_tf.spaces.mnasnet import Block, MnasNet, Scale, build
 from nas_tf.space import Decision, SearchSpace
 
 __all__ = ["SPACE", "Scale"]
@@ -54,8 +54,8 @@ class SmallMnasNets(SearchSpace):
         second_blocks = (second(**dict(zip(CHOICES, each))) for each in itertools.product(*CHOICES.values()))
         return (FIRST,), tuple(second_blocks)
 
-    def scale_of(self, architecture, scale):
-        return MNASNETS.scale_of(architecture, scale)
+    def image_size(self, architecture):
+        return architecture.image_size
 
     def child(self, architecture, proxy_scale, deploy_scale):
         return MNASNETS.child(architecture, proxy_scale, deploy_scale)
