@@ -63,7 +63,7 @@ class TableWorkers(Workers):
         architecture = self._predictor.space.decode(job.tokens)
         if isinstance(job, AccuracyJob):
             return Trained(self._predictor.accuracy(architecture), 0.0, 0.0, 0.0, 0)
-        return Cost(1, 1, latency=Latency.estimate(self._device.estimate([architecture])[0]))
+        return Cost(1, 1, 1, latency=Latency.estimate(self._device.estimate([architecture])[0]))
 
     @property
     def num_pending(self):
@@ -147,7 +147,8 @@ def searched(space, predictor, device, name, seed, target_ms, num_trials, parent
         records.begin_session()
         reward = LatencyReward(target_ms, "absolute")
         workers = TableWorkers(predictor, device)
-        Search(space, made, workers, records, reward, Limits(), None, "blocks", note).run(num_trials)
+        records.add_device("table-1", device.describe())
+        Search(space, made, workers, records, reward, Limits(), "table-1", "blocks", note).run(num_trials)
         records.close()
     return np.maximum.accumulate(found[:num_trials])
 

@@ -163,9 +163,7 @@ class MnasNetSpace(SearchSpace, Settings):
     def _tokens(self, architecture, width):
         """Returns the tokens of an architecture whose blocks have `width` times the filters of another."""
         choices = {_IMAGE_SIZE: architecture.image_size, _WIDTH: width}
-        for number, (block, (_, layers), strides) in enumerate(
-            zip(architecture.blocks, BASES[self.base], STRIDES), 1
-        ):
+        for number, (block, (_, layers), strides) in enumerate(zip(architecture.blocks, BASES[self.base], STRIDES), 1):
             if block.strides != strides:
                 raise ValueError(f"Block {number} of space {self.name!r} has strides {strides}. Received: {block}")
             open_to = {question: self._choices(number, question) for question in ("expansion_ratio", "skip_op")}

@@ -40,7 +40,7 @@ _PACKAGES = ("mobile-nas-tf", "keras", "tensorflow")
 _GROUP = 8  # alternatives that one call repairs
 _MOST_MAP_BYTES = 400e6  # of a block's maps in memory
 _TESTED_SHARE, _LEAST_TESTED = 0.1, 50
-_LEAST_IMAGES = 200
+LEAST_IMAGES = 200
 _RATES = (0.25, 0.5, 0.75, 1.0)  # shares of the blocks of a network drawn that are changed
 
 
@@ -110,9 +110,9 @@ def build(plan, path, say=print):
     space.counterparts(parent.architecture, parent.architecture)
     dataset = plan.images.make(plan.scale.image_size, plan.num_samples)
     num_examples = dataset.train().num_examples
-    if num_examples < _LEAST_IMAGES:
+    if num_examples < LEAST_IMAGES:
         raise UserError(
-            f"Expected at least {_LEAST_IMAGES} training images for an accuracy table. Received: {num_examples}"
+            f"Expected at least {LEAST_IMAGES} training images for an accuracy table. Received: {num_examples}"
         )
     images = tables.images_facts(dataset, plan.images, plan.num_samples)
     asked = {
@@ -439,7 +439,7 @@ def _maps(trainer, number, space):
     before, behind = (network.units[names[i]].output for i in (first - 1, last))
     pixels = trainer.images().train.images
     values = int(np.prod(before.shape[1:]) + np.prod(behind.shape[1:]))
-    most = max(_LEAST_IMAGES, int(_MOST_MAP_BYTES / (2 * values)))
+    most = max(LEAST_IMAGES, int(_MOST_MAP_BYTES / (2 * values)))
     chosen = np.random.default_rng(0).permutation(len(pixels))[:most]
     ask = keras.Model(network.model.inputs[0], [before, behind])
     ask.compile(jit_compile=False)

@@ -89,13 +89,15 @@ def compare(predicted, measured):
     """Returns a JSON-ready dict of how far predictions are off, in points of accuracy.
 
     Args:
-        predicted, measured: float [n], accuracies in [0, 1].
+        predicted, measured: float [n], accuracies in [0, 1]. Where all of one kind are equal, they have no rank
+            correlation: None.
     """
+    is_ranked = np.ptp(predicted) > 0 and np.ptp(measured) > 0
     error = 100 * (np.asarray(predicted) - np.asarray(measured))
     worst = int(np.argmax(np.abs(error)))
     return {
         "mean_absolute_error_points": float(np.abs(error).mean()),
-        "rank_correlation": rank_correlation(predicted, measured),
+        "rank_correlation": rank_correlation(predicted, measured) if is_ranked else None,
         "worst": worst,
         "worst_error_points": float(error[worst]),
     }

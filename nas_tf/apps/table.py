@@ -181,7 +181,7 @@ def make_accuracy_table(settings, accuracy, training, deploy, parts=None, say=pr
         num_samples=accuracy.proxy_samples,
         published=family.published,
         parent=accuracy.parent,
-        image_sizes=tuple(space.space.image_sizes),
+        image_sizes=tuple(space.settings.get("image_sizes", ())),
         training=training,
         thoroughness=_part_of(accuracy_builder.Thoroughness, accuracy),
         num_workers=settings.num_workers or 1,
@@ -235,7 +235,8 @@ def _scale(scale_type, values):
 def main():
     settings, deploy = flags.read(TableSettings), flags.read(deploy_settings())
     if settings.best:
-        return choose(settings)
+        choose(settings)
+        return
     folder = family_of(settings.search_space).space_folder
     parts = {settings.search_space: flags.read_part(folder, settings.search_space).settings}
     if settings.of == ACCURACY:

@@ -3,8 +3,10 @@
 import dataclasses
 
 from nas_tf import resume, stopping
+from nas_tf.accuracy_tables.builder import LEAST_IMAGES
 from nas_tf.bars import rough_duration
 from nas_tf.files import alone, check_writable
+from nas_tf.making import tables
 from nas_tf.making.clock import JobClock
 from nas_tf.making.plan import RESERVE, last_seconds
 from nas_tf.making.preparing import look_at_images, plan_more, prepare
@@ -127,13 +129,39 @@ class _Job:
                 self.say(more.plan.text())
         state = self._state
         known = {"race_fraction": state.race_fraction, **({"parent": state.parent} if state.parent else {})}
-        return self._asked.request(settings, state.target_ms, **known)
+        request = self._asked.request(settings, state.target_ms, **known)
+        if self._asked.settings.search == "tables" and state.is_searched and not state.by_tables:
+            self._decide_on_tables(request)
+        self._settings, self._known = settings, known
+        return request
+
+    def _decide_on_tables(self, request):
+        """Plans tables where there is time for them, unless another search has begun."""
+        if RunFolder(self._folder).config.exists() or self._state.speeds is None:
+            return
+        images, plan = request.setup.task.images.make(32).describe()["num_examples"]["train"], self._state.plan
+        needed = tables.seconds(request, self._state.speeds, plan.epochs, images)
+        if images < LEAST_IMAGES:
+            self.say(f"tables need {LEAST_IMAGES} training images: networks are tried one by one")
+        elif needed <= plan.search_seconds:
+            self.say(f"both tables take about {rough_duration(needed)} of the search")
+            self._learn(by_tables=True)
+        else:
+            self.say(
+                f"both tables take about {rough_duration(needed)}, and the search has "
+                f"{rough_duration(plan.search_seconds)}: networks are tried one by one. Give more --hours for tables"
+            )
 
     def _ship_first(self, request):
         """Fine-tunes the imports and ships the best of them."""
+        run_dir = self._folder
+        if self._state.by_tables:  # the run of the search is of a judge that there is not yet
+            run_dir = self._folder / PLACE / "first"
+            settings = dataclasses.replace(request.settings, run_dir=str(run_dir))
+            request = dataclasses.replace(request, settings=settings)
         begin(request, lambda line: None)
         allowance = self._allowance()
-        incomplete = self._ship((), allowance)
+        incomplete = self._ship((), allowance, run_dir if self._state.by_tables else None)
         speeds = dataclasses.replace(self._state.speeds, training=allowance.training_seconds)
         self._learn(speeds=speeds, is_first_done=True, incomplete=incomplete)
 
@@ -143,6 +171,10 @@ class _Job:
         if state.searched_hours >= self._preset.hours:
             return
         plan = state.plan
+        if state.by_tables:
+            place = self._folder / PLACE
+            known = self._settings, request, self._target_ms(request), plan.top_k, place, self.say
+            request = tables.chosen(self._asked, *known, **self._known)
         last = plan.last_seconds
         if state.speeds:  # as they are known by now
             last = last_seconds(state.speeds, plan.num_imports, plan.tries, plan.seeds, plan.top_k)
@@ -154,6 +186,10 @@ class _Job:
             settings = dataclasses.replace(request.settings, max_hours=hours + seconds / 3600)
             run(dataclasses.replace(request, settings=settings), self.say, with_best=False)
         self._learn(searched_hours=self._preset.hours)
+
+    def _target_ms(self, request):
+        """Returns the latency in milliseconds that networks are held to."""
+        return self._state.target_ms or request.objective.target
 
     def _ship_last(self):
         """Races the best of the search, and ships the best of all."""
@@ -176,8 +212,11 @@ class _Job:
         files = speeds.files * (2 if self._state.plan.top_k else 1)
         return Allowance(self.clock.ends_at(), speeds.training, files)
 
-    def _ship(self, trials, allowance):
-        """Ships the best of some trials and of the imports. Returns in words what is missing of it, or None."""
+    def _ship(self, trials, allowance, run_dir=None):
+        """Ships the best of some trials and of the imports. Returns in words what is missing of it, or None.
+
+        The run is that of the job unless `run_dir` is another.
+        """
         plan = self._state.plan
         is_fine_tuned = plan.num_imports > 0
         search, parts = self._asked.search, self._asked.parts
@@ -195,10 +234,11 @@ class _Job:
             race_seeds=plan.seeds,
             weights_dir=self._asked.settings.weights_dir,
             baselines=(),
+            out_dir=str(self._folder / "ship") if run_dir else "",
         )
         try:
             ship(
-                self._folder,
+                run_dir or self._folder,
                 settings,
                 device_settings=parts.get(device),
                 say=self.say,

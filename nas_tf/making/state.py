@@ -19,6 +19,7 @@ class JobState:
         parent: str, path of the weights that searched networks begin with, or None.
         race_fraction: float, the share of the training images that is left for the race.
         is_searched: whether there is a search.
+        by_tables: whether that is of the best networks by both tables.
         is_first_done: whether the best published network has shipped.
         incomplete: str, what is missing of what ships, or None.
         searched_hours: float, hours of the job whose search is done.
@@ -32,6 +33,7 @@ class JobState:
     parent: str | None = None
     race_fraction: float = 0.0
     is_searched: bool = False
+    by_tables: bool = False
     is_first_done: bool = False
     incomplete: str | None = None
     searched_hours: float = 0.0

@@ -22,7 +22,8 @@ def validation_text(table):
             f"{len(found['networks'])} networks not seen before, predicted against measured after a short fine-tuning:",
             f"  mean error                       {found['mean_absolute_error_points']:.1f} points (a measurement's own "
             f"standard error is {found['standard_error_points']:.1f})",
-            f"  rank correlation (Spearman)      {found['rank_correlation']:.3f}",
+            "  rank correlation (Spearman)      "
+            + ("none: all are alike" if found["rank_correlation"] is None else f"{found['rank_correlation']:.3f}"),
             f"  worst                            {found['worst_error_points']:+.1f} points "
             f"({100 * worst['predicted']:.1f} % predicted)",
         ]

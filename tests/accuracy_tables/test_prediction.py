@@ -48,3 +48,4 @@ def test_how_far_it_is_off():
         "worst": 2,
         "worst_error_points": pytest.approx(-5.0),
     }
+    assert prediction.compare([0.5, 0.6], [1.0, 1.0])["rank_correlation"] is None

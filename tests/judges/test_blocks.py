@@ -8,14 +8,21 @@ import numpy as np
 import pytest
 from accuracy_table_support import SIZES, plan_of
 from parent_support import DIGITS, TOKENS, heirs_task
+from support import eagerly
 
+from mnas_tf.family import FAMILY, MnasNetSearchSettings
 from nas_tf.accuracy_tables import builder, repair
+from nas_tf.algorithms import listed
+from nas_tf.apps.table import TableSettings, choose
 from nas_tf.datasets import Source
+from nas_tf.devices.table import LatencyTable
 from nas_tf.judges import blocks
 from nas_tf.judges.blocks import AccuracyTable, BlocksJudge, Config, Predictor
 from nas_tf.networks._units import Network
-from nas_tf.networks.folder import read_keras
+from nas_tf.networks.folder import read_description, read_keras
 from nas_tf.plugins import Part
+from nas_tf.rewards import Objective
+from nas_tf.search.run import search
 from nas_tf.training.evaluate import traced
 from nas_tf.trial import InfeasibleArchitecture, UserError
 
@@ -215,3 +222,62 @@ def test_blocks_that_all_diverged_are_left_out_and_said(parent, tmp_path):
 def test_images_are_those_of_the_table(table):
     assert table.images["num_samples"] == 300 and table.images["seed"] == DIGITS.seed
     assert isinstance(DIGITS, Source)
+
+
+def test_the_best_of_both_tables_are_searched_and_begin_with_repaired_blocks(
+    accuracy_table, table, task, parent, tmp_path
+):
+    """As a user does it: the best networks are chosen, measured by a search that tries nothing else, and the best of
+    them is trained from its repaired blocks."""
+    space = task.space.space
+    units = {unit.name: 0.01 * number for number, unit in enumerate(space.all_units(task.deploy_scale), 1)}
+    latencies = tmp_path / "latencies.json"
+    LatencyTable(space.name, space.latency_scale(task.deploy_scale), {"device": "host"}, 0.0, units).write(latencies)
+    asked = {"accuracy_table": str(accuracy_table), "latency_table": str(latencies), "search_space": task.space.name}
+    said = []
+    best = choose(TableSettings(best=True, out=str(tmp_path / "best.json"), top_k=3, **asked), said.append)
+    assert "the exact front has" in said[0]
+    for name in ("best.csv", "best.png"):
+        assert (tmp_path / name).stat().st_size > 0
+    settings = MnasNetSearchSettings(
+        run_dir=str(tmp_path / "run"),
+        dataset="digits",
+        search_space=task.space.name,
+        algorithm="listed",
+        judge="blocks",
+        device="table",
+        parent=task.parent,
+        num_trials=len(best),
+        seed=1,
+        race_fraction=0.0,
+        workers="inline",
+        proxy_image_size=16,
+        proxy_samples=300,
+        deploy_image_size=16,
+        final_epochs=1,
+    )
+    parts = {
+        "listed": {"file": str(tmp_path / "best.json")},
+        "blocks": {"table": str(accuracy_table)},
+        "table": {"file": str(latencies)},
+    }
+    with eagerly():
+        result = search(FAMILY, settings, Objective(target=1e3), parts=parts, say=said.append)
+    assert [trial.tokens for trial in result.trials] == [space.encode(each.architecture) for each in best]
+    for trial, each in zip(result.trials, best):
+        assert trial.measurement.accuracy == pytest.approx(each.accuracy)
+        assert trial.measurement.cost.latency.latency_ms == pytest.approx(each.latency_ms)
+    network = read_description(tmp_path / "run" / "best")
+    assert "repaired" in network.weights and network.scale["image_size"] == (best[0].architecture.image_size or 16)
+
+
+def test_a_list_of_networks_is_looked_at(tmp_path):
+    path = tmp_path / "best.json"
+    for content, words in (
+        ("[]", "a file that lists networks"),
+        ('{"tokens": [[0, 9]]}', "another search space"),
+        ('{"tokens": []}', "lists no network"),
+    ):
+        path.write_text(content)
+        with pytest.raises(UserError, match=words):
+            listed.make(listed.Config(str(path)), (2, 2), 0)

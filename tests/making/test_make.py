@@ -19,17 +19,22 @@ from nbclient import NotebookClient
 from parent_support import SPACE, write_parent
 from PIL import Image
 from seeded_weights import write_timm
-from support import ROOT, assert_one_line, installed, readme_commands, script
+from support import ROOT, assert_one_line, eagerly, installed, readme_commands, script
 
 from mnas_tf import _weight_files, pretrained
 from mnas_tf.family import FAMILY
 from mnas_tf.spaces.mnasnet import Scale
 from nas_tf.accuracy import standard_error
-from nas_tf.making import job
+from nas_tf.accuracy_tables import builder as accuracy_builder
+from nas_tf.files import read_json
+from nas_tf.latency_tables import builder as latency_builder
+from nas_tf.making import job, tables
 from nas_tf.making import settings as making_settings
 from nas_tf.making.made import Made
 from nas_tf.making.settings import Asked, MakeSettings
 from nas_tf.networks import weights
+from nas_tf.search.records import Records
+from nas_tf.search.run_folder import RunFolder
 from nas_tf.shipping import imports
 from nas_tf.trial import EvaluationError, UserError
 
@@ -367,3 +372,44 @@ def test_bad_input(place, real, tmp_path, line, expected):
     process = script("nas-make", *real, *shlex.split(line), cwd=tmp_path, env=env)
     assert_one_line(process, 2, *expected.split("|"))
     assert "plan" not in process.stdout
+
+
+def test_the_best_of_both_tables(place, toy, monkeypatch):
+    """With `search=tables` both tables are made within the search's time, and nothing but their best is tried."""
+    settings, _ = toy
+    small = accuracy_builder.Thoroughness(repair_steps=2, num_fitted=10, num_tested=4)
+    monkeypatch.setattr(tables, "_THOROUGHNESS", small)
+    for each in (job, accuracy_builder):
+        monkeypatch.setattr(each, "LEAST_IMAGES", 50)
+    monkeypatch.setattr(tables, "_TIMED", latency_builder.Thoroughness(num_calibration=10, num_validation=4, passes=2))
+    monkeypatch.setattr(tables, "_plan", lambda request, real=tables._plan: _here(real(request)))
+    search = ("search_space", "deploy_image_size", "proxy_image_size", "num_workers")
+    asked = Asked(
+        images="flowers.zip",
+        settings=MakeSettings(
+            hours=1.0, preset="quick", imports=("toy_net",), search="tables", out_dir=str(place / "by_tables")
+        ),
+        search={name: settings[name] for name in search},
+        target={name: settings[name] for name in ("target_latency_ms", "target_latency_of")},
+        parts={"host": FAST_HOST},
+    )
+    said = []
+    with _toys(place, toy), eagerly():
+        job.make(asked, said.append)
+    words = "\n".join(said)
+    assert "both tables take about" in words and "the exact front has" in words
+    made, run = place / "by_tables" / "make", RunFolder(place / "by_tables")
+    for name in ("accuracies.json", "accuracies.png", "latencies.json", "latencies.png", "front.csv", "front.png"):
+        assert (made / name).stat().st_size > 0
+    assert run.read()["flags"]["judge"] == "blocks" and run.read()["flags"]["algorithm"] == "listed"
+    trials = job._read(run.records, Records.trials)
+    listed = read_json(made / "best.json")["tokens"]
+    assert [list(trial.tokens) for trial in trials] == listed and {trial.state for trial in trials} == {"done"}
+    rows = (place / "by_tables" / "ship" / "race.csv").read_text()
+    assert "toy_net" in rows and "trial" in rows
+    description = read_json(next((place / "by_tables" / "ship" / "candidates").rglob("network.json")))
+    assert "repaired" in description["weights"]
+
+
+def _here(plan):
+    return dataclasses.replace(plan, num_workers=0, thoroughness=tables._THOROUGHNESS)

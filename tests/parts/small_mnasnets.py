@@ -5,7 +5,7 @@ import itertools
 
 from mnas_tf.spaces import _inheritance
 from mnas_tf.spaces.mnasnet import SPACE as MNASNETS
-from mnas_tf.spaces.mnasnet import Block, MnasNet, Scale, build
+from mnas_tf.spaces.mnasnet import Block, MnasNet, Scale, build, unit_groups, units
 from nas_tf.space import Decision, SearchSpace
 
 __all__ = ["SPACE", "Scale"]
@@ -46,6 +46,23 @@ class SmallMnasNets(SearchSpace):
 
     def counterparts(self, architecture, parent):
         return _inheritance.counterparts(architecture, parent)
+
+    def settings_for_blocks(self, architecture, image_size):
+        return {"image_sizes": (3 * image_size // 4,)}
+
+    def latency_scale(self, scale):
+        return MNASNETS.latency_scale(scale)
+
+    def unit_groups(self, architecture, scale):
+        return unit_groups(architecture, scale)
+
+    def units(self, group, scale):
+        return units(group, scale)
+
+    def all_units(self, scale):
+        networks = (self.decode(tokens) for tokens in itertools.product(*map(range, self.num_choices)))
+        groups = (group for each in networks for group in unit_groups(each, scale))
+        return list(dict.fromkeys(unit for group in groups for unit in units(group, scale)))
 
     def blocks(self, architecture):
         return architecture.blocks

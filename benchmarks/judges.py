@@ -1,0 +1,201 @@
+"""Which judge finds the networks that are best after longer training, within a window of latency.
+
+python -m benchmarks.judges --data_dir=cifar10_jpeg.zip --accuracy_table=acc.json --latency_table=lat.json \\
+    --parent=tf_efficientnet_lite0.in1k.safetensors --out_dir=judges
+
+Random networks of the space whose latency, by the table, lies within a window are trained longer: that is the truth, on
+test images. Each judge orders them. Its regret of the top 5: how far the best of its five is below the best of all.
+Intervals are of a bootstrap over networks. Beside judges: multiply-adds, parameters, and nwot (Mellor et al. 2021,
+arXiv 2006.04647), which looks at an untrained network's activations. What is done is kept, row by row.
+"""
+
+import contextlib
+import dataclasses
+import sys
+import time
+
+import numpy as np
+
+from benchmarks.search_pays import Facts, _bench, train_contender
+from nas_tf import flags
+from nas_tf.complexity import mult_adds, num_params
+from nas_tf.datasets import scale_pixels
+from nas_tf.judges import blocks as tables
+from nas_tf.latency_tables.composition import rank_correlation
+from nas_tf.networks import inheritance
+from nas_tf.quiet import fresh_keras
+from nas_tf.recycling import Processes
+from nas_tf.settings import Settings, knob
+from nas_tf.training.recipe import Recipe
+from nas_tf.training.train import train
+
+_BOOTSTRAPS = 2000
+_TOP = 5
+_NWOT_IMAGES = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Knobs(Settings):
+    data_dir: str = knob("", "Folder or zip of images, with a folder for each class.", path=True)
+    accuracy_table: str = knob("", "Accuracy table.", path=True)
+    latency_table: str = knob("", "Latency table of the same space.", path=True)
+    parent: str = knob("efficientnet_lite0", "The parent of the accuracy table.", path=True)
+    out_dir: str = knob("judges", "Keeps what is done.", path=True)
+    num_networks: int = knob(24, "Networks.", least=8)
+    window: tuple[float, ...] = knob((0.6, 0.7), "Least and largest latency, in shares of the parent's.")
+    epochs: int = knob(6, "Epochs of the longer training, at the better of two rates.", least=1)
+    proxy_epochs: int = knob(5, "Epochs of a child that begins with random weights.", least=1)
+    num_samples: int = knob(0, "Training images of the longer training; 0: those of the table.", least=0)
+
+
+def main():
+    knobs = flags.read(Knobs)
+    bench = _bench(knobs)
+    bench.folder.mkdir(parents=True, exist_ok=True)
+    facts = Facts(bench.folder / "facts.jsonl")
+    drawn = networks(bench, knobs)
+    judges = {
+        "blocks, predicted": predicted,
+        "blocks, evaluated": evaluated,
+        "blocks, trained": trained,
+        "inherited": inherited,
+        "proxy, random weights": proxy,
+        "nwot": nwot,
+        "multiply-adds": lambda bench, each: mult_adds(bench.build(each)),
+        "parameters": lambda bench, each: num_params(bench.build(each)),
+    }
+    with contextlib.closing(Processes(1)) as processes:
+        truth = []
+        for number, each in enumerate(drawn):
+            start = {
+                "rival": "truth",
+                "name": str(each),
+                "architecture": each.to_json(),
+                "start": "parent",
+                "epochs": knobs.epochs,
+            }
+            value = facts.get(f"truth {number}", lambda s=start: processes.call(train_contender, knobs, s, True, 0))
+            truth.append(value["test"])
+            print(f"{number + 1} of {len(drawn)}: {100 * truth[-1]:.1f} %  {each}", flush=True)
+        rows = {}
+        for name, judge in judges.items():
+            found = [
+                facts.get(
+                    f"{name} {number}", lambda j=judge, e=each: processes.call(judged, knobs, j.__name__, e.to_json())
+                )
+                if judge.__name__ != "<lambda>"
+                else facts.get(
+                    f"{name} {number}", lambda j=judge, e=each: {"value": float(j(bench, e)), "seconds": 0.0}
+                )
+                for number, each in enumerate(drawn)
+            ]
+            rows[name] = [each["value"] for each in found], np.mean([each["seconds"] for each in found])
+    report(np.array(truth), rows)
+    print(f"command: python -m benchmarks.judges {' '.join(sys.argv[1:])}")
+
+
+def networks(bench, knobs):
+    """Returns random architectures of the table's space, each once, whose latency lies within the window."""
+    rng, own = np.random.default_rng(0), bench.parent.architecture
+    choices, sizes = bench.space.block_choices(own), (None, *bench.space.image_sizes)
+    base_ms, found = bench.estimator.estimate([own])[0], []
+    while len(found) < knobs.num_networks:
+        blocks = [each[rng.integers(len(each))] for each in choices]
+        blocks = [own.blocks[i] if rng.random() < 0.3 else each for i, each in enumerate(blocks)]
+        each = bench.space.assembled(own, blocks, sizes[rng.integers(len(sizes))])
+        share = bench.estimator.estimate([each])[0] / base_ms
+        if each not in found and knobs.window[0] <= share <= knobs.window[1]:
+            found.append(each)
+    return found
+
+
+def report(truth, rows):
+    """Prints a row for each judge."""
+    rng, best = np.random.default_rng(0), truth.max()
+    samples = rng.integers(0, len(truth), (_BOOTSTRAPS, len(truth)))
+    print(f"\n{len(truth)} networks, {100 * truth.min():.1f} to {100 * best:.1f} % after longer training")
+    print(f"{'judge':24}{'rank correlation':>26}{'regret of top 5, points':>28}{'s each':>9}")
+    for name, (values, seconds) in rows.items():
+        values = np.array(values)
+        correlations = [rank_correlation(values[each], truth[each]) for each in samples if np.ptp(truth[each]) > 0]
+        regrets = [regret(values[each], truth[each]) for each in samples]
+        low, high = np.nanpercentile(correlations, [2.5, 97.5])
+        least, most = np.percentile(regrets, [2.5, 97.5])
+        print(
+            f"{name:24}{rank_correlation(values, truth):10.2f} ({low:5.2f} to {high:4.2f})"
+            f"{regret(values, truth):12.1f} ({least:4.1f} to {most:4.1f}){seconds:9.2f}",
+            flush=True,
+        )
+
+
+def regret(values, truth):
+    """Returns how far the best of a judge's top five is below the best, in points."""
+    return 100 * float(truth.max() - truth[np.argsort(-values, kind="stable")[:_TOP]].max())
+
+
+def judged(knobs, name, architecture):
+    """Returns what a judge, a function of this module, says of an architecture, and the seconds that it took."""
+    bench = _bench(knobs)
+    architecture = bench.space.architecture(architecture)
+    for lazy in ("parent", "table", "predictor"):
+        getattr(bench, lazy)
+    assert bench.trainer.images(bench.space.scale_of(architecture, bench.scale).image_size).lessons
+    begin = time.perf_counter()
+    value = globals()[name](bench, architecture)
+    return {"value": float(value), "seconds": time.perf_counter() - begin}
+
+
+def predicted(bench, architecture):
+    return bench.predictor.accuracy(architecture)
+
+
+def _assembled(bench, architecture):
+    fresh_keras(0)
+    return tables.assemble(bench.table, bench.space, architecture, bench.trainer.scale)
+
+
+def evaluated(bench, architecture):
+    size = bench.space.scale_of(architecture, bench.scale).image_size
+    return bench.trainer.judged(_assembled(bench, architecture), size)[0]
+
+
+def trained(bench, architecture):
+    size = bench.space.scale_of(architecture, bench.scale).image_size
+    return bench.trainer.train(_assembled(bench, architecture), size, 0).accuracy
+
+
+def inherited(bench, architecture):
+    size = bench.space.scale_of(architecture, bench.scale).image_size
+    inheritable = bench.trainer.inheritable(size)
+    fresh_keras(0)
+    model = bench.space.build(architecture, bench.trainer.scale)
+    inheritance.inherit(model, inheritable, bench.trainer.counterparts(architecture))
+    return bench.trainer.train(model, size, 0).accuracy
+
+
+def proxy(bench, architecture):
+    fresh_keras(0)
+    model = bench.space.build(architecture, bench.trainer.scale)
+    size = bench.space.scale_of(architecture, bench.scale).image_size
+    return train(model, bench.trainer.images(size).dataset, Recipe(bench.knobs.proxy_epochs)).accuracy
+
+
+def nwot(bench, architecture):
+    """The log-determinant of how alike the binary codes of ReLUs are over some images."""
+    keras = fresh_keras(0)
+    model = bench.space.build(architecture, bench.trainer.scale)
+    relus = [layer.output for layer in model.layers if layer.name.endswith("_relu")]
+    size = bench.space.scale_of(architecture, bench.scale).image_size
+    x = scale_pixels(bench.trainer.images(size).train.images[:_NWOT_IMAGES])
+    kernel = np.zeros((len(x), len(x)))
+    for maps in keras.Model(model.inputs[0], relus)(x, training=False):
+        codes = (np.asarray(maps).reshape(len(x), -1) > 0).astype("float32")
+        kernel += codes @ codes.T + (1 - codes) @ (1 - codes).T
+    return np.linalg.slogdet(kernel)[1]
+
+
+if __name__ == "__main__":
+    from benchmarks import judges  # whose functions other processes find by this name
+
+    flags.define(judges.Knobs)
+    flags.run(judges.main, __doc__)

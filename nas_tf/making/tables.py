@@ -1,0 +1,105 @@
+"""The search of a job by both tables: they are made, and the exact best networks by them are all that is tried."""
+
+import dataclasses
+
+from nas_tf.accuracy_tables import builder as accuracies
+from nas_tf.accuracy_tables.choosing import Chooser
+from nas_tf.files import write_json
+from nas_tf.judges.blocks import Predictor
+from nas_tf.latency_tables import builder as latencies
+from nas_tf.plugins import Part
+from nas_tf.reports import accuracy_table, latency_table
+from nas_tf.search.request import DEVICES
+from nas_tf.training.children import ChildTraining
+
+_THOROUGHNESS = accuracies.Thoroughness()
+_TIMED = latencies.Thoroughness()
+_OF_A_CHILD = 0.2, 3.0  # of an epoch of a child, and seconds besides, that it takes to repair a block
+_EXTRA_CHILD_SECONDS = 10.0  # of tracing and judging
+_UNIT_SECONDS = 1.3  # to convert and to time a unit, or a network once
+_TRIED = 3  # networks for each finalist
+_NEARER = 0.97  # of the target, for some of them: a table is a few percent off
+
+
+def seconds(request, speeds, epochs, num_images):
+    """Returns about how long it takes to make both tables.
+
+    Args:
+        request: the `nas_tf.search.request.Request` of a search of descendants.
+        speeds: the `nas_tf.making.plan.Speeds`.
+        epochs: of the training of which `speeds` know.
+        num_images: its training images.
+    """
+    plan, task = _plan(request), request.setup.task
+    space, parent = plan.space.space, request.setup.parent().architecture
+    share = min(1.0, (plan.num_samples or num_images) / num_images)
+    size = plan.scale.image_size / task.deploy_scale.image_size
+    epoch = speeds.training / epochs * share * size**2
+    num_blocks = sum(len(each) - 1 for each in space.block_choices(parent))
+    num_networks = 1 + len(plan.image_sizes) + _THOROUGHNESS.num_fitted + _THOROUGHNESS.num_tested
+    timings = len(space.all_units(task.deploy_scale)) + _TIMED.passes * (_TIMED.num_calibration + _TIMED.num_validation)
+    repairing = num_blocks * (_OF_A_CHILD[0] * epoch + _OF_A_CHILD[1])
+    return repairing + num_networks * (epoch + _EXTRA_CHILD_SECONDS) + timings * _UNIT_SECONDS
+
+
+def chosen(asked, settings, request, target_ms, top_k, folder, say, **known):
+    """Makes both tables in a folder, or goes on with that, and returns the `Request` of a search of the best networks.
+
+    Args:
+        asked: the `nas_tf.making.settings.Asked`.
+        settings: of the search, as `asked.search_settings` returns them.
+        request: as of `seconds`.
+        target_ms: latency in milliseconds.
+        top_k: finalists of the race.
+        folder: `pathlib.Path`.
+        say: takes each line of text.
+        known: settings of the search that the job has found out.
+    """
+    task, path = request.setup.task, folder / "accuracies.json"
+    plan = _plan(request)
+    table = accuracies.build(plan, path, say)
+    accuracy_table.draw_scatter(path.with_suffix(".png"), table)
+    say(accuracy_table.validation_text(table))
+    timed = folder / "latencies.json"
+    device = request.setup.device
+    measured = latencies.build(
+        latencies.TablePlan(plan.space, task.deploy_scale, device, _TIMED), folder / "latencies.timings", say
+    )
+    measured.write(timed)
+    latency_table.draw_scatter(timed.with_suffix(".png"), measured)
+    say(latency_table.validation_text(measured))
+    estimator = Part(DEVICES, "table", {"file": str(timed)}).make(plan.space.space, task.deploy_scale)
+    estimator.check()
+    chooser = Chooser(Predictor(table, plan.space.space), estimator)
+    front = chooser.front()
+    best = chooser.best(target_ms, (_TRIED - 1) * top_k)
+    best += [each for each in chooser.best(_NEARER * target_ms, top_k) if each not in best]
+    say(accuracy_table.front_text(front, best, target_ms))
+    accuracy_table.write_front(folder / "front.csv", front)
+    accuracy_table.draw_front(folder / "front.png", front, best, target_ms)
+    listed = folder / "best.json"
+    write_json(listed, {"tokens": [plan.space.space.encode(each.architecture) for each in best]})
+    settings = dataclasses.replace(settings, num_trials=len(best))
+    parts = {**asked.parts, "blocks": {"table": str(path)}, "listed": {"file": str(listed)}}
+    search = {**asked.search, "judge": "blocks", "algorithm": "listed", "num_trials": len(best)}
+    return dataclasses.replace(asked, parts=parts, search=search).request(settings, target_ms, **known)
+
+
+def _plan(request):
+    """Returns the `AccuracyPlan` of a job: children are those of its search."""
+    task, space = request.setup.task, request.setup.task.space
+    parent = request.setup.parent().architecture
+    settings = {**space.space.settings_for_blocks(parent, task.deploy_scale.image_size), **space.settings}
+    space = dataclasses.replace(space, settings=settings)
+    return accuracies.AccuracyPlan(
+        space=space,
+        images=task.images,
+        scale=task.proxy_scale,
+        deploy_scale=task.deploy_scale,
+        num_samples=task.proxy_samples,
+        published=task.published,
+        parent=task.parent,
+        image_sizes=tuple(settings.get("image_sizes", ())),
+        training=ChildTraining(),
+        thoroughness=_THOROUGHNESS,
+    )
