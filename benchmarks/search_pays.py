@@ -50,6 +50,7 @@ from nas_tf.space import fingerprint
 from nas_tf.training.children import ChildTraining, Trainer
 from nas_tf.training.network import train_network
 from nas_tf.training.recipe import PLANS
+from nas_tf.trial import EvaluationError
 
 RIVALS = ("a", "c", "d", "e")
 _BELOW = 0.05  # of the target: how far below it a network may be
@@ -57,6 +58,7 @@ _WIDTHS = (1.0, 0.75, 0.5)
 _RANDOM, _MOST_CHANGES = 8, 3
 _NETADAPT_STEP = 0.07  # of the parent's latency, that each step saves at least
 _BOOTSTRAPS = 10_000
+_PATIENCE = 30  # minutes in which timing is tried again
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,7 +247,15 @@ def measured(bench, architectures):
             fresh_keras(0)
             paths[str(number)] = str(pathlib.Path(folder) / f"{number}.tflite")
             to_tflite(bench.build(architecture), paths[str(number)])
-        found = in_turns(device, paths)
+        for patience in range(_PATIENCE, -1, -1):
+            try:
+                found = in_turns(device, paths)
+                break
+            except EvaluationError as error:  # other programs run beside it
+                if not patience:
+                    raise
+                print(f"{error}; again in a minute", flush=True)
+                time.sleep(60)
     return [found[str(number)].latency_ms for number in range(len(architectures))]
 
 

@@ -99,7 +99,7 @@ def test_the_flags_of_a_dropped_file(drop, defined):
     drop(JUDGES, PARTS / "toy_judge.py")
     flags.define(FAMILY.search_settings)
     flags.define_parts(JUDGES)
-    assert "One of: dropped, inherited, proxy" in defined["judge"]
+    assert "One of: blocks, dropped, inherited, proxy" in defined["judge"]
     assert defined["dropped_worth"] == "What a token is worth."
 
 

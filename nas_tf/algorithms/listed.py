@@ -1,4 +1,4 @@
-"""No search: the networks that a file lists, one after the other, such as those that `nas-table --best` chose."""
+"""The networks that a file lists, one after the other, as nas-table chose them."""
 
 import dataclasses
 

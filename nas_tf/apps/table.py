@@ -233,6 +233,7 @@ def _scale(scale_type, values):
 
 
 def main():
+    accuracy, training = flags.read(AccuracyTableSettings), flags.read(ChildTraining)
     settings, deploy = flags.read(TableSettings), flags.read(deploy_settings())
     if settings.best:
         choose(settings)
@@ -240,9 +241,8 @@ def main():
     folder = family_of(settings.search_space).space_folder
     parts = {settings.search_space: flags.read_part(folder, settings.search_space).settings}
     if settings.of == ACCURACY:
-        accuracy = flags.read(AccuracyTableSettings)
         parts[accuracy.dataset] = flags.read_part("nas_tf.datasets", accuracy.dataset).settings
-        make_accuracy_table(settings, accuracy, flags.read(ChildTraining), deploy, parts)
+        make_accuracy_table(settings, accuracy, training, deploy, parts)
     else:
         parts[settings.device] = flags.read_part("nas_tf.devices", settings.device).settings
         make_table(settings, deploy, parts)

@@ -262,7 +262,7 @@ def test_the_best_of_both_tables_are_searched_and_begin_with_repaired_blocks(
         "table": {"file": str(latencies)},
     }
     with eagerly():
-        result = search(FAMILY, settings, Objective(target=1e3), parts=parts, say=said.append)
+        result = search(FAMILY, settings, Objective(target_latency_ms=1e3), parts=parts, say=said.append)
     assert [trial.tokens for trial in result.trials] == [space.encode(each.architecture) for each in best]
     for trial, each in zip(result.trials, best):
         assert trial.measurement.accuracy == pytest.approx(each.accuracy)
