@@ -6,7 +6,7 @@ python -m benchmarks.search_pays --data_dir=cifar10_jpeg.zip --accuracy_table=ac
 For each target, a share of the parent's latency on this machine:
 * found: the networks that both tables say are best, with their repaired blocks.
 * a: the parent at a smaller image size, or narrower (its channels chosen as children's are), or both.
-* b: the other networks with published weights that are at hand, at the largest size that meets the target.
+* b: the other networks with published weights in --weights_dir, at the largest size that meets the target.
 * c: NetAdapt's greedy way (arXiv 1804.03230) from the same parent: again and again, for each block the largest thing in
   its place that saves enough is fine-tuned briefly, and the most accurate one is kept.
 * d: the best of 8 random networks that differ from the parent in at most three blocks, by the judge `inherited`.
@@ -29,6 +29,7 @@ import time
 
 import numpy as np
 
+from mnas_tf import pretrained
 from mnas_tf.family import FAMILY
 from nas_tf import flags
 from nas_tf.accuracy_tables.choosing import Chooser
@@ -52,7 +53,7 @@ from nas_tf.training.network import train_network
 from nas_tf.training.recipe import PLANS
 from nas_tf.trial import EvaluationError
 
-RIVALS = ("a", "c", "d", "e")
+RIVALS = ("a", "b", "c", "d", "e")
 _BELOW = 0.05  # of the target: how far below it a network may be
 _WIDTHS = (1.0, 0.75, 0.5)
 _RANDOM, _MOST_CHANGES = 8, 3
@@ -67,6 +68,7 @@ class Knobs(Settings):
     accuracy_table: str = knob("", "Accuracy table.", path=True)
     latency_table: str = knob("", "Latency table of the same space, made on this machine.", path=True)
     parent: str = knob("efficientnet_lite0", "The parent of the accuracy table.", path=True)
+    weights_dir: str = knob("", "Folder with published weights of other networks, for rival b.", path=True)
     out_dir: str = knob("pays", "Keeps what is done.", path=True)
     targets: tuple[float, ...] = knob((0.8, 0.6), "Shares of the parent's latency.")
     num_samples: int = knob(0, "Training images of the networks compared; 0: those of the table.", least=0)
@@ -83,7 +85,7 @@ class Contender:
     Attributes:
         rival: "found", or a letter.
         name: in words.
-        architecture: JSON.
+        architecture: JSON; of an import, its name, width and image size.
         start: whose weights it begins with: "table" (repaired blocks), "parent" (the fine-tuned parent, by
             inheritance), "import" (published ones), or a file of Keras.
         epochs: of its training.
@@ -128,7 +130,16 @@ class Bench:
         return part.make(self.space, self.scale)
 
     def build(self, architecture):
+        if isinstance(architecture, dict):  # an import's
+            return self.build_import(architecture)[0]
         return self.space.build(architecture, self.space.scale_of(architecture, self.scale))
+
+    def build_import(self, network, with_weights=False):
+        """Returns an import and its scale; its weights are read only if they are asked for."""
+        name, width = network["name"], network["width"]
+        scale = pretrained.Scale(network["image_size"], self.scale.num_classes, width_multiplier=width, bn_momentum=0.9)
+        path = pretrained.weights_file(name, width, self.knobs.weights_dir) if with_weights else None
+        return pretrained.build(name, scale, path), scale
 
     @functools.lru_cache(maxsize=2)  # noqa: B019  one bench for each process
     def dataset(self, image_size):
@@ -181,13 +192,15 @@ def of_target(bench, facts, processes, share):
     base_ms = bench.estimator.estimate([own])[0]
     target_ms = share * base_ms
     contenders = {"found": facts.get(f"{share} found", lambda: found_networks(bench, target_ms, share))}
-    makers = {"a": smaller_parents, "c": netadapt, "d": random_networks, "e": long_import}
+    makers = {"a": smaller_parents, "b": other_imports, "c": netadapt, "d": random_networks, "e": long_import}
     for rival in bench.knobs.rivals:
         contenders[rival] = facts.get(
             f"{share} {rival}", lambda rival=rival: makers[rival](bench, facts, processes, target_ms, share)
         )
     chosen = {}
     for rival, offered in contenders.items():
+        if not offered:
+            continue
         rows = []
         for contender in offered:
             for teacher in (False, True) if rival != "e" else (False,):
@@ -302,6 +315,28 @@ def smaller_parents(bench, facts, processes, target_ms, share):
     return found
 
 
+def other_imports(bench, facts, processes, target_ms, share):
+    """Each other network with weights at hand, at the largest size that meets the target."""
+    found = []
+    for name in pretrained.NAMES:
+        for width in pretrained.widths(name):
+            if name == bench.parent.name or pretrained.why_not(name, width, bench.knobs.weights_dir) is not None:
+                continue
+            offered = [
+                {"name": name, "width": width, "image_size": size} for size in range(bench.scale.image_size, 31, -8)
+            ]
+            took = facts.get(f"sizes {name} {width}", lambda o=offered: shares(bench, o))
+            fits = [(each, one) for each, one in zip(offered, took) if one <= share * 1.005]
+            if fits:
+                network, one = fits[0]
+                words = f"{name} x {width:g} at {network['image_size']} px"
+                row = dataclasses.asdict(Contender("b", words, network, "import", bench.knobs.epochs))
+                found.append({**row, "latency_share": one})
+    if not found:
+        print("b: no other network's weights are at hand", flush=True)
+    return found
+
+
 def random_networks(bench, facts, processes, target_ms, share):
     """The best of eight, by the judge `inherited`."""
     rng, own = np.random.default_rng(0), bench.parent.architecture
@@ -413,9 +448,10 @@ def trained(bench, processes, contender, is_taught, seed):
 
 def train_contender(knobs, contender, is_taught, seed):
     """Fine-tunes a network; returns its validation accuracy, and the file that says which test images were right."""
-    bench = _bench(knobs)
-    architecture = bench.space.architecture(contender["architecture"])
-    scale = bench.space.scale_of(architecture, bench.scale)
+    bench, network = _bench(knobs), contender["architecture"]
+    is_other = "blocks" not in network
+    architecture = None if is_other else bench.space.architecture(network)
+    scale = bench.build_import(network)[1] if is_other else bench.space.scale_of(architecture, bench.scale)
     dataset = bench.dataset(scale.image_size)
     begin = time.perf_counter()
     recipe = dataclasses.replace(PLANS["finetune"].recipe, epochs=contender["epochs"])
@@ -423,6 +459,8 @@ def train_contender(knobs, contender, is_taught, seed):
         recipe = dataclasses.replace(recipe, learning_rate=contender["rate"], other_learning_rate=0.0)
 
     def start(model):
+        if is_other:
+            return "published weights"
         if contender["start"] == "table":
             return tables.begin(bench.table, bench.space, architecture, model)
         if contender["start"] == "import":
@@ -439,7 +477,15 @@ def train_contender(knobs, contender, is_taught, seed):
         bench.trainer.inheritable(scale.image_size)  # before the session is cleared
     teacher = bench.trainer.read_parent(scale.image_size) if is_taught else None
     model, training = train_network(
-        lambda scale: bench.space.build(architecture, scale), scale, dataset, recipe, seed, start=start, teacher=teacher
+        lambda scale: (
+            bench.build_import(network, with_weights=True)[0] if is_other else bench.space.build(architecture, scale)
+        ),
+        scale,
+        dataset,
+        recipe,
+        seed,
+        start=start,
+        teacher=teacher,
     )
     seconds = time.perf_counter() - begin
     right = answered_right(model, dataset.test())

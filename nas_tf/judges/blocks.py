@@ -417,8 +417,11 @@ class BlocksJudge(Judge):
             for name, value in theirs.items():
                 if ours.get(name) != value and name != "dropout_rate":
                     raise UserError(f"{table.path} was made for --{flags}_{name}={value}. Received: {ours.get(name)}")
-        if not any(True for _ in self._predictor.parts()):
-            raise UserError(f"{table.path} has no block of search space {self._space.name!r} as it is set here")
+        if not any(all(costs) for *_, costs in self._predictor.parts()):
+            raise UserError(
+                f"{table.path} has no network of search space {self._space.name!r} as it is set here. Leave its "
+                "settings out: they are the table's"
+            )
 
     def describe(self):
         return {

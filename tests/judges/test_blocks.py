@@ -158,6 +158,8 @@ def test_what_a_table_is_not_of_is_one_line(accuracy_table, table, task, parent,
     assert "is of the parent net" in check(parent=str(other))
     assert "--seed" in check(images=dataclasses.replace(DIGITS, seed=2))
     assert "--proxy_image_size=16" in check(proxy_scale=dataclasses.replace(task.proxy_scale, image_size=8))
+    none = dataclasses.replace(task.space, settings={"kernel_sizes": (9,)})
+    assert "has no network of search space" in check(space=none)
     assert "Expected an accuracy table" in check(tmp_path / "none.json")
     (tmp_path / "damaged.json").write_text("{}")
     assert "which lacks" in check(tmp_path / "damaged.json")

@@ -20,12 +20,14 @@ def second(**answers):
 @dataclasses.dataclass(frozen=True)
 class SmallMnasNets(SearchSpace):
     image_sizes: tuple[int, ...] = ()
+    kernel_sizes: tuple[int, ...] = CHOICES["kernel_size"]
 
     name = "small_mnasnets"
 
     @property
     def decisions(self):
-        decisions = tuple(Decision(name, choices) for name, choices in CHOICES.items())
+        choices = {**CHOICES, "kernel_size": self.kernel_sizes}
+        decisions = tuple(Decision(name, each) for name, each in choices.items())
         return (*decisions, *([Decision("image_size", (None, *self.image_sizes))] if self.image_sizes else []))
 
     def decode(self, tokens):
@@ -68,8 +70,8 @@ class SmallMnasNets(SearchSpace):
         return architecture.blocks
 
     def block_choices(self, parent):
-        second_blocks = (second(**dict(zip(CHOICES, each))) for each in itertools.product(*CHOICES.values()))
-        return (FIRST,), tuple(second_blocks)
+        choices = (decision.choices for decision in self.decisions[: len(CHOICES)])
+        return (FIRST,), tuple(second(**dict(zip(CHOICES, each))) for each in itertools.product(*choices))
 
     def image_size(self, architecture):
         return architecture.image_size
