@@ -60,8 +60,9 @@ class Workshop:
         fields = {field.name for field in dataclasses.fields(scale)}
         asked = {name: value for name, value in self.friendly.items() if name in fields}
         scales = self.plan.scales(dataclasses.replace(scale, **asked))
-        space = self.setup.task.space.space
-        return tuple(space.scale_of(architecture, each) if architecture else each for each in scales)
+        if architecture is None:
+            return scales
+        return tuple(self.setup.task.space.space.scale_of(architecture, each) for each in scales)
 
     @property
     def num_validation(self):

@@ -3,6 +3,10 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +17,7 @@ from support import eagerly
 from mnas_tf.family import FAMILY, MnasNetSearchSettings
 from nas_tf.accuracy_tables import builder, repair
 from nas_tf.algorithms import listed
-from nas_tf.apps.table import TableSettings, choose
+from nas_tf.apps.table import AccuracyTableSettings, TableSettings, choose, make_accuracy_table
 from nas_tf.datasets import Source
 from nas_tf.devices.table import LatencyTable
 from nas_tf.judges import blocks
@@ -283,3 +287,61 @@ def test_a_list_of_networks_is_looked_at(tmp_path):
         path.write_text(content)
         with pytest.raises(UserError, match=words):
             listed.make(listed.Config(str(path)), (2, 2), 0)
+
+
+def test_commands_say_what_they_need(tmp_path):
+    out = str(tmp_path / "table.json")
+    for settings, words in (
+        ({"best": True}, "--best needs --accuracy_table"),
+        ({"best": True, "accuracy_table": "a.json"}, "--best needs --latency_table"),
+        ({"out": "table"}, r"Expected --out, a file that ends in \.json"),
+    ):
+        with pytest.raises(UserError, match=words):
+            TableSettings(**{"out": out, **settings})
+    with pytest.raises(UserError, match="--of=accuracy needs --parent"):
+        make_accuracy_table(TableSettings(of="accuracy", out=out), AccuracyTableSettings(), None, None)
+    for widths in ((0.5,), (1.0, 1.0), (1.0, 0.0)):
+        with pytest.raises(UserError, match="and 1 among them"):
+            AccuracyTableSettings(widths=widths)
+
+
+@pytest.mark.storm
+def test_kills_at_any_result(parent, tmp_path):
+    """kill -9 after every third result: the table is the one of a making that nobody stopped."""
+    command = [
+        str(Path(sys.executable).parent / "nas-table"),
+        "--of=accuracy",
+        f"--search_space={heirs_task(*parent).space.name}",
+        f"--parent={parent[0]}",
+        "--dataset=digits",
+        "--deploy_image_size=16",
+        "--proxy_samples=300",
+        "--seed=1",
+        "--parent_epochs=1",
+        "--repair_steps=10",
+        "--num_fitted=10",
+        "--num_tested=4",
+    ]
+    subprocess.run([*command, f"--out={tmp_path / 'whole.json'}"], check=True, capture_output=True)
+    kills, folder = 0, tmp_path / "killed.blocks" / "width_1"
+    while True:
+        before = _num_lines(folder)
+        running = subprocess.Popen([*command, f"--out={tmp_path / 'killed.json'}"], stderr=subprocess.DEVNULL)
+        while running.poll() is None and _num_lines(folder) < before + 3:
+            time.sleep(0.05)
+        if running.poll() is not None:
+            break
+        running.kill()
+        running.wait()
+        kills += 1
+    assert running.returncode == 0 and kills >= 5
+    whole, killed = (
+        json.loads((tmp_path / f"{name}.json").read_text())["libraries"][0] for name in ("whole", "killed")
+    )
+    assert whole["blocks"] == killed["blocks"]
+    for name in ("sizes", "weights"):
+        assert whole[name] == pytest.approx(killed[name])
+
+
+def _num_lines(folder):
+    return sum(len(path.read_text().splitlines()) for path in folder.glob("*.jsonl"))

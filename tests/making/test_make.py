@@ -374,9 +374,12 @@ def test_bad_input(place, real, tmp_path, line, expected):
     assert "plan" not in process.stdout
 
 
-def test_the_best_of_both_tables(place, toy, monkeypatch):
-    """With `search=tables` both tables are made within the search's time, and nothing but their best is tried."""
+@pytest.mark.parametrize("is_whole", [False, pytest.param(True, marks=pytest.mark.storm)])
+def test_the_best_of_both_tables(place, toy, monkeypatch, is_whole):
+    """With `search=tables` both tables are made within the search's time, and nothing but their best is tried; as a
+    storm, to the end of the race."""
     settings, _ = toy
+    folder = place / f"by_tables_{is_whole}"
     small = accuracy_builder.Thoroughness(repair_steps=2, num_fitted=10, num_tested=4)
     monkeypatch.setattr(tables, "_THOROUGHNESS", small)
     for each in (job, accuracy_builder):
@@ -386,28 +389,35 @@ def test_the_best_of_both_tables(place, toy, monkeypatch):
     search = ("search_space", "deploy_image_size", "proxy_image_size", "num_workers")
     asked = Asked(
         images="flowers.zip",
-        settings=MakeSettings(
-            hours=1.0, preset="quick", imports=("toy_net",), search="tables", out_dir=str(place / "by_tables")
-        ),
+        settings=MakeSettings(hours=1.0, preset="quick", imports=("toy_net",), search="tables", out_dir=str(folder)),
         search={name: settings[name] for name in search},
         target={name: settings[name] for name in ("target_latency_ms", "target_latency_of")},
         parts={"host": FAST_HOST},
     )
     said = []
-    with _toys(place, toy), eagerly():
-        job.make(asked, said.append)
+
+    def say(line):
+        said.append(line)
+        if line.startswith("searched for") and not is_whole:
+            raise Stopped
+
+    with _toys(place, toy), eagerly(), contextlib.nullcontext() if is_whole else pytest.raises(Stopped):
+        job.make(asked, say)
     words = "\n".join(said)
     assert "both tables take about" in words and "the exact front has" in words
-    made, run = place / "by_tables" / "make", RunFolder(place / "by_tables")
+    made, run = folder / "make", RunFolder(folder)
     for name in ("accuracies.json", "accuracies.png", "latencies.json", "latencies.png", "front.csv", "front.png"):
         assert (made / name).stat().st_size > 0
     assert run.read()["flags"]["judge"] == "blocks" and run.read()["flags"]["algorithm"] == "listed"
     trials = job._read(run.records, Records.trials)
     listed = read_json(made / "best.json")["tokens"]
     assert [list(trial.tokens) for trial in trials] == listed and {trial.state for trial in trials} == {"done"}
-    rows = (place / "by_tables" / "ship" / "race.csv").read_text()
+    assert Made(folder).predict(place / "photo.jpg")
+    if not is_whole:
+        return
+    rows = (folder / "ship" / "race.csv").read_text()
     assert "toy_net" in rows and "trial" in rows
-    description = read_json(next((place / "by_tables" / "ship" / "candidates").rglob("network.json")))
+    description = read_json(next((folder / "ship" / "candidates").rglob("network.json")))
     assert "repaired" in description["weights"]
 
 
