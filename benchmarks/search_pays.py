@@ -5,7 +5,7 @@ python -m benchmarks.search_pays --data_dir=cifar10_jpeg.zip --accuracy_table=ac
 
 For each target, a share of the parent's latency on this machine:
 * found: the networks that both tables say are best, with their repaired blocks.
-* a: the parent at a smaller image size, or narrower (its channels chosen as children's are), or both.
+* a: the parent at a smaller image size, or narrower (its channels chosen as children's are) at the largest size.
 * b: the other networks with published weights in --weights_dir, at the largest size that meets the target.
 * c: NetAdapt's greedy way (arXiv 1804.03230) from the same parent: again and again, for each block the largest thing in
   its place that saves enough is fine-tuned briefly, and the most accurate one is kept.
@@ -55,7 +55,7 @@ from nas_tf.trial import EvaluationError
 
 RIVALS = ("a", "b", "c", "d", "e")
 _BELOW = 0.05  # of the target: how far below it a network may be
-_WIDTHS = (1.0, 0.75, 0.5)
+_WIDTHS, _LARGEST = (1.0, 0.75, 0.5), 1.25
 _RANDOM, _MOST_CHANGES = 8, 3
 _NETADAPT_STEP = 0.07  # of the parent's latency, that each step saves at least
 _BOOTSTRAPS = 10_000
@@ -302,7 +302,8 @@ def smaller_parents(bench, facts, processes, target_ms, share):
     """For each width the parent at the largest size that meets the target."""
     found = []
     for width in _WIDTHS:
-        sizes = [size for size in range(bench.scale.image_size, bench.scale.image_size // 2 - 1, -4)]
+        largest = int(_LARGEST * bench.scale.image_size) // 4 * 4  # a narrow network may see larger images
+        sizes = list(range(largest, bench.scale.image_size // 2 - 1, -4))
         took = facts.get(
             f"sizes {width}", lambda w=width, s=sizes: shares(bench, [bench.narrow(w, size) for size in s])
         )
@@ -349,7 +350,7 @@ def random_networks(bench, facts, processes, target_ms, share):
         sizes = (None, *bench.space.image_sizes)
         each = bench.space.assembled(own, new, sizes[rng.integers(len(sizes))])
         ms = bench.estimator.estimate([each])[0]
-        if each not in drawn and (1 - 3 * _BELOW) * target_ms <= ms <= target_ms:
+        if each not in drawn and (1 - _BELOW) * target_ms <= ms <= target_ms:
             drawn.append(each)
     reached = []
     for number, each in enumerate(drawn):
