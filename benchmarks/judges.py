@@ -16,13 +16,12 @@ import time
 
 import numpy as np
 
-from benchmarks.search_pays import Facts, _bench, train_contender
+from benchmarks.search_pays import Facts, _bench, judge_inherited, train_contender
 from nas_tf import flags
 from nas_tf.complexity import mult_adds, num_params
 from nas_tf.datasets import scale_pixels
-from nas_tf.judges import blocks as tables
 from nas_tf.latency_tables.composition import rank_correlation
-from nas_tf.networks import inheritance
+from nas_tf.networks import accuracy_table as tables
 from nas_tf.quiet import fresh_keras
 from nas_tf.recycling import Processes
 from nas_tf.settings import Settings, knob
@@ -165,12 +164,7 @@ def trained(bench, architecture):
 
 
 def inherited(bench, architecture):
-    size = bench.space.scale_of(architecture, bench.scale).image_size
-    inheritable = bench.trainer.inheritable(size)
-    fresh_keras(0)
-    model = bench.space.build(architecture, bench.trainer.scale)
-    inheritance.inherit(model, inheritable, bench.trainer.counterparts(architecture))
-    return bench.trainer.train(model, size, 0).accuracy
+    return judge_inherited(bench.knobs, architecture.to_json())
 
 
 def proxy(bench, architecture):

@@ -18,7 +18,7 @@ import numpy as np
 from nas_tf import flags, plugins
 from nas_tf.accuracy_tables.choosing import Chooser
 from nas_tf.family import space_from_file
-from nas_tf.judges.blocks import AccuracyTable, Predictor
+from nas_tf.networks.accuracy_table import AccuracyTable, Predictor
 from nas_tf.plugins import Part
 from nas_tf.reports import _picture
 from nas_tf.rewards import LatencyReward, Limits

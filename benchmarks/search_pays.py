@@ -37,9 +37,9 @@ from nas_tf.datasets import Source, scale_pixels
 from nas_tf.export import to_keras, to_tflite
 from nas_tf.family import space_from_file
 from nas_tf.files import JsonLines, write_array
-from nas_tf.judges import blocks as tables
-from nas_tf.judges.blocks import AccuracyTable, Predictor
+from nas_tf.networks import accuracy_table as tables
 from nas_tf.networks import inheritance
+from nas_tf.networks.accuracy_table import AccuracyTable, Predictor
 from nas_tf.networks.folder import read_keras
 from nas_tf.plugins import Part
 from nas_tf.quiet import fresh_keras
@@ -48,7 +48,7 @@ from nas_tf.settings import Settings, knob
 from nas_tf.shipping.race import answered_right
 from nas_tf.shipping.turns import in_turns
 from nas_tf.space import fingerprint
-from nas_tf.training.children import ChildTraining, Trainer
+from nas_tf.training.children import ChildTraining, Trainer, child_scale
 from nas_tf.training.network import train_network
 from nas_tf.training.recipe import PLANS
 from nas_tf.trial import EvaluationError
@@ -117,7 +117,7 @@ class Bench:
 
     @functools.cached_property
     def trainer(self):
-        child = tables.child_scale(self.scale, self.scale)
+        child = child_scale(self.scale, self.scale)
         training = ChildTraining(**self.table.training)
         parts = self.images, child, self.table.images["num_samples"], self.table.images["seed"]
         trainer = Trainer(training, self.space, *parts, self.parent)
@@ -146,14 +146,8 @@ class Bench:
         return self.images.make(image_size, self.num_samples)
 
     def narrow(self, width, size):
-        own = self.parent.architecture
-        scale = dataclasses.replace(self.scale, width_multiplier=width)
-        found, inputs = [], own.stem_filters
-        for block in own.blocks:
-            filters = scale.filters(block.filters)
-            found.append(dataclasses.replace(block, input_filters=inputs, filters=filters))
-            inputs = filters
-        return dataclasses.replace(own, blocks=tuple(found), image_size=size)
+        narrow = self.space.slimmed(self.parent.architecture, width)
+        return self.space.assembled(narrow, self.space.blocks(narrow), size)
 
 
 _bench = functools.lru_cache(maxsize=1)(Bench)

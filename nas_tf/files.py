@@ -247,6 +247,9 @@ class JsonLines:
     def __contains__(self, key):
         return key in self._found
 
+    def __getitem__(self, key):
+        return self._found[key]
+
     def get(self, key):
         """Returns the object of a key, a tuple of the values of `keys`, or None."""
         return self._found.get(key)

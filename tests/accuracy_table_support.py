@@ -7,8 +7,7 @@ from support import eagerly
 
 from nas_tf.accuracy_tables import builder
 from nas_tf.files import JsonLines
-from nas_tf.judges import blocks
-from nas_tf.training.children import ChildTraining
+from nas_tf.training.children import ChildTraining, child_scale
 
 SIZES = (12,)
 
@@ -23,12 +22,11 @@ def plan_of(parent, description, **changes):
     plan = builder.AccuracyPlan(
         space=dataclasses.replace(task.space, settings={"image_sizes": SIZES}),
         images=task.images,
-        scale=blocks.child_scale(task.proxy_scale, task.deploy_scale),
+        scale=child_scale(task.proxy_scale, task.deploy_scale),
         deploy_scale=task.deploy_scale,
         num_samples=task.proxy_samples,
         published=task.published,
         parent=task.parent,
-        image_sizes=SIZES,
         training=ChildTraining(parent_epochs=1, batch_size=64, validation_samples=100),
         thoroughness=builder.Thoroughness(repair_steps=10, num_fitted=10, num_tested=4),
         num_workers=0,

@@ -9,37 +9,31 @@ goes on where one stopped.
 import contextlib
 import dataclasses
 import datetime
-import functools
 import importlib
 import importlib.metadata
-import json
 import pathlib
 
 import numpy as np
 
 from nas_tf import resume
 from nas_tf.accuracy import standard_error
-from nas_tf.accuracy_tables import prediction, repair
-from nas_tf.accuracy_tables.repair import Maps, Repair
+from nas_tf.accuracy_tables import jobs, prediction
+from nas_tf.accuracy_tables.repair import Repair
 from nas_tf.bars import progress_bar
-from nas_tf.datasets import Source, scale_pixels
+from nas_tf.datasets import Source
 from nas_tf.files import JsonLines
-from nas_tf.judges import blocks as tables
-from nas_tf.judges.blocks import AccuracyTable, Alternative, Library
-from nas_tf.networks import inheritance
-from nas_tf.networks.parent import ParentNetwork
+from nas_tf.judges.blocks import images_facts
+from nas_tf.networks import accuracy_table as tables
+from nas_tf.networks.accuracy_table import AccuracyTable, Alternative, Library
 from nas_tf.plugins import Part
-from nas_tf.quiet import count, fresh_keras
+from nas_tf.quiet import count
 from nas_tf.recycling import Processes, ThisProcess
 from nas_tf.settings import knob
-from nas_tf.training.children import ChildTraining, Trainer
-from nas_tf.training.evaluate import traced
-from nas_tf.trial import DivergedTraining, EvaluationError, OwnFileError, UserError
+from nas_tf.training.children import ChildTraining
+from nas_tf.trial import EvaluationError, OwnFileError, UserError
 
 _PACKAGES = ("mobile-nas-tf", "keras", "tensorflow")
 _GROUP = 8  # alternatives that one call repairs
-_MOST_MAP_BYTES = 400e6  # of a block's maps in memory
-_TESTED_SHARE, _LEAST_TESTED = 0.1, 50
 LEAST_IMAGES = 200
 _RATES = (0.25, 0.5, 0.75, 1.0)  # shares of the blocks of a network drawn that are changed
 
@@ -69,7 +63,6 @@ class AccuracyPlan:
         scale, deploy_scale: the family's `Scale` of children and of the network that ships, in the parent's style.
         num_samples: training images that are seen; 0: all.
         published, parent: as in `nas_tf.judges.Task`.
-        image_sizes: of the networks that ship, in pixels, beside that of `deploy_scale`.
         training: how the parent and whole networks are trained.
         thoroughness: how thoroughly it is made.
         num_workers: processes that train; 0: this one does, for small networks.
@@ -82,10 +75,14 @@ class AccuracyPlan:
     num_samples: int
     published: str
     parent: str
-    image_sizes: tuple[int, ...]
     training: ChildTraining
     thoroughness: Thoroughness
     num_workers: int = 1
+
+    @property
+    def image_sizes(self):
+        """tuple[int, ...]: of the networks that ship, in pixels, beside that of `deploy_scale`."""
+        return tuple(self.space.settings.get("image_sizes", ()))
 
     @property
     def seed(self):
@@ -93,8 +90,23 @@ class AccuracyPlan:
         return self.images.seed
 
 
+def space_for_blocks(space, parent, image_size, widths=(1.0,)):
+    """Returns a search space's `Part` as a table needs it: round a parent's architecture, where nothing else is set.
+
+    Args:
+        space: the `Part`.
+        parent: the architecture.
+        image_size: of the network that ships, in pixels.
+        widths: factors on the parent's filters.
+    """
+    defaults = space.space.settings_for_blocks(parent, image_size)
+    if len(widths) > 1:
+        defaults["widths"] = tuple(each for each in widths if each != 1.0)
+    return dataclasses.replace(space, settings={**defaults, **space.settings})
+
+
 def build(plan, path, say=print):
-    """Makes, writes and returns the `nas_tf.judges.blocks.AccuracyTable` of a plan, with its validation.
+    """Makes, writes and returns the `nas_tf.networks.accuracy_table.AccuracyTable` of a plan, with its validation.
 
     Args:
         plan: the `AccuracyPlan`.
@@ -106,7 +118,7 @@ def build(plan, path, say=print):
         EvaluationError: a network could not be trained; the same call goes on from there.
     """
     path, space, thoroughness = pathlib.Path(path), plan.space.space, plan.thoroughness
-    parent = _published(plan)
+    parent = jobs.published(plan)
     space.counterparts(parent.architecture, parent.architecture)
     dataset = plan.images.make(plan.scale.image_size, plan.num_samples)
     num_examples = dataset.train().num_examples
@@ -114,14 +126,13 @@ def build(plan, path, say=print):
         raise UserError(
             f"Expected at least {LEAST_IMAGES} training images for an accuracy table. Received: {num_examples}"
         )
-    images = tables.images_facts(dataset, plan.images, plan.num_samples)
+    images = images_facts(dataset, plan.images, plan.num_samples)
     asked = {
         "space": plan.space.to_json(),
         **parent.facts(),
         "scale": dataclasses.asdict(plan.scale),
         "deploy_scale": dataclasses.asdict(plan.deploy_scale),
         "images": images,
-        "image_sizes": plan.image_sizes,
         "training": dataclasses.asdict(plan.training),
         **dataclasses.asdict(thoroughness),
     }
@@ -158,13 +169,15 @@ class _Making:
         self._plan, self._width, self._processes, self._say = plan, width, processes, say
         self._folder = folder / tables.library_name(width)
         self._space = plan.space.space
-        self._parent = parent_at(plan, width)
+        self._parent = jobs.parent_at(plan, width)
         self._alternatives = JsonLines(self._folder / "alternatives.jsonl", ("block", "text"))
         self._networks = JsonLines(self._folder / "networks.jsonl", ("kind", "number"))
 
     def library(self):
         space, plan = self._space, self._plan
-        self._run({"parent": (prepare, plan, self._folder.parent, self._width)}, "fine-tuning the parent", self._ignore)
+        self._run(
+            {"parent": (jobs.prepare, plan, self._folder.parent, self._width)}, "fine-tuning the parent", self._ignore
+        )
         choices = space.block_choices(self._parent)
         self._repair(choices)
         blocks = self._found(choices)
@@ -195,7 +208,7 @@ class _Making:
             for first in range(0, len(missing), _GROUP):
                 group = missing[first : first + _GROUP]
                 key = f"block{number}, {first + len(group)} of {len(missing)}"
-                calls[key] = repair_group, self._plan, self._folder.parent, self._width, number, group
+                calls[key] = jobs.repair_group, self._plan, self._folder.parent, self._width, number, group
         self._run(calls, f"repairing {count(sum(map(len, choices)), 'block')}", lambda _, found: self._keep(found))
 
     def _keep(self, found):
@@ -231,7 +244,7 @@ class _Making:
         }
         table = self._draft(blocks)
         calls = {
-            f"{kind} {number}": (train_network, plan, table, architecture)
+            f"{kind} {number}": (jobs.train_network, plan, table, architecture)
             for (kind, number), architecture in networks.items()
             if (kind, number) not in self._networks
         }
@@ -249,7 +262,7 @@ class _Making:
         library = Library(self._width, self._parent.to_json(), blocks, {}, (0.0,) * len(blocks), {})
         scales = (resume.as_json(dataclasses.asdict(each)) for each in (plan.scale, plan.deploy_scale))
         path = self._folder.parent.with_suffix(".json")
-        parent, training = _published(plan).facts(), dataclasses.asdict(plan.training)
+        parent, training = jobs.published(plan).facts(), dataclasses.asdict(plan.training)
         return AccuracyTable(path, plan.space.to_json(), parent, *scales, {}, training, (library,))
 
     def _fit(self, blocks, networks):
@@ -329,146 +342,3 @@ def draw_networks(space, parent, blocks, plan):
         )
     drawn = list(found)
     return {"fitted": drawn[: -thoroughness.num_tested], "tested": drawn[-thoroughness.num_tested :]}
-
-
-def _published(plan):
-    return importlib.import_module(plan.published).parent(plan.parent)
-
-
-def parent_at(plan, width):
-    """Returns the architecture of the parent of a width."""
-    architecture = _published(plan).architecture
-    return architecture if width == 1.0 else plan.space.space.slimmed(architecture, width)
-
-
-def trainer_of(plan, folder, width):
-    """Returns the `Trainer` of a width's parent. One of another width begins with the weights of the first."""
-    parent, space = _published(plan), plan.space.space
-    if width != 1.0:
-        whole = trainer_of(plan, folder, 1.0)
-        whole.open(folder / tables.library_name(1.0) / "parent")
-        architecture = space.slimmed(parent.architecture, width)
-
-        def load(model):
-            counterparts = space.counterparts(architecture, parent.architecture)
-            return f"{parent.name}, {inheritance.inherit(model, whole.inheritable(), counterparts)}"
-
-        parent = ParentNetwork(f"{parent.name} x {width:g}", architecture, parent.style, parent.digest, load)
-    return Trainer(plan.training, space, plan.images, plan.scale, plan.num_samples, plan.seed, parent)
-
-
-@functools.lru_cache(maxsize=1)
-def _opened(plan_json, folder, width):
-    plan = _PLANS[plan_json]
-    trainer = trainer_of(plan, folder, width)
-    trainer.open(folder / tables.library_name(width) / "parent")
-    return trainer
-
-
-_PLANS = {}
-
-
-def opened(plan, folder, width):
-    """Returns the `Trainer` of a width's parent, which is fine-tuned; the same one as long as a process asks for it."""
-    key = json.dumps(dataclasses.asdict(plan), default=str, sort_keys=True)
-    _PLANS[key] = plan
-    return _opened(key, folder, width)
-
-
-def prepare(plan, folder, width):
-    """Fine-tunes the parent of a width, unless that was done."""
-    trainer = trainer_of(plan, folder, width)
-    asked = {"parent": trainer.parent.name, "scale": dataclasses.asdict(plan.scale), "seed": plan.seed}
-    trainer.prepare(folder / tables.library_name(width) / "parent", asked)
-
-
-def repair_group(plan, folder, width, number, group):
-    """Repairs some of what may stand in the place of a block, and keeps the weights.
-
-    Returns:
-        A list of JSON-ready dicts, one for each.
-    """
-    trainer, space = opened(plan, folder, width), plan.space.space
-    inheritable = trainer.inheritable()
-    rest, maps, answers = _maps(trainer, number, plan.space.space)
-    parent, found = trainer.parent.architecture, []
-    own = list(space.blocks(parent))
-    for block in group:
-        line = {"block": number, "text": str(block), "failure": None}
-        changed = space.assembled(parent, [*own[: number - 1], block, *own[number:]])
-        counterparts = trainer.counterparts(changed)
-        first = next(i for i, each in enumerate(counterparts) if each.name.startswith(f"block{number}_"))
-        ours = [each for each in counterparts[first:] if each.name.startswith(f"block{number}_")]
-        model = space.build_block(changed, number, plan.scale)
-        inheritance.inherit_block(model, inheritable, ours, counterparts[first - 1].target)
-        states = {"inherited": (model.get_weights(), *_judged(model, maps, rest, answers))}
-        try:
-            repair.repaired(model, maps, plan.thoroughness, plan.seed)
-            judged = _judged(model, maps, rest, answers)
-            if all(map(np.isfinite, judged)):
-                states["repaired"] = model.get_weights(), *judged
-        except DivergedTraining:
-            pass
-        states = {name: each for name, each in states.items() if all(map(np.isfinite, each[1:]))}
-        if not states:
-            found.append({**line, "failure": "it diverged"})
-            continue
-        kept = min(states, key=lambda name: states[name][2])
-        model.set_weights(states[kept][0])
-        file = f"block{number}_{block}.npz"
-        tables.write_block(folder / tables.library_name(width) / file, model)
-        figures = {name: {"loss": each[1], "divergence": each[2]} for name, each in states.items()}
-        found.append({**line, "kept": kept, "file": file, **figures[kept], "both": figures})
-    return found
-
-
-def _judged(model, maps, rest, answers):
-    """Returns the loss of a block on the tested images, and the divergence of the answers of the network with it."""
-    given = repair.outputs(traced(model), maps.tested[0])
-    return repair.loss(given, maps), repair.divergence(answers, repair.outputs(rest, given))
-
-
-def _maps(trainer, number, space):
-    """Returns what is behind a block, traced; the block's `Maps`; and the parent's answers to the tested images."""
-    import keras
-
-    network = inheritance.Network(trainer.read_parent())
-    names = list(network.units)
-    last = max(i for i, name in enumerate(names) if name.startswith(f"block{number}_"))
-    first = min(i for i, name in enumerate(names) if name.startswith(f"block{number}_"))
-    before, behind = (network.units[names[i]].output for i in (first - 1, last))
-    pixels = trainer.images().train.images
-    values = int(np.prod(before.shape[1:]) + np.prod(behind.shape[1:]))
-    most = max(LEAST_IMAGES, int(_MOST_MAP_BYTES / (2 * values)))
-    chosen = np.random.default_rng(0).permutation(len(pixels))[:most]
-    ask = keras.Model(network.model.inputs[0], [before, behind])
-    ask.compile(jit_compile=False)
-    inputs, outputs = (np.empty((len(chosen), *each.shape[1:]), "float16") for each in (before, behind))
-    for start in range(0, len(chosen), 64):
-        part = slice(start, start + 64)
-        inputs[part], outputs[part] = ask.predict_on_batch(scale_pixels(pixels[chosen[part]]))
-    num_tested = min(len(chosen) // 4, max(_LEAST_TESTED, int(_TESTED_SHARE * len(chosen))))
-    maps, rest = Maps.of(inputs, outputs, num_tested), traced(keras.Model(behind, network.model.outputs[0]))
-    return rest, maps, repair.outputs(rest, maps.tested[1])
-
-
-def train_network(plan, table, architecture):
-    """Puts a network of repaired blocks together, trains it briefly, and returns a JSON-ready dict of its figures."""
-    library = table.libraries[0]
-    trainer = opened(plan, table.folder, library.width)
-    space = plan.space.space
-    architecture = space.child(architecture, plan.scale, plan.deploy_scale)
-    image_size = space.scale_of(architecture, plan.scale).image_size
-    keras = fresh_keras(plan.seed)
-    model = tables.assemble(table, space, architecture, plan.scale)
-    put_together = trainer.judged(model, image_size)[0]
-    trained = trainer.train(model, image_size, plan.seed)
-    num_images = trainer.images(image_size).validation.num_examples
-    del model
-    keras.backend.clear_session()
-    return {
-        "accuracy": trained.accuracy,
-        "put_together": put_together,
-        "num_images": num_images,
-        "seconds": trained.train_seconds,
-    }

@@ -30,7 +30,7 @@ class Chooser:
     """Both tables, added up over blocks.
 
     Args:
-        predictor: the `nas_tf.judges.blocks.Predictor`.
+        predictor: the `nas_tf.networks.accuracy_table.Predictor`.
         device: a `nas_tf.devices.Estimator` that adds up latencies.
     """
 
@@ -53,8 +53,9 @@ class Chooser:
     def best(self, target_ms, count):
         """Returns the `count` most accurate networks within a latency, the best first.
 
-        Any two of them differ in two blocks at least, or in the image size and a block: networks that are nearly one
-        would be right or wrong together.
+        The first is the exact best. Any two of them differ in two blocks at least, or in the image size and a block:
+        networks that are nearly one would be right or wrong together. The others are the next ones of that kind among
+        those that few beat in both, ten for each one that is asked for.
 
         Args:
             target_ms: latency in milliseconds.

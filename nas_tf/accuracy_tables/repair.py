@@ -1,9 +1,10 @@
 """One block that should give the same maps as a parent's: how far it is from that, and how it is trained for it.
 
 Batch normalisation keeps its statistics, which are fitted to the block's own maps already: those of small batches would
-be worse. Measured on EfficientNet-Lite0's block 5 at 64 px, with statistics of batches the loss after 300 steps was
-larger than before the first. Its scales and offsets stay too (trained, they made blocks worse that were exact before),
-but for those of a layer that begins by adding nothing: it would never add anything.
+be worse. Measured on EfficientNet-Lite0's block 5 at 64 px, two layers in place of three, 300 steps: from a loss of
+0.073 to 0.050 (rate 1e-3), and with statistics of batches to 0.101 (rate 3e-3). Its scales and offsets stay too
+(trained, they made blocks worse that were exact before), but for those of a layer that begins by adding nothing: it
+would never add anything.
 """
 
 import dataclasses

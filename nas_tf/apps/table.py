@@ -24,15 +24,14 @@ from nas_tf.accuracy_tables.choosing import Chooser
 from nas_tf.datasets import Source
 from nas_tf.family import deploy_scale, deploy_settings, families, family_of, space_from_file
 from nas_tf.files import check_writable, write_json
-from nas_tf.judges import blocks
-from nas_tf.judges.blocks import AccuracyTable, Predictor
 from nas_tf.latency_tables import builder
+from nas_tf.networks.accuracy_table import AccuracyTable, Predictor
 from nas_tf.plugins import Part
 from nas_tf.reports import accuracy_table as accuracy_report
 from nas_tf.reports.latency_table import draw_scatter, validation_text
 from nas_tf.search.request import RACE_FRACTION
 from nas_tf.settings import CHILDREN, DEVICE, IMAGES, NETWORK, RUN, TARGET, knob
-from nas_tf.training.children import ChildTraining
+from nas_tf.training.children import ChildTraining, child_scale
 from nas_tf.trial import UserError
 
 LATENCY, ACCURACY = "latency", "accuracy"
@@ -147,7 +146,7 @@ def make_table(settings, deploy, parts=None, say=print):
 
 
 def make_accuracy_table(settings, accuracy, training, deploy, parts=None, say=print):
-    """Makes an accuracy table, writes it and returns the `nas_tf.judges.blocks.AccuracyTable`.
+    """Makes an accuracy table, writes it and returns the `nas_tf.networks.accuracy_table.AccuracyTable`.
 
     Args:
         settings: the `TableSettings`.
@@ -169,19 +168,15 @@ def make_accuracy_table(settings, accuracy, training, deploy, parts=None, say=pr
     num_classes = images.make(size, accuracy.proxy_samples).num_classes
     ships = parent.scale(deploy_scale(family, space.module.Scale, deploy, num_classes))
     proxy = dataclasses.replace(ships, image_size=size)
-    defaults = space.space.settings_for_blocks(parent.architecture, ships.image_size)
-    if len(accuracy.widths) > 1:
-        defaults["widths"] = tuple(each for each in accuracy.widths if each != 1.0)
-    space = dataclasses.replace(space, settings={**defaults, **space.settings})
+    space = accuracy_builder.space_for_blocks(space, parent.architecture, ships.image_size, accuracy.widths)
     plan = accuracy_builder.AccuracyPlan(
         space=space,
         images=images,
-        scale=blocks.child_scale(proxy, ships),
+        scale=child_scale(proxy, ships),
         deploy_scale=ships,
         num_samples=accuracy.proxy_samples,
         published=family.published,
         parent=accuracy.parent,
-        image_sizes=tuple(space.settings.get("image_sizes", ())),
         training=training,
         thoroughness=_part_of(accuracy_builder.Thoroughness, accuracy),
         num_workers=settings.num_workers or 1,

@@ -14,8 +14,10 @@ from nas_tf.bars import doing
 from nas_tf.judges import Judge, build_child, child_of, repeated_seed
 from nas_tf.networks import inheritance
 from nas_tf.quiet import fresh_keras
-from nas_tf.training.children import ChildTraining, Trainer
+from nas_tf.training.children import ChildTraining, Trainer, child_scale
 from nas_tf.trial import UserError
+
+__all__ = ["Config", "InheritedJudge", "child_scale", "make"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +28,6 @@ class Config(ChildTraining):
 def make(config, task):
     """Returns the `InheritedJudge` of a `nas_tf.judges.Task`."""
     return InheritedJudge(config, task)
-
-
-def child_scale(proxy_scale, deploy_scale):
-    """Returns the scale of children: that at which networks ship, at the proxy's image size and without dropout."""
-    return dataclasses.replace(deploy_scale, image_size=proxy_scale.image_size, dropout_rate=0.0)
 
 
 class InheritedJudge(Judge):

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
-import json
 import os
 import pathlib
 
@@ -20,7 +19,7 @@ from nas_tf.bars import progress_bar
 from nas_tf.devices import Meter
 from nas_tf.devices.table import LatencyTable
 from nas_tf.export import to_tflite
-from nas_tf.files import parse_json, write_file
+from nas_tf.files import JsonLines
 from nas_tf.latency_tables import composition
 from nas_tf.plugins import Part, own_line
 from nas_tf.quiet import import_keras
@@ -126,21 +125,7 @@ class _Timings:
         self.folder, self.files = folder, folder / "files"
         self.files.mkdir(parents=True, exist_ok=True)
         resume.begin(folder / "asked.json", asked, instead="remove it, or choose another --out")
-        self._lines = folder / "timings.jsonl"
-        self.found = {}
-        if self._lines.exists():
-            text = self._lines.read_text()
-            whole = text[: text.rfind("\n") + 1]  # a kill may have cut the last line short
-            if whole != text:
-                write_file(self._lines, whole)
-            for line in whole.splitlines():
-                try:
-                    value = parse_json(line)
-                    self.found[value["kind"], value["name"], value["pass"]] = value
-                except (ValueError, KeyError, TypeError) as error:
-                    raise UserError(
-                        f"{self._lines} is damaged: {line[:80]!r}. Remove {folder} to begin anew"
-                    ) from error
+        self.found = JsonLines(folder / "timings.jsonl", ("kind", "name", "pass"))
 
     def file(self, kind, name):
         return self.files / (f"{name}.tflite" if kind == "unit" else f"network{name:04d}.tflite")
@@ -156,9 +141,7 @@ class _Timings:
             "runs": latency.runs,
             "tflite_bytes": tflite_bytes,
         }
-        with open(self._lines, "a") as file:
-            file.write(json.dumps(value) + "\n")
-        self.found[job] = value
+        self.found.add(value)
 
 
 def _convert(plan, targets, networks, timings):

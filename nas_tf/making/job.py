@@ -132,7 +132,6 @@ class _Job:
         request = self._asked.request(settings, state.target_ms, **known)
         if self._asked.settings.search == "tables" and state.is_searched and not state.by_tables:
             self._decide_on_tables(request)
-        self._settings, self._known = settings, known
         return request
 
     def _decide_on_tables(self, request):
@@ -172,9 +171,7 @@ class _Job:
             return
         plan = state.plan
         if state.by_tables:
-            place = self._folder / PLACE
-            known = self._settings, request, self._target_ms(request), plan.top_k, place, self.say
-            request = tables.chosen(self._asked, *known, **self._known)
+            request = tables.chosen(self._asked, request, state.target_ms, plan.top_k, self._folder / PLACE, self.say)
         last = plan.last_seconds
         if state.speeds:  # as they are known by now
             last = last_seconds(state.speeds, plan.num_imports, plan.tries, plan.seeds, plan.top_k)
@@ -186,10 +183,6 @@ class _Job:
             settings = dataclasses.replace(request.settings, max_hours=hours + seconds / 3600)
             run(dataclasses.replace(request, settings=settings), self.say, with_best=False)
         self._learn(searched_hours=self._preset.hours)
-
-    def _target_ms(self, request):
-        """Returns the latency in milliseconds that networks are held to."""
-        return self._state.target_ms or request.objective.target
 
     def _ship_last(self):
         """Races the best of the search, and ships the best of all."""

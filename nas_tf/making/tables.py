@@ -5,8 +5,8 @@ import dataclasses
 from nas_tf.accuracy_tables import builder as accuracies
 from nas_tf.accuracy_tables.choosing import Chooser
 from nas_tf.files import write_json
-from nas_tf.judges.blocks import Predictor
 from nas_tf.latency_tables import builder as latencies
+from nas_tf.networks.accuracy_table import Predictor
 from nas_tf.plugins import Part
 from nas_tf.reports import accuracy_table, latency_table
 from nas_tf.search.request import DEVICES
@@ -42,18 +42,16 @@ def seconds(request, speeds, epochs, num_images):
     return repairing + num_networks * (epoch + _EXTRA_CHILD_SECONDS) + timings * _UNIT_SECONDS
 
 
-def chosen(asked, settings, request, target_ms, top_k, folder, say, **known):
+def chosen(asked, request, target_ms, top_k, folder, say):
     """Makes both tables in a folder, or goes on with that, and returns the `Request` of a search of the best networks.
 
     Args:
         asked: the `nas_tf.making.settings.Asked`.
-        settings: of the search, as `asked.search_settings` returns them.
         request: as of `seconds`.
         target_ms: latency in milliseconds.
         top_k: finalists of the race.
         folder: `pathlib.Path`.
         say: takes each line of text.
-        known: settings of the search that the job has found out.
     """
     task, path = request.setup.task, folder / "accuracies.json"
     plan = _plan(request)
@@ -79,18 +77,16 @@ def chosen(asked, settings, request, target_ms, top_k, folder, say, **known):
     accuracy_table.draw_front(folder / "front.png", front, best, target_ms)
     listed = folder / "best.json"
     write_json(listed, {"tokens": [plan.space.space.encode(each.architecture) for each in best]})
-    settings = dataclasses.replace(settings, num_trials=len(best))
+    settings = dataclasses.replace(request.settings, num_trials=len(best))
     parts = {**asked.parts, "blocks": {"table": str(path)}, "listed": {"file": str(listed)}}
-    search = {**asked.search, "judge": "blocks", "algorithm": "listed", "num_trials": len(best)}
-    return dataclasses.replace(asked, parts=parts, search=search).request(settings, target_ms, **known)
+    search = {**asked.search, "judge": "blocks", "algorithm": "listed"}
+    return dataclasses.replace(asked, parts=parts, search=search).request(settings, target_ms)
 
 
 def _plan(request):
     """Returns the `AccuracyPlan` of a job: children are those of its search."""
-    task, space = request.setup.task, request.setup.task.space
-    parent = request.setup.parent().architecture
-    settings = {**space.space.settings_for_blocks(parent, task.deploy_scale.image_size), **space.settings}
-    space = dataclasses.replace(space, settings=settings)
+    task = request.setup.task
+    space = accuracies.space_for_blocks(task.space, request.setup.parent().architecture, task.deploy_scale.image_size)
     return accuracies.AccuracyPlan(
         space=space,
         images=task.images,
@@ -99,7 +95,6 @@ def _plan(request):
         num_samples=task.proxy_samples,
         published=task.published,
         parent=task.parent,
-        image_sizes=tuple(settings.get("image_sizes", ())),
         training=ChildTraining(),
         thoroughness=_THOROUGHNESS,
     )

@@ -9,7 +9,7 @@ from nas_tf.reports.numbers import milliseconds
 
 
 def validation_text(table):
-    """Returns in words how far a `nas_tf.judges.blocks.AccuracyTable` is off on networks that it has not seen."""
+    """Returns in words how far an `AccuracyTable` is off on networks that it has not seen."""
     lines = []
     for library in table.libraries:
         found = library.facts["validation"]

@@ -48,6 +48,11 @@ class ChildTraining(Settings):
     teacher_weight: float = knob(0.7, "Share of the loss that goes to the parent's answers.", least=0, most=1)
 
 
+def child_scale(proxy_scale, deploy_scale):
+    """Returns the scale of children: that at which networks ship, at the proxy's image size and without dropout."""
+    return dataclasses.replace(deploy_scale, image_size=proxy_scale.image_size, dropout_rate=0.0)
+
+
 class Trainer:
     """Fine-tunes a parent once, and then children of it.
 

@@ -9,7 +9,7 @@ import pytest
 from mnas_tf.spaces.mnasnet import MnasNetSpace, Scale
 from nas_tf.accuracy_tables.choosing import Chooser, skyband
 from nas_tf.devices.table import Config, LatencyTable, TableEstimator
-from nas_tf.judges.blocks import AccuracyTable, Alternative, Library, Predictor
+from nas_tf.networks.accuracy_table import AccuracyTable, Alternative, Library, Predictor
 from nas_tf.trial import UserError
 
 SCALE = Scale(64, 10)
