@@ -137,6 +137,8 @@ class AccuracyTable:
                     f"{value['version']!r}. Make it again with nas-table --of=accuracy"
                 )
             libraries = tuple(Library.from_json(each) for each in value["libraries"])
+        except UserError:
+            raise
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"Expected an accuracy table. Received: {str(path)!r}: {error}") from error
         facts = {key: each for key, each in value.items() if key not in _KEYS}
