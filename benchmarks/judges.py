@@ -1,6 +1,6 @@
 """Which judge finds the networks that are best after longer training, within a window of latency.
 
-python -m benchmarks.judges --data_dir=cifar10_jpeg.zip --accuracy_table=acc.json --latency_table=lat.json \\
+python -m benchmarks.judges --data_dir=cifar10_jpeg.zip --accuracy_tables=acc.json --latency_table=lat.json \\
     --parent=tf_efficientnet_lite0.in1k.safetensors --out_dir=judges
 
 Random networks of the space whose latency, by the table, lies within a window are trained longer: that is the truth, on
@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from benchmarks.search_pays import Facts, _bench, judge_inherited, train_contender
+from benchmarks.contest import Contender, Facts, bench_of, judge_inherited, train_contender
 from nas_tf import flags
 from nas_tf.complexity import mult_adds, num_params
 from nas_tf.datasets import scale_pixels
@@ -36,7 +36,7 @@ _NWOT_IMAGES = 64
 @dataclasses.dataclass(frozen=True)
 class Knobs(Settings):
     data_dir: str = knob("", "Folder or zip of images, with a folder for each class.", path=True)
-    accuracy_table: str = knob("", "Accuracy table.", path=True)
+    accuracy_tables: tuple[str, ...] = knob((), "The accuracy table.")
     latency_table: str = knob("", "Latency table of the same space.", path=True)
     parent: str = knob("efficientnet_lite0", "The parent of the accuracy table.", path=True)
     out_dir: str = knob("judges", "Keeps what is done.", path=True)
@@ -49,7 +49,7 @@ class Knobs(Settings):
 
 def main():
     knobs = flags.read(Knobs)
-    bench = _bench(knobs)
+    bench = bench_of(knobs)
     bench.folder.mkdir(parents=True, exist_ok=True)
     facts = Facts(bench.folder / "facts.jsonl")
     drawn = networks(bench, knobs)
@@ -66,13 +66,7 @@ def main():
     with contextlib.closing(Processes(1)) as processes:
         truth = []
         for number, each in enumerate(drawn):
-            start = {
-                "rival": "truth",
-                "name": str(each),
-                "architecture": each.to_json(),
-                "start": "parent",
-                "epochs": knobs.epochs,
-            }
+            start = vars(Contender("truth", str(each), each.to_json(), "parent", knobs.epochs, 0.0))
             value = facts.get(f"truth {number}", lambda s=start: processes.call(train_contender, knobs, s, True, 0))
             truth.append(value["test"])
             print(f"{number + 1} of {len(drawn)}: {100 * truth[-1]:.1f} %  {each}", flush=True)
@@ -134,11 +128,11 @@ def regret(values, truth):
 
 def judged(knobs, name, architecture):
     """Returns what a judge, a function of this module, says of an architecture, and the seconds that it took."""
-    bench = _bench(knobs)
+    bench = bench_of(knobs)
     architecture = bench.space.architecture(architecture)
     for lazy in ("parent", "table", "predictor"):
         getattr(bench, lazy)
-    assert bench.trainer.images(bench.space.scale_of(architecture, bench.scale).image_size).lessons
+    assert bench.trainer.images(bench.image_size(architecture)).lessons
     begin = time.perf_counter()
     value = globals()[name](bench, architecture)
     return {"value": float(value), "seconds": time.perf_counter() - begin}
@@ -154,12 +148,12 @@ def _assembled(bench, architecture):
 
 
 def evaluated(bench, architecture):
-    size = bench.space.scale_of(architecture, bench.scale).image_size
+    size = bench.image_size(architecture)
     return bench.trainer.judged(_assembled(bench, architecture), size)[0]
 
 
 def trained(bench, architecture):
-    size = bench.space.scale_of(architecture, bench.scale).image_size
+    size = bench.image_size(architecture)
     return bench.trainer.train(_assembled(bench, architecture), size, 0).accuracy
 
 
@@ -170,7 +164,7 @@ def inherited(bench, architecture):
 def proxy(bench, architecture):
     fresh_keras(0)
     model = bench.space.build(architecture, bench.trainer.scale)
-    size = bench.space.scale_of(architecture, bench.scale).image_size
+    size = bench.image_size(architecture)
     return train(model, bench.trainer.images(size).dataset, Recipe(bench.knobs.proxy_epochs)).accuracy
 
 
@@ -179,7 +173,7 @@ def nwot(bench, architecture):
     keras = fresh_keras(0)
     model = bench.space.build(architecture, bench.trainer.scale)
     relus = [layer.output for layer in model.layers if layer.name.endswith("_relu")]
-    size = bench.space.scale_of(architecture, bench.scale).image_size
+    size = bench.image_size(architecture)
     x = scale_pixels(bench.trainer.images(size).train.images[:_NWOT_IMAGES])
     kernel = np.zeros((len(x), len(x)))
     for maps in keras.Model(model.inputs[0], relus)(x, training=False):

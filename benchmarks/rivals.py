@@ -1,0 +1,164 @@
+"""What a user would do instead of a search by both tables: the rivals of `search_pays`.
+
+Each takes a bench, facts, processes and a target as a share of the parent's latency, and returns contenders.
+"""
+
+import itertools
+
+import numpy as np
+
+from benchmarks.contest import Contender, bench_of, judge_inherited, shares, train_contender
+from mnas_tf import pretrained
+from nas_tf.datasets import scale_pixels
+from nas_tf.export import to_keras
+from nas_tf.networks import inheritance
+from nas_tf.networks.folder import read_keras
+
+ABOVE = 1.005  # of the target: how far above it a network may be, for noise
+_BELOW = 0.05  # of the target: how far below it a random network may be
+_WIDTHS, _LARGEST = (1.0, 0.75, 0.5), 1.25
+_RANDOM, _MOST_CHANGES = 8, 3
+_NETADAPT_STEP = 0.07  # of the parent's latency, that each step saves at least
+_RATES = (3e-4, 1e-3)
+
+
+def smaller_parents(bench, facts, processes, share):
+    """For each width the parent at the largest size that meets the target."""
+    found = []
+    for width in _WIDTHS:
+        largest = int(_LARGEST * bench.scale.image_size) // 4 * 4  # a narrow network may see larger images
+        sizes = list(range(largest, bench.scale.image_size // 2 - 1, -4))
+        took = facts.get(
+            f"sizes {width}", lambda w=width, s=sizes: shares(bench, [bench.narrow(w, size) for size in s])
+        )
+        size, each = next(((size, each) for size, each in zip(sizes, took) if each <= share * ABOVE), (0, 0.0))
+        # At full width both the published weights and those that were fine-tuned on larger images.
+        for start in ("import", "parent") if width == 1 else ("parent",):
+            if size:
+                name = f"parent x {width:g} at {size} px" + (", fine-tuned before" if start == "parent" else "")
+                network = bench.narrow(width, size).to_json()
+                found.append(Contender("a", name, network, start, bench.knobs.epochs, each))
+    return found
+
+
+def other_imports(bench, facts, processes, share):
+    """Each other network with weights at hand, at the largest size that meets the target."""
+    found = []
+    for name in pretrained.NAMES:
+        for width in pretrained.widths(name):
+            if name == bench.parent.name or pretrained.why_not(name, width, bench.knobs.weights_dir) is not None:
+                continue
+            offered = [
+                {"name": name, "width": width, "image_size": size} for size in range(bench.scale.image_size, 31, -8)
+            ]
+            took = facts.get(f"sizes {name} {width}", lambda o=offered: shares(bench, o))
+            fits = [(each, one) for each, one in zip(offered, took) if one <= share * ABOVE]
+            if fits:
+                network, one = fits[0]
+                words = f"{name} x {width:g} at {network['image_size']} px"
+                found.append(Contender("b", words, network, "import", bench.knobs.epochs, one))
+    if not found:
+        print("b: no other network's weights are at hand", flush=True)
+    return found
+
+
+def netadapt(bench, facts, processes, share):
+    """NetAdapt: the same path serves all targets."""
+    own = bench.parent.architecture
+    current, file, base_ms = own, "", bench.estimator.estimate([own])[0]
+    for step in itertools.count():
+        if bench.estimator.estimate([current])[0] <= share * base_ms:
+            break
+        value = facts.get(
+            f"netadapt {step}",
+            lambda c=current, f=file, s=step: _netadapt_step(bench, facts, processes, c, f, s, base_ms),
+        )
+        current, file = bench.space.architecture(value["architecture"]), value["file"]
+    took = shares(bench, [current])[0]
+    return [Contender("c", f"netadapt {current}", current.to_json(), file, bench.knobs.epochs, took)]
+
+
+def _netadapt_step(bench, facts, processes, current, file, step, base_ms):
+    """One step: of the proposals of all blocks the most accurate one after a short fine-tuning."""
+    now_ms, found = bench.estimator.estimate([current])[0], []
+    for number, choices in enumerate(bench.space.block_choices(bench.parent.architecture)):
+        offered = []
+        for block in choices:
+            each = bench.space.assembled(current, [*current.blocks[:number], block, *current.blocks[number + 1 :]])
+            offered.append((bench.estimator.estimate([each])[0], each))
+        fits = [row for row in offered if row[0] <= now_ms - _NETADAPT_STEP * base_ms]
+        if fits:
+            each = max(fits, key=lambda row: row[0])[1]
+            name = f"netadapt_{step}_{number}.keras"
+            reached = facts.get(
+                f"netadapt {step} block {number}",
+                lambda e=each, n=name: processes.call(
+                    _judge_from, bench.knobs, e.to_json(), current.to_json(), file, n
+                ),
+            )
+            found.append((reached, each, name))
+    if not found:
+        raise SystemExit(f"no block can save {_NETADAPT_STEP:.0%} of the parent's latency any more")
+    _, each, name = max(found, key=lambda row: row[0])
+    return {"architecture": each.to_json(), "file": name}
+
+
+def _judge_from(knobs, architecture, current, file, name):
+    """Returns a short fine-tuning's accuracy for a child of a network that is itself a child; keeps its weights."""
+    bench = bench_of(knobs)
+    architecture, current = (bench.space.architecture(each) for each in (architecture, current))
+    model = read_keras(bench.folder / file) if file else bench.trainer.read_parent()
+    source = inheritance.Parent(model, scale_pixels(bench.trainer.images().examples))
+    child = bench.space.build(architecture, bench.trainer.scale)
+    inheritance.inherit(child, source, bench.space.counterparts(architecture, current))
+    found = bench.trainer.train(child, bench.scale.image_size, 0).accuracy
+    to_keras(child, bench.folder / name)
+    return found
+
+
+def random_networks(bench, facts, processes, share):
+    """The best of eight, by the judge `inherited`."""
+    rng, own = np.random.default_rng(0), bench.parent.architecture
+    choices, drawn, base_ms = bench.space.block_choices(own), [], bench.estimator.estimate([own])[0]
+    while len(drawn) < _RANDOM:
+        places = rng.choice(len(choices), rng.integers(1, _MOST_CHANGES + 1), replace=False)
+        new = list(own.blocks)
+        for place in places:
+            new[place] = choices[place][rng.integers(len(choices[place]))]
+        sizes = (None, *bench.space.image_sizes)
+        each = bench.space.assembled(own, new, sizes[rng.integers(len(sizes))])
+        of_parent = bench.estimator.estimate([each])[0] / base_ms
+        if each not in drawn and (1 - _BELOW) * share <= of_parent <= share:
+            drawn.append(each)
+    reached = [
+        facts.get(f"{share} d {number}", lambda e=each: processes.call(judge_inherited, bench.knobs, e.to_json()))
+        for number, each in enumerate(drawn)
+    ]
+    order = np.argsort(reached)[::-1]
+    took = shares(bench, [drawn[i] for i in order])
+    best, each = next((drawn[i], each) for i, each in zip(order, took) if each <= share * (ABOVE + 0.015))
+    return [Contender("d", f"random {best}", best.to_json(), "parent", bench.knobs.epochs, each)]
+
+
+def long_import(bench, facts, processes, share):
+    """The parent at the largest image size that meets the target, at two rates for all the time of the search."""
+    best = next(each for each in smaller_parents(bench, facts, processes, share) if each.start == "import")
+    seconds = facts.get(
+        f"{best.name} plain 0", lambda: processes.call(train_contender, bench.knobs, vars(best), False, 0)
+    )["epoch_seconds"]
+    epochs = max(bench.knobs.epochs, round(60 * bench.knobs.search_minutes / len(_RATES) / seconds))
+    return [
+        Contender(
+            "e",
+            f"{best.name}, {epochs} epochs, rate {rate}",
+            best.architecture,
+            "import",
+            epochs,
+            best.latency_share,
+            rate,
+        )
+        for rate in _RATES
+    ]
+
+
+RIVALS = {"a": smaller_parents, "b": other_imports, "c": netadapt, "d": random_networks, "e": long_import}
