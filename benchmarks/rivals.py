@@ -16,7 +16,7 @@ from nas_tf.networks.folder import read_keras
 
 ABOVE = 1.005  # of the target: how far above it a network may be, for noise
 _BELOW = 0.05  # of the target: how far below it a random network may be
-_WIDTHS, _LARGEST = (1.0, 0.75, 0.5), 1.25
+_WIDTHS, _LARGEST = (1.0, 0.875, 0.75, 0.625, 0.5), 1.25
 _RANDOM, _MOST_CHANGES = 8, 3
 _NETADAPT_STEP = 0.07  # of the parent's latency, that each step saves at least
 _RATES = (3e-4, 1e-3)
@@ -32,12 +32,20 @@ def smaller_parents(bench, facts, processes, share):
             f"sizes {width}", lambda w=width, s=sizes: shares(bench, [bench.narrow(w, size) for size in s])
         )
         size, each = next(((size, each) for size, each in zip(sizes, took) if each <= share * ABOVE), (0, 0.0))
-        # At full width both the published weights and those that were fine-tuned on larger images.
-        for start in ("import", "parent") if width == 1 else ("parent",):
-            if size:
-                name = f"parent x {width:g} at {size} px" + (", fine-tuned before" if start == "parent" else "")
-                network = bench.narrow(width, size).to_json()
-                found.append(Contender("a", name, network, start, bench.knobs.epochs, each))
+        if size:
+            found += parents(bench, "a", width, size, each)
+    return found
+
+
+def parents(bench, rival, width, size, share):
+    """Returns the parent with so wide blocks at a size, which takes this share of its latency, as contenders.
+
+    It begins with the weights that were fine-tuned at its own size, and at full width also with the published ones.
+    """
+    network, name = bench.narrow(width, size).to_json(), f"parent x {width:g} at {size} px"
+    found = [Contender(rival, f"{name}, fine-tuned before", network, "parent", bench.knobs.epochs, share)]
+    if width == 1:
+        found.append(Contender(rival, name, network, "import", bench.knobs.epochs, share))
     return found
 
 

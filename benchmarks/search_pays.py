@@ -26,7 +26,7 @@ import sys
 import numpy as np
 
 from benchmarks.contest import Bench, Contender, Facts, shares, train_contender
-from benchmarks.rivals import ABOVE, RIVALS
+from benchmarks.rivals import ABOVE, RIVALS, parents
 from nas_tf import flags
 from nas_tf.accuracy_tables.choosing import Chooser
 from nas_tf.recycling import Processes
@@ -60,8 +60,7 @@ def main():
     bench.folder.mkdir(parents=True, exist_ok=True)
     facts, chosen = Facts(bench.folder / "facts.jsonl"), {}
     with contextlib.closing(Processes(1)) as processes:
-        own = Contender("parent", "parent", bench.parent.architecture.to_json(), "import", knobs.epochs, 1.0)
-        parent = contest(bench, facts, processes, [own])
+        parent = contest(bench, facts, processes, parents(bench, "parent", 1.0, bench.scale.image_size, 1.0))
         for share in knobs.targets:
             chosen[share] = {"parent": [parent]}
             chosen[share]["found"] = [

@@ -4,6 +4,8 @@ import dataclasses
 import math
 import typing
 
+import numpy as np
+
 from nas_tf.settings import TARGET, Settings, knob
 from nas_tf.trial import UserError
 
@@ -47,9 +49,25 @@ class AccuracyReward:
     """The validation accuracy alone (NASNet, section 3). An infeasible trial earns `floor`: nothing earns less."""
 
     floor = 0.0
+    cost = None
 
     def __call__(self, measurement):
         return measurement.accuracy
+
+    def of(self, accuracy, cost=None):
+        """Returns the rewards of accuracies, an array."""
+        return accuracy
+
+
+@dataclasses.dataclass(frozen=True)
+class FrontReward(AccuracyReward):
+    """What a trial is said to earn where the front of accuracy and cost is the goal: its accuracy.
+
+    Attributes:
+        cost: which figure the cost is (`cost_of`).
+    """
+
+    cost: str = "latency_ms"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,10 +112,14 @@ class LatencyReward:
         return _FARTHEST * self.beta if self.shape == "absolute" else 0.0
 
     def __call__(self, measurement):
-        relative = cost_of(measurement.cost, self.cost) / self.target
+        return float(self.of(measurement.accuracy, cost_of(measurement.cost, self.cost)))
+
+    def of(self, accuracy, cost):
+        """Returns the rewards of accuracies and costs, two arrays or numbers."""
+        relative = cost / self.target
         if self.shape == "absolute":
-            return measurement.accuracy + self.beta * min(_FARTHEST, abs(relative - 1))
-        return measurement.accuracy * relative ** (self.alpha if relative <= 1 else self.beta)
+            return accuracy + self.beta * np.minimum(_FARTHEST, np.abs(relative - 1))
+        return accuracy * relative ** np.where(relative <= 1, self.alpha, self.beta)
 
 
 def check_target(target, cost="latency_ms"):
@@ -113,8 +135,9 @@ class Objective(Settings):
 
     reward: str = knob(
         "soft",
-        "What a search maximises: ACC x (COST/T)^w soft or hard, ACC + beta |COST/T - 1|, or accuracy alone.",
-        choices=("soft", "hard", "absolute", "accuracy"),
+        "What a search maximises: ACC x (COST/T)^w soft or hard, ACC + beta |COST/T - 1|, accuracy alone, or the whole "
+        "front of accuracy and COST, without a target.",
+        choices=("soft", "hard", "absolute", "accuracy", "front"),
         group=TARGET,
     )
     cost: str = knob("latency_ms", "What COST is.", choices=COSTS, group=TARGET)
@@ -140,9 +163,11 @@ class Objective(Settings):
     def __post_init__(self):
         super().__post_init__()
         for cost in COSTS:
-            if getattr(self, f"target_{cost}") is not None and (cost != self.cost or self.reward == "accuracy"):
+            if getattr(self, f"target_{cost}") is not None and (
+                cost != self.cost or self.reward in ("accuracy", "front")
+            ):
                 raise UserError(
-                    f"--target_{cost} needs --cost={cost} and a --reward other than accuracy. "
+                    f"--target_{cost} needs --cost={cost} and a --reward with a target. "
                     f"Received: --cost={self.cost} --reward={self.reward}"
                 )
 
@@ -168,6 +193,8 @@ class Objective(Settings):
         """
         if self.reward == "accuracy":
             return AccuracyReward()
+        if self.reward == "front":
+            return FrontReward(self.cost)
         target = self.target
         if target is None:
             if self.target_latency_of not in published:

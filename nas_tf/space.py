@@ -202,6 +202,11 @@ class SearchSpace(abc.ABC):
         return UserError(f"Search space {self.name!r} has no building units: no latency table can be made for it")
 
     @property
+    def prior(self):
+        """For each decision a tuple of how often each choice is worth a try, in any unit; None: all alike."""
+        return None
+
+    @property
     def num_choices(self):
         """tuple[int, ...]: how many choices each decision has; all that an algorithm sees of a space."""
         return tuple(len(decision.choices) for decision in self.decisions)

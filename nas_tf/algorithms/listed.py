@@ -45,11 +45,7 @@ class Listed(algorithms.Algorithm):
     def __init__(self, tokens):
         self._tokens, self._next = tokens, 0
 
-    @property
-    def batch_size(self):
-        return len(self._tokens)
-
-    def suggest(self, count):
+    def suggest(self, count, running=()):
         found = [self._tokens[(self._next + i) % len(self._tokens)] for i in range(count)]
         self._next += count
         return [Suggestion(row, "listed") for row in found]

@@ -36,6 +36,7 @@ PRESETS = {
     },
 }
 INITIAL_WEIGHT = 0.1
+_JUDGED = 10  # batches over which the baseline is judged
 SAMPLE = -1
 
 
@@ -77,6 +78,12 @@ class Config(Settings):
         None, "PPO's gradient steps on one batch; REINFORCE takes one. Both presets 5.", least=1
     )
     clip_range: float = knob(0.2, "PPO keeps the probability ratio of a token within 1 +- this.", above=0)
+    prior: str = knob(
+        "uniform",
+        "What the controller suggests before it has learned: each choice alike, or what the search space says is "
+        "sensible.",
+        choices=("uniform", "space"),
+    )
     lstm_units: int = knob(100, "Units of the controller's LSTM.", least=1)
     embedding_size: int = knob(100, "Size of the embedding of the previous token.", least=1)
 
@@ -97,9 +104,9 @@ class Config(Settings):
         return PRESETS[self.preset][name] if given is None else given
 
 
-def make(config, num_choices, seed):
+def make(config, num_choices, seed, problem=algorithms.Problem()):  # noqa: B008  it is frozen
     """Returns the `PPO` over `num_choices`, a tuple of how many choices each decision has."""
-    return PPO(config.resolved(), tuple(num_choices), seed)
+    return PPO(config.resolved(), tuple(num_choices), seed, problem)
 
 
 def build_controller(num_choices, batch_size, lstm_units, embedding_size):
@@ -148,15 +155,23 @@ Rollout = collections.namedtuple("Rollout", ("tokens", "log_probs", "entropies")
 
 
 class PPO(algorithms.Algorithm):
-    """The controller and its training. NumPy's generator samples, so samples do not depend on Keras's backend."""
+    """The controller and its training. NumPy's generator samples, so samples do not depend on Keras's backend.
 
-    def __init__(self, config, num_choices, seed):
+    It suggests whole batches, each drawn from one policy, and waits until nothing of a batch runs. Then it learns from
+    the batch in the order in which it was suggested, whatever the order of arrival: what it does depends on the
+    recorded measurements alone. Other trials, of a warm start or long after their batch, were not drawn from its policy.
+    From these it learns by imitation alone: advantages below 0 count as 0 (Oh et al., arXiv 1806.05635).
+    """
+
+    def __init__(self, config, num_choices, seed, problem):
         keras = import_keras()
         self._config = config
         self._num_choices = num_choices
         self._rng = np.random.default_rng(seed)
         self._baseline = None
         self._updates = 0
+        self._to_come, self._suggested, self._arrived = [], collections.Counter(), []  # of the batch that is under way
+        self._judged = collections.deque(maxlen=_JUDGED * config.batch_size)  # rewards, and the baseline at that time
         self._model = build_controller(num_choices, config.batch_size, config.lstm_units, config.embedding_size)
         self._model.compile(
             optimizer=keras.optimizers.Adam(config.learning_rate),
@@ -168,20 +183,48 @@ class PPO(algorithms.Algorithm):
         self._model.set_weights(
             [self._rng.uniform(-INITIAL_WEIGHT, INITIAL_WEIGHT, w.shape) for w in self._model.get_weights()]
         )
+        if config.prior == "space" and problem.prior is not None:
+            for i, weights in enumerate(problem.prior):
+                bias = self._model.get_layer(f"decision_{i}").bias
+                bias.assign_add(np.log(np.asarray(weights) / np.mean(weights)))
 
     @property
     def batch_size(self):
+        """int: suggestions in one update."""
         return self._config.batch_size
 
-    def suggest(self, count):
-        note = "" if self._updates else "untrained"
-        return [Suggestion(tuple(row), note) for row in self.unroll(count).tokens.tolist()]
+    def suggest(self, count, running=()):
+        found = []
+        while len(found) < count:
+            if not self._to_come:
+                if running or found:
+                    break
+                self._end_batch()  # something of it has failed
+                self._to_come = [tuple(row) for row in self.unroll(self.batch_size).tokens.tolist()]
+            tokens = self._to_come.pop(0)
+            self._suggested[tokens] += 1
+            found.append(Suggestion(tokens, "" if self._updates else "untrained"))
+        return found
 
     def update(self, trials):
-        tokens, rewards = self._checked(trials)
-        for start in range(0, len(trials), self.batch_size):
-            batch = slice(start, start + self.batch_size)
-            self._update_batch(tokens[batch], rewards[batch])
+        others = []
+        for trial in trials:
+            if self._suggested[trial.tokens] > 0:
+                self._suggested[trial.tokens] -= 1
+                self._arrived.append(trial)
+            else:
+                others.append(trial)
+        for start in range(0, len(others), self.batch_size):
+            self._update_batch(*self._checked(others[start : start + self.batch_size]), is_own=False)
+        if not self._to_come and len(self._arrived) == self.batch_size:
+            self._end_batch()
+
+    def _end_batch(self):
+        batch = sorted(self._arrived, key=lambda trial: trial.id)
+        self._suggested.clear()
+        self._arrived = []
+        if batch:
+            self._update_batch(*self._checked(batch))
 
     def unroll(self, count, tokens=None):
         """Samples architectures, or scores given ones.
@@ -208,12 +251,14 @@ class PPO(algorithms.Algorithm):
         tokens, scores = (np.concatenate(each)[:count] for each in zip(*batches))
         return Rollout(tokens, scores[..., 0], scores[..., 1])
 
-    def _update_batch(self, tokens, rewards):
+    def _update_batch(self, tokens, rewards, is_own=True):
         """Trains on one batch. PPO's old log-probabilities are those under the weights at the beginning."""
         count = len(rewards)
         if self._baseline is None:
             self._baseline = _policy_gradient.moving_average(None, rewards, self._config.baseline_decay)
         advantages = _policy_gradient.advantage(rewards, self._baseline, self._config.normalize_advantage)
+        if not is_own:
+            advantages = np.maximum(0.0, advantages)
         old_log_probs = self.unroll(count, tokens).log_probs
         targets = np.stack([old_log_probs, np.broadcast_to(advantages[:, None], old_log_probs.shape)], axis=-1)
         # Keras divides by the whole batch size, padding included.
@@ -223,8 +268,23 @@ class PPO(algorithms.Algorithm):
             self._model.train_on_batch(
                 [self._padded(tokens, "int32"), noise], {"scores": self._padded(targets)}, {"scores": weights}
             )
+        if is_own:
+            self._judged.extend((reward, self._baseline) for reward in rewards)
+            self._diagnose(old_log_probs, self.unroll(count, tokens).log_probs)
+            self._updates += 1
         self._baseline = _policy_gradient.moving_average(self._baseline, rewards, self._config.baseline_decay)
-        self._updates += 1
+
+    def _diagnose(self, old_log_probs, log_probs):
+        """Notes how far an update went, and how much of the rewards' variance the baseline explains."""
+        ratios = np.exp(log_probs - old_log_probs)
+        rewards, baselines = np.array(self._judged).T
+        explained = 1 - np.var(rewards - baselines) / np.var(rewards) if np.var(rewards) > 0 else 0.0
+        self.diagnostics = {
+            # The estimator (r - 1) - log r, which is never below 0 (Schulman 2020).
+            "ppo/approximate_kl": float(np.mean(np.sum(ratios - 1 - np.log(ratios), axis=1))),
+            "ppo/clip_fraction": float(np.mean(np.abs(ratios - 1) > self._config.clip_range)),
+            "ppo/explained_variance": float(explained),
+        }
 
     def _padded(self, rows, dtype="float32"):
         """Returns `rows` with zeros behind them up to the batch size: with one shape the graph is traced once."""

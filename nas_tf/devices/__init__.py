@@ -65,7 +65,13 @@ class Meter(Device):
 
 
 class Estimator(Device):
-    """Predicts latencies of architectures."""
+    """Predicts latencies of architectures.
+
+    Attributes:
+        answers_at_once: whether an estimate takes microseconds, so that an algorithm may ask for many.
+    """
+
+    answers_at_once = False
 
     def knows(self, architecture):
         """bool: whether the architecture, one of the space's, can be estimated."""

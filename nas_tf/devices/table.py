@@ -175,6 +175,8 @@ def make(config, space, scale):
 class TableEstimator(Estimator):
     """Latencies of a search space's architectures at one scale, from a table made for both."""
 
+    answers_at_once = True
+
     def __init__(self, config, space, scale):
         self._config, self._space, self._scale = config, space, scale
 

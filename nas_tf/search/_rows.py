@@ -46,10 +46,15 @@ CREATE TABLE measurements (
 CREATE INDEX measurements_trial ON measurements (trial_id, kind);
 CREATE TABLE devices (id TEXT PRIMARY KEY, description TEXT NOT NULL);
 CREATE TABLE sessions (started_at TEXT NOT NULL, last_seen_at TEXT NOT NULL);
+CREATE TABLE events (id INTEGER PRIMARY KEY, trial_id INTEGER NOT NULL, event TEXT NOT NULL);
 PRAGMA user_version = 1;
 """
+EVENTS = next(line for line in SCHEMA.splitlines() if "events" in line)
+# What happens between a search and its algorithm: it is asked for a trial, and told of it, or not if the trial failed.
+ASKED, TOLD, FAILED, REOPENED = "asked", "told", "failed", "reopened"
 FULL_TRAINING = "full training"  # the judge of a trial's network that was trained to ship
 RETRIED = "(tried again)"  # at the end of a trial's note
+WARM_START = "warm start"  # at its beginning
 _SIZES = ("num_params", "mult_adds", "peak_activation_bytes")
 
 
@@ -93,6 +98,39 @@ def read_trials(path, rows, measurements):
         with _named(path, "trials", f"trial {row['id']}"):
             trials.append(_trial(row, accuracies.get(row["id"]), costs.get(row["id"])))
     return trials
+
+
+def read_events(path, rows):
+    """Returns a list of `(event, trial id)` of rows of `events`.
+
+    Raises:
+        UserError: they cannot have happened in this order.
+    """
+    events, running = [], set()
+    for row in rows:
+        with _named(path, "events", f"row {row['id']}"):
+            event, trial_id = _text(row, "event"), _number(row, "trial_id")
+            if event not in (ASKED, TOLD, FAILED, REOPENED) or (event in (TOLD, FAILED)) != (trial_id in running):
+                raise ValueError(f"event is {event!r}, of trial {trial_id}. What was before it does not lead there")
+            (running.discard if event in (TOLD, FAILED) else running.add)(trial_id)
+            events.append((event, trial_id))
+    return events
+
+
+def events_of_batches(path, rows):
+    """Returns what `read_events` does of the rows of `trials` of an earlier version, which wrote no events.
+
+    It asked for a batch of trials at once, and told of them in their order once all of them were finished.
+    """
+    events, batches = [], {}
+    for row in rows:
+        with _named(path, "trials", f"trial {row['id']}"):
+            if not _text(row, "note").startswith(WARM_START):
+                batches.setdefault(_text(row, "started_at"), []).append(row)
+    for batch in batches.values():
+        events += [(ASKED, row["id"]) for row in batch]
+        events += [(TOLD if row["error"] is None else FAILED, row["id"]) for row in batch if row["state"] != "running"]
+    return events
 
 
 def read_measurements(path, trial_id, rows):

@@ -4,22 +4,23 @@ import dataclasses
 import math
 import time
 
-from nas_tf.search._rows import RETRIED
 from nas_tf.search.deadlines import Deadlines
 from nas_tf.search.evaluation import AccuracyJob, CostJob
+from nas_tf.search.records import ASKED, FAILED, REOPENED, TOLD, WARM_START
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, Measurement, OwnFileError, Trial, UserError
 
-WARM_START = "warm start"
 _MAX_FAILURES_IN_A_ROW = 3
 _LOOK_SECONDS = 1.0  # between two looks at whether time is over
+_WHOLE_SECONDS = 10.0  # between two times at which the file of the records is made whole
 
 
 @dataclasses.dataclass
 class Search:
     """A search of a space by an algorithm.
 
-    What was recorded before is replayed: the algorithm gets the same trials in the same order, so that it goes on as if
-    it had never stopped.
+    The algorithm is asked for one suggestion whenever a worker is free, and told of each trial as it arrives. What was
+    recorded before is replayed in the order in which it happened, so that the algorithm goes on as if it had never
+    stopped.
 
     Attributes:
         space: the `nas_tf.space.SearchSpace`.
@@ -34,7 +35,7 @@ class Search:
         remeasured_share: the share of trials of a known architecture that are measured anew, so that a run knows its
             own noise; the others copy what is known.
         deadlines: the `nas_tf.search.deadlines.Deadlines` of the jobs.
-        after_batch: called after each batch, once the next one has been begun.
+        on_news: called after trials have finished, once the next ones have begun.
         grace_seconds: for how long jobs may go on when time is over. Then they are killed, and done when the run goes
             on.
         evaluating_seconds: how long it has waited for evaluations.
@@ -51,14 +52,17 @@ class Search:
     on_trial: object = lambda trial: None
     remeasured_share: float = 0.0
     deadlines: object = Deadlines()
-    after_batch: object = lambda: None
+    on_news: object = lambda: None
     grace_seconds: float = 60.0
 
     def __post_init__(self):
         self._is_over = False
         self.evaluating_seconds = 0.0
         self._counts, self._anew = {}, {}
-        self._retried, self._failures_in_a_row = set(), 0
+        self._retried, self._failures_in_a_row, self._has_news = set(), 0, False
+        self._whole_at = 0.0
+        self._running = {}  # what the algorithm is told of when it is asked, by id in order
+        self._trials, self._followers = {}, {}  # those that are not finished; behind whom a trial waits
 
     def run(self, num_trials, out_of_time=lambda: False):
         """Goes on until `num_trials` trials (warm-started ones not counted) are finished, or `out_of_time()`.
@@ -70,75 +74,127 @@ class Search:
             EvaluationError: three trials in a row failed by no fault of theirs.
         """
         history = self.records.trials()
-        position = sum(trial.note.startswith(WARM_START) for trial in history)
-        self.algorithm.update([trial for trial in history[:position] if trial.state in ("done", "infeasible")])
-        for trial in history[:position]:
-            self._count(trial)
-            self.on_trial(trial)
-        last = position + num_trials
-        batch_size = self.algorithm.batch_size
-        while position < last and not out_of_time():
-            suggestions = self.algorithm.suggest(batch_size)[: min(batch_size, last - position)]
-            batch = self._replay(history[position : position + batch_size], suggestions)
-            batch += self._record(position + len(batch), suggestions[len(batch) :])
-            batch = self._evaluate(batch, out_of_time)
-            if len(batch) == batch_size and all(trial.state != "running" for trial in batch):
-                self.algorithm.update([trial for trial in batch if _is_told(trial)])
+        num_warm = sum(trial.note.startswith(WARM_START) for trial in history)
+        self._last, self._count_asked = num_warm + num_trials, len(history)
+        self._replay(history, num_warm)
+        for trial in self._unfinished(history):
+            self._begin(trial)
+        while True:
+            begin, is_busy = time.perf_counter(), self.workers.num_pending > 0
+            while self._has_room() and not self._look(out_of_time):
+                if not self._ask():
+                    break
+            if self._has_news and not self._is_over:
+                self._has_news = False
+                self.on_news()
+                self._make_whole()
+            if not self.workers.num_pending:
+                break
+            outcome = None if self._look(out_of_time) else self.workers.wait(_LOOK_SECONDS)
+            if outcome is not None:
+                self._take(outcome)
+            self.evaluating_seconds += is_busy * (time.perf_counter() - begin)
+        self.records.make_whole()
+
+    def _make_whole(self):
+        """Brings the records into one file, which may be copied, every few seconds."""
+        if time.monotonic() >= self._whole_at:
             self.records.make_whole()
-            position += len(batch)
+            self._whole_at = time.monotonic() + _WHOLE_SECONDS
 
-    def _replay(self, recorded, suggestions):
-        for trial, suggestion in zip(recorded, suggestions):
-            meant = self.space.decode(suggestion.tokens).fingerprint
-            if trial.tokens != suggestion.tokens or trial.fingerprint not in (None, meant):
-                raise UserError(
-                    f"Trial {trial.id} of this run folder is not what this search would try: its records, or the "
-                    "version of a package, have changed since. Choose another --run_dir, and --warm_start with this one"
-                )
-        return list(recorded)
-
-    def _record(self, count, suggestions):
-        trials = [Trial(count + i + 1, each.tokens, each.note) for i, each in enumerate(suggestions)]
-        self.records.add_trials([(trial, self.space.decode(trial.tokens)) for trial in trials])
-        return trials
-
-    def _evaluate(self, batch, out_of_time):
-        """Finishes the unfinished trials of a batch, as far as time allows, and returns the batch."""
-        if any(trial.state == "running" for trial in batch):
-            failed = [trial for trial in batch if trial.state == "failed"]
-            self.records.reopen([trial.id for trial in failed])
-            batch = [dataclasses.replace(trial, error=None) for trial in batch]
-        self._trials = {trial.id: trial for trial in batch}
-        self._followers = {}
-        for trial in batch:
+    def _replay(self, history, num_warm):
+        """Takes the algorithm through what is recorded, in the order in which it happened."""
+        self.algorithm.update([trial for trial in history[:num_warm] if trial.state in ("done", "infeasible")])
+        for trial in history[:num_warm]:
             self._count(trial)
-        for trial in batch:
+        trials = {trial.id: trial for trial in history}
+        for event, trial_id in self.records.events():
+            trial = trials[trial_id]
+            if event == ASKED:
+                self._check_same(trial, self._suggested())
+                self._count(trial)
+            if event in (ASKED, REOPENED):
+                self._running[trial.id] = Trial(trial.id, trial.tokens, trial.note)
+            else:
+                del self._running[trial.id]
+            if event == TOLD:
+                self.algorithm.update([trial])
+        for trial in history:
             if trial.state != "running":
                 self.on_trial(trial)
-                continue
-            fingerprint = self.space.decode(trial.tokens).fingerprint
-            if fingerprint in self._followers:
-                self._followers[fingerprint].append(trial)
-            else:
-                self._followers[fingerprint] = []
-                self._advance(trial)
-        begin, end = time.perf_counter(), None
-        self.after_batch()
-        while self.workers.num_pending:
-            if out_of_time():
-                self._is_over = True
-                self.workers.drop_queue()
-                end = end or time.monotonic() + self.grace_seconds
-                if not self.workers.num_pending:
-                    break
-                if time.monotonic() >= end:
-                    self.workers.close()
-                    break
+
+    def _check_same(self, trial, suggestion):
+        meant = suggestion and self.space.decode(suggestion.tokens).fingerprint
+        if suggestion is None or trial.tokens != suggestion.tokens or trial.fingerprint not in (None, meant):
+            raise UserError(
+                f"Trial {trial.id} of this run folder is not what this search would try: its records, or the "
+                "version of a package, have changed since. Choose another --run_dir, and --warm_start with this one"
+            )
+
+    def _unfinished(self, history):
+        """Returns the trials that are to go on: those that ran, and those whose failures ended the last session."""
+        last_failures = []
+        for event, trial_id in self.records.events():
+            last_failures = [] if event == TOLD else last_failures + [trial_id] * (event == FAILED)
+        failed = {trial.id for trial in history if trial.state == "failed"} & set(last_failures)
+        self.records.reopen(sorted(failed), REOPENED)
+        found = []
+        for trial in history:
+            if trial.id in failed:
+                trial = Trial(trial.id, trial.tokens, trial.note)
+                self._running[trial.id] = trial
+            if trial.state == "running" and trial.id <= self._last:
+                found.append(trial)
+        return found
+
+    def _has_room(self):
+        return self._count_asked < self._last and self.workers.num_pending < self.workers.num_workers
+
+    def _look(self, out_of_time):
+        """Returns whether time is over. Jobs that nobody has begun are then dropped, others have some seconds more."""
+        if not out_of_time():
+            return False
+        if not self._is_over:
+            self._is_over, self._end = True, time.monotonic() + self.grace_seconds
+        self.workers.drop_queue()
+        if self.workers.num_pending and time.monotonic() >= self._end:
+            self.workers.close()
+        elif self.workers.num_pending:
             outcome = self.workers.wait(_LOOK_SECONDS)
             if outcome is not None:
                 self._take(outcome)
-        self.evaluating_seconds += time.perf_counter() - begin
-        return list(self._trials.values())
+        return True
+
+    def _suggested(self):
+        """Returns the algorithm's next `Suggestion`, or None if it waits for a trial that runs."""
+        running = [self._running[trial_id] for trial_id in sorted(self._running)]
+        suggestions = self.algorithm.suggest(1, running)
+        if not suggestions and not running:
+            raise ValueError(f"Expected {type(self.algorithm).__name__} to suggest something where no trial runs")
+        return suggestions[0] if suggestions else None
+
+    def _ask(self):
+        """Begins a trial of what the algorithm suggests, and returns whether it suggests any."""
+        suggestion = self._suggested()
+        if suggestion is None:
+            return False
+        trial = Trial(self._count_asked + 1, suggestion.tokens, suggestion.note)
+        self.records.add_trials([(trial, self.space.decode(trial.tokens))], ASKED)
+        self._count_asked += 1
+        self._running[trial.id] = trial
+        self._count(trial)
+        self._begin(trial)
+        return True
+
+    def _begin(self, trial):
+        """Does what a running trial needs, or leaves it to follow another one of the same architecture."""
+        self._trials[trial.id] = trial
+        fingerprint = self.space.decode(trial.tokens).fingerprint
+        if fingerprint in self._followers:
+            self._followers[fingerprint].append(trial)
+        else:
+            self._followers[fingerprint] = []
+            self._advance(trial)
 
     def _count(self, trial):
         """Decides whether a trial of an architecture that an earlier one had is measured anew.
@@ -207,10 +263,15 @@ class Search:
     def _finish(self, trial, *, measurement=None, infeasible=None, error=None):
         reward = self.reward(measurement) if measurement else self.reward.floor if infeasible else None
         said = error and str(error)
-        trial = dataclasses.replace(trial, measurement=measurement, infeasible=infeasible, error=said, reward=reward)
-        self.records.finish(trial)
-        self._trials[trial.id] = trial
+        trial = dataclasses.replace(
+            self._trials.pop(trial.id), measurement=measurement, infeasible=infeasible, error=said, reward=reward
+        )
+        is_known = self._running.pop(trial.id, None) is not None  # else it is tried again, long after it failed
+        self.records.finish(trial, (FAILED if error else TOLD) if is_known else None)
+        if is_known and not error:
+            self.algorithm.update([trial])
         self.on_trial(trial)
+        self._has_news = True
         self._failures_in_a_row = self._failures_in_a_row + 1 if error else 0
         if self._failures_in_a_row == _MAX_FAILURES_IN_A_ROW:
             is_own = isinstance(error, OwnFileError)
@@ -220,9 +281,4 @@ class Search:
                 f"{said.strip().splitlines()[-1]}. Nothing finished is lost: fix that and {then}"
             )
         for follower in self._followers.pop(self.space.decode(trial.tokens).fingerprint, []):
-            self._advance(follower)
-
-
-def _is_told(trial):
-    """Whether the algorithm is told of a trial: not if it failed, nor if it was tried again long after."""
-    return trial.state != "failed" and not trial.note.endswith(RETRIED)
+            self._begin(follower)

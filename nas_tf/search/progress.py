@@ -7,7 +7,7 @@ from nas_tf import accuracy
 from nas_tf.bars import progress_bar
 from nas_tf.ranking import rank
 from nas_tf.reports.numbers import milliseconds
-from nas_tf.search.loop import WARM_START
+from nas_tf.search.records import WARM_START
 
 _MOST_SHOWN = 3  # running jobs of which a bar says what they are at
 

@@ -14,10 +14,11 @@ import time
 
 from nas_tf.files import refuse_network_file_system
 from nas_tf.search import _rows, _sqlite_errors
-from nas_tf.search._rows import Known, KnownOfArchitecture
+from nas_tf.search._rows import ASKED, FAILED, REOPENED, TOLD, WARM_START, Known, KnownOfArchitecture
 from nas_tf.trial import EvaluationError, UserError
 
-__all__ = ["Known", "KnownOfArchitecture", "Records"]
+__all__ = ["ASKED", "FAILED", "REOPENED", "TOLD", "WARM_START", "Known", "KnownOfArchitecture", "Records"]
+
 
 _SILENT_SECONDS = 5.0  # for which a lock is waited for before that is said
 _PATIENT_SECONDS = 60.0  # for which it is waited for in all
@@ -25,7 +26,7 @@ _CHECKPOINT_SECONDS = 1.0  # for which `make_whole` waits for readers
 
 
 class Records:
-    """Trials and measurements of one run folder.
+    """Trials and measurements of one run folder; with the path None they are kept in memory.
 
     Raises:
         UserError: the file is damaged, of another version, locked for a minute or cannot be written, or it lies on a
@@ -35,8 +36,11 @@ class Records:
     """
 
     def __init__(self, path, *, read_only=False):
-        self._path, self._read_only, self._session = pathlib.Path(path), read_only, None
-        if not read_only:
+        self._in_memory = path is None
+        self._path, self._read_only, self._session = pathlib.Path(path or "memory"), read_only, None
+        if self._in_memory:
+            pass
+        elif not read_only:
             refuse_network_file_system(self._path.parent)
         elif not self._path.exists():
             raise UserError(f"Expected a run folder with trials.sqlite. There is no file {str(path)!r}")
@@ -51,7 +55,7 @@ class Records:
                 raise UserError(f"Expected {self._path} to be of version 1. Received: version {version}")
 
     def _open(self, how):
-        uri = f"{self._path.resolve().as_uri()}?{how}"
+        uri = "file::memory:" if self._in_memory else f"{self._path.resolve().as_uri()}?{how}"
         self._db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_SILENT_SECONDS)
         self._db.row_factory = sqlite3.Row
         try:
@@ -99,7 +103,7 @@ class Records:
 
         What a program reads meanwhile stays in the log beside the file until the next call.
         """
-        if self._read_only:
+        if self._read_only or self._in_memory:
             return
         with self._in_words("write"):
             self._db.execute(f"PRAGMA busy_timeout = {round(1000 * _CHECKPOINT_SECONDS)}")
@@ -120,8 +124,8 @@ class Records:
         """Returns the hours that all sessions of this run have taken so far, a float."""
         return _rows.read_hours(self._path, self._read("SELECT rowid AS id, * FROM sessions"))
 
-    def add_trials(self, trials):
-        """Records `(nas_tf.trial.Trial, architecture)` pairs as running, all or none."""
+    def add_trials(self, trials, event=None):
+        """Records `(nas_tf.trial.Trial, architecture)` pairs as running, all or none, and what happened if anything."""
         now, to_text = _text_now(), _rows.to_text
         rows = [
             (trial.id, to_text(trial.tokens), trial.note, to_text(each.to_json()), each.fingerprint, now)
@@ -133,6 +137,7 @@ class Records:
                 "VALUES (?, ?, ?, ?, ?, ?)",
                 rows,
             )
+            self._happened(db, event, [trial.id for trial, _ in trials])
 
     def add_accuracy(self, trial_id, judge, accuracy, train_seconds, standard_error, details):
         """Records a trial's accuracy by the judge of that name; `standard_error` is None where it is not known."""
@@ -183,16 +188,17 @@ class Records:
         )
         self.finish(trial)
 
-    def finish(self, trial):
-        """Records a trial's reward, or why it has none."""
+    def finish(self, trial, event=None):
+        """Records a trial's reward, or why it has none, and what happened if anything."""
         with self.transaction() as db:
             db.execute(
                 "UPDATE trials SET reward = ?, infeasible = ?, error = ?, finished_at = ? WHERE id = ?",
                 (trial.reward, trial.infeasible, trial.error, _text_now(), trial.id),
             )
+            self._happened(db, event, [trial.id])
 
     def retry(self, trial_ids):
-        """Makes failed trials running again, whose batch is over: of what comes of them the algorithm is not told."""
+        """Makes failed trials running again, long after: of what comes of them the algorithm is not told."""
         with self.transaction() as db:
             self.reopen(trial_ids)
             db.executemany(
@@ -200,13 +206,28 @@ class Records:
                 [(f" {_rows.RETRIED}", trial_id) for trial_id in trial_ids],
             )
 
-    def reopen(self, trial_ids):
-        """Makes failed trials running again."""
+    def reopen(self, trial_ids, event=None):
+        """Makes failed trials running again, and records what happened if anything."""
         with self.transaction() as db:
             db.executemany(
                 "UPDATE trials SET error = NULL, finished_at = NULL WHERE id = ?",
                 [(trial_id,) for trial_id in trial_ids],
             )
+            self._happened(db, event, trial_ids)
+
+    def events(self):
+        """Returns a list of `(ASKED, TOLD, FAILED or REOPENED, trial id)` in the order in which they happened.
+
+        In the file of an earlier version they are worked out: there, trials were asked for and told of in batches.
+        """
+        if not self._read("SELECT 1 FROM sqlite_master WHERE name = 'events'"):
+            events = _rows.events_of_batches(self._path, self._read("SELECT * FROM trials ORDER BY id"))
+            with self.transaction() as db:
+                db.execute(_rows.EVENTS)
+                for event, trial_id in events:
+                    self._happened(db, event, [trial_id])
+        rows = self._read("SELECT id, trial_id, event FROM events ORDER BY id")
+        return _rows.read_events(self._path, rows)
 
     def trials(self):
         """Returns a list of all `nas_tf.trial.Trial`s in order of id."""
@@ -270,6 +291,12 @@ class Records:
             self._measure(db, trial_id, "latency", device_id.split("-")[0], device_id, cost.latency.latency_ms, details)
         else:
             self._measure(db, trial_id, "size", "keras", None, cost.num_params, details)
+
+    @staticmethod
+    def _happened(db, event, trial_ids):
+        if event is not None:
+            rows = [(trial_id, event) for trial_id in trial_ids]
+            db.executemany("INSERT INTO events (trial_id, event) VALUES (?, ?)", rows)
 
     @staticmethod
     def _measure(db, trial_id, kind, judge, device_id, value, details):

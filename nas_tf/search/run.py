@@ -5,20 +5,22 @@ import dataclasses
 import inspect
 import time
 
-from nas_tf import stopping
+from nas_tf import plugins, stopping
 from nas_tf.accuracy import chance_of
 from nas_tf.devices import Meter
 from nas_tf.files import alone, check_writable
 from nas_tf.plugins import mistakes_told
 from nas_tf.quiet import count
 from nas_tf.reports.device import device_name
+from nas_tf.rewards import FrontReward
 from nas_tf.search.board import Board
 from nas_tf.search.deadlines import Deadlines
-from nas_tf.search.loop import WARM_START, Search
+from nas_tf.search.loop import Search
+from nas_tf.search.problem import problem_of
 from nas_tf.search.progress import Clock, Progress
-from nas_tf.search.records import Records
+from nas_tf.search.records import WARM_START, Records
 from nas_tf.search.rehearsal import AFTER_HOURS, announcement, measure_published, rehearse
-from nas_tf.search.request import make_request
+from nas_tf.search.request import ALGORITHMS, make_request
 from nas_tf.search.results import Findings
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.search.story import PAGE
@@ -76,7 +78,7 @@ def run(request, say=print, with_best=True):
                 say(announcement(request, workers, goal, chance_of(facts), rehearsal, remaining, published, clock))
         if earlier:
             warm_start(request, earlier, records, reward, opened.device_id, opened.judge_name, say)
-        algorithm = _make_algorithm(request)
+        algorithm = _make_algorithm(request, reward, device)
         board = Board(folder.tensorboard, space.decisions)
         stack.callback(board.close)
         board.settings(request.flags())
@@ -98,7 +100,7 @@ def run(request, say=print, with_best=True):
             progress.show,
             settings.remeasured_share,
             deadlines,
-            findings.renew_front,
+            on_news=findings.renew_front,
         )
         with _written_if_stopped(findings, workers, progress):
             loop.run(settings.most_trials, clock.is_over)
@@ -236,13 +238,33 @@ def _hours_over(settings, trials):
     return f"{line}. {AFTER_HOURS}: 0 leaves it untrained" if settings.final_epochs else line
 
 
-def _make_algorithm(request):
-    """Returns the algorithm, which begins at the run's parent if it can and the parent is in the space."""
-    space, parent, start = request.setup.task.space.space, request.setup.parent(), {}
-    if parent and "start" in inspect.signature(request.algorithm.module.make).parameters:
-        with contextlib.suppress(ValueError):  # it is not in the space
-            start = {"start": space.encode(parent.architecture)}
-    return request.algorithm.make(space.num_choices, request.settings.seed, **start)
+def _make_algorithm(request, reward, device):
+    """Returns the algorithm, with what it may know: it begins at the run's parent if the parent is in the space."""
+    space, parent, module, more = request.setup.task.space.space, request.setup.parent(), request.algorithm.module, {}
+    is_front = isinstance(reward, FrontReward)
+    if is_front and not getattr(module, "FINDS_FRONTS", False):
+        raise UserError(
+            f"--reward=front needs an algorithm that searches for fronts: {', '.join(_front_finders())}. "
+            f"Received: --algorithm={request.settings.algorithm}"
+        )
+    if "problem" in inspect.signature(module.make).parameters:
+        start = None
+        with contextlib.suppress(ValueError):  # the parent is not in the space
+            start = parent and space.encode(parent.architecture)
+        more = {"problem": problem_of(space, reward, device, start)}
+    algorithm = request.algorithm.make(space.num_choices, request.settings.seed, **more)
+    if len(inspect.signature(algorithm.suggest).parameters) < 2:
+        raise UserError(
+            f"Expected --algorithm to have suggest(count, running), as docs in nas_tf.algorithms say. Received: "
+            f"{request.settings.algorithm}, whose suggest takes a count alone"
+        )
+    return algorithm
+
+
+def _front_finders():
+    return [
+        name for name in plugins.names(ALGORITHMS) if getattr(plugins.load(ALGORITHMS, name), "FINDS_FRONTS", False)
+    ]
 
 
 def _describe_space(task):

@@ -5,8 +5,7 @@ import dataclasses
 from nas_tf import resume
 from nas_tf.quiet import count
 from nas_tf.rewards import Limits, Objective
-from nas_tf.search.loop import WARM_START
-from nas_tf.search.records import Records
+from nas_tf.search.records import WARM_START, Records
 from nas_tf.search.run_folder import RunFolder, measured_under
 from nas_tf.trial import Trial, UserError
 

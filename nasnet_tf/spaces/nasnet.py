@@ -128,7 +128,7 @@ class NASNetSpace(SearchSpace, Settings):
     def decode(self, tokens):
         choices = iter(self.answers(tokens).values())
         cells = [
-            Cell(tuple(Block(*(next(choices) for _ in QUESTIONS)) for _ in range(self.blocks))).canonical
+            _canonical_cell(tuple(tuple(next(choices) for _ in QUESTIONS) for _ in range(self.blocks)))
             for _ in ("normal", "reduction")
         ]
         return NASNet(*cells)
@@ -199,5 +199,12 @@ class NASNetSpace(SearchSpace, Settings):
             drawn += paths
         return drawn
 
+
+@functools.lru_cache(maxsize=1 << 16)  # searches decode thousands of networks a second, many with a cell in common
+def _canonical_cell(blocks):
+    return Cell(tuple(_block(*choices) for choices in blocks)).canonical
+
+
+_block = functools.lru_cache(maxsize=1 << 16)(Block)
 
 SPACE = NASNetSpace()

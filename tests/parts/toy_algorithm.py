@@ -17,12 +17,10 @@ def make(config, num_choices, seed):
 
 
 class Counting(Algorithm):
-    batch_size = 2
-
     def __init__(self, config, num_choices):
         self._next, self._num_choices = config.first, num_choices
 
-    def suggest(self, count):
+    def suggest(self, count, running=()):
         numbers = range(self._next, self._next + count)
         self._next += count
         return [Suggestion(tuple(n // 3**i % c for i, c in enumerate(self._num_choices))) for n in numbers]

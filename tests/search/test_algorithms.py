@@ -5,10 +5,16 @@ import json
 import numpy as np
 import pytest
 
+from mnas_tf.spaces import mnasnet, proxylessnas
 from nas_tf import plugins
-from nas_tf.trial import Trial, UserError
+from nas_tf.algorithms import Problem
+from nas_tf.testing import AnySpace, check_algorithm, check_learning, make_algorithm
+from nas_tf.trial import Trial
+from nasnet_tf.spaces import nasbench201, nasnet
 
 FOLDER = "nas_tf.algorithms"
+LEARN = sorted(set(plugins.names(FOLDER)) - {"listed", "random_search"})
+SPACES = [each.SPACE for each in (mnasnet, proxylessnas, nasnet, nasbench201)]
 # A decision without a choice, NASNet's 13 operations, and more than one of each size.
 NUM_CHOICES = (1, 13, 2, 3, 1, 3)
 
@@ -24,66 +30,55 @@ def part(request, tmp_path):
     return plugins.Part(FOLDER, request.param, settings)
 
 
-def make(part, seed=0, num_choices=NUM_CHOICES):
-    return part.make(num_choices, seed)
+@pytest.fixture(scope="module", params=["mnasnet", "proxylessnas", "nasnet", "nasbench201"])
+def space(request):
+    return next(each for each in SPACES if each.name == request.param)
 
 
-def as_trials(suggestions):
-    """Finished trials with made-up rewards; every fourth is infeasible."""
-    return [
-        Trial(i, suggestion.tokens, reward=0.0, infeasible="diverged")
-        if i % 4 == 3
-        else Trial(i, suggestion.tokens, reward=0.5 + 0.01 * sum(suggestion.tokens))
-        for i, suggestion in enumerate(suggestions)
-    ]
+def test_the_promise_is_kept(part):
+    check_algorithm(part, AnySpace(NUM_CHOICES))
 
 
-def go_on(algorithm, rounds=2):
-    """The suggestions of some rounds of suggesting and updating."""
-    found = []
-    for _ in range(rounds):
-        suggestions = algorithm.suggest(algorithm.batch_size)
-        algorithm.update(as_trials(suggestions))
-        found += suggestions
-    return found
+@pytest.mark.parametrize("name", LEARN)
+def test_it_learns(name):
+    check_learning(name)
 
 
-def test_suggestions_are_tokens_in_range(part):
-    algorithm = make(part)
-    for count in (0, 1, algorithm.batch_size, algorithm.batch_size + 1):
-        suggestions = algorithm.suggest(count)
-        assert len(suggestions) == count
-        for suggestion in suggestions:
-            assert isinstance(suggestion.tokens, tuple) and len(suggestion.tokens) == len(NUM_CHOICES)
-            assert all(type(token) is int and 0 <= token < n for token, n in zip(suggestion.tokens, NUM_CHOICES))
+@pytest.mark.parametrize("name", [*sorted(set(LEARN) - {"ppo"}), pytest.param("ppo", marks=pytest.mark.storm)])
+def test_the_promise_is_kept_on_every_space(space, name):
+    check_algorithm(name, space, num_trials=16)
+    check_learning(name, space, num_trials=90, num_last=30)
 
 
-def test_same_seed_same_suggestions(part):
-    first, second, other = go_on(make(part)), go_on(make(part)), go_on(make(part, seed=1))
-    assert first == second
-    # Two of some 20 suggestions out of 234 may agree by chance, all of them never.
-    assert first != other or part.name == "listed"
+def test_what_random_search_finds_is_no_learning():
+    with pytest.raises(AssertionError, match="its last 50 trials reach"):
+        check_learning("random_search")
 
 
 def test_an_empty_list_changes_nothing(part):
-    algorithm, untouched = make(part), make(part)
-    algorithm.update([])
-    assert go_on(algorithm) == go_on(untouched)
+    found = []
+    for lists in ([], [[]]):
+        algorithm = make_algorithm(part, NUM_CHOICES, 0, Problem())
+        for each in lists:
+            algorithm.update(each)
+        found.append(algorithm.suggest(3, []))
+    assert found[0] == found[1]
 
 
 def test_learns_from_any_trials_in_any_number(part):
-    algorithm = make(part)
+    algorithm = make_algorithm(part, NUM_CHOICES, 0, Problem())
     rng = np.random.default_rng(0)
-    for count in (1, algorithm.batch_size - 1, 2 * algorithm.batch_size + 3):
+    for count in (1, 9, 23):
         tokens = rng.integers(NUM_CHOICES, size=(count, len(NUM_CHOICES))).tolist()
         algorithm.update([Trial(i, tuple(row), note="warm start", reward=0.1 * i) for i, row in enumerate(tokens)])
-    algorithm.update([Trial(0, (0,) * len(NUM_CHOICES), reward=0.0, infeasible="diverged")] * algorithm.batch_size)
-    assert len(algorithm.suggest(3)) == 3
+    algorithm.update([Trial(0, (0,) * len(NUM_CHOICES), reward=0.0, infeasible="diverged")] * 10)
+    assert len(algorithm.suggest(3, [])) == 3
 
 
 def test_evolution_begins_at_the_parent_and_goes_outward():
     start = (0, 5, 1, 2, 0, 0)
-    algorithm = plugins.Part(FOLDER, "evolution", {"population": 6, "sample": 6}).make(NUM_CHOICES, 0, start=start)
+    part = plugins.Part(FOLDER, "evolution", {"population": 6, "sample": 6})
+    algorithm = part.make(NUM_CHOICES, 0, problem=Problem(start=start))
     first = algorithm.suggest(6)
     assert first[0].tokens == start and len({each.tokens for each in first}) == 6
     assert all(sum(map(int.__ne__, each.tokens, start)) == 1 for each in first[1:])
@@ -97,10 +92,3 @@ def test_evolution_begins_at_the_parent_and_goes_outward():
     assert all(
         min(sum(map(int.__ne__, each.tokens, old.tokens)) for old in later) == 1 for each in algorithm.suggest(6)
     )
-
-
-def test_a_batch_size_below_one_is_refused(part):
-    if part.name == "listed":
-        pytest.skip("its batch is its list")
-    with pytest.raises(UserError, match=r"_batch_size to be at least 1\. Received: 0"):
-        part.module.Config(batch_size=0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nas_tf.algorithms import _policy_gradient as terms
-from nas_tf.algorithms import ppo
+from nas_tf.algorithms import Problem, ppo
 from nas_tf.trial import Trial, UserError
 
 NUM_CHOICES = (3, 1, 4, 2)
@@ -87,6 +87,7 @@ def test_first_step_follows_the_softmax_gradient(method):
     bias = np.log(array(0.5, 0.25, 0.25))
     algorithm._model.set_weights([np.zeros_like(w) for w in weights(algorithm)[:-1]] + [bias])
     # Rewards 1 and 0 about their mean: A = 1/2 for token 0, -1/2 for token 2.
+    algorithm._suggested.update([(0,), (2,)])  # as if they were its own
     algorithm.update(as_trials([[0], [2]], [1, 0]))
     p = np.array([0.5, 0.25, 0.25])
     gradient = (0.5 * (p - [1, 0, 0]) - 0.5 * (p - [0, 0, 1])) / 2
@@ -138,9 +139,80 @@ def test_untrained_until_the_first_update():
     suggestions = algorithm.suggest(10)
     assert {suggestion.note for suggestion in suggestions} == {"untrained"}
     algorithm.update([])
-    assert algorithm.suggest(1)[0].note == "untrained"
     algorithm.update([Trial(i, each.tokens, each.note, reward=0.1 * i) for i, each in enumerate(suggestions)])
     assert algorithm.suggest(1)[0].note == ""
+
+
+def own_trials(algorithm, rewards):
+    """Finished trials of its next suggestions."""
+    return [
+        Trial(i, each.tokens, each.note, reward=reward)
+        for i, (each, reward) in enumerate(zip(algorithm.suggest(len(rewards)), rewards))
+    ]
+
+
+def test_it_waits_for_its_batch_and_learns_in_the_order_of_suggestion():
+    """Whatever arrives first: what it does depends on the measurements alone."""
+    found = []
+    for order in (range(10), [3, 9, 1, 0, 2, 8, 7, 4, 6, 5]):
+        algorithm = ppo.make(ppo.Config(), NUM_CHOICES, seed=0)
+        trials = own_trials(algorithm, np.linspace(0, 1, 10))
+        for done, i in enumerate(order):
+            running = [trials[j] for j in list(order)[done:]]
+            assert algorithm.suggest(1, running) == [] and not algorithm._updates
+            algorithm.update([trials[i]])
+        assert algorithm._updates == 1
+        found.append([w.tolist() for w in weights(algorithm)])
+    assert found[0] == found[1]
+
+
+def test_a_failed_trial_does_not_hold_up_its_batch():
+    algorithm = ppo.make(ppo.Config(), NUM_CHOICES, seed=0)
+    trials = own_trials(algorithm, np.linspace(0, 1, 10))
+    algorithm.update(trials[:9])
+    assert algorithm.suggest(1, [trials[9]]) == [] and algorithm._updates == 0
+    assert algorithm.suggest(1, [])[0].note == "" and algorithm._updates == 1
+
+
+def test_trials_that_are_not_its_own_are_imitated_alone():
+    """Of a warm start the policy is not known: what is bad there is not made less likely, as it is in a batch."""
+    for is_own in (True, False):
+        algorithm = ppo.make(ppo.Config(preset="paper", learning_rate=0.01), (4,), seed=0)
+        tokens = [(0,)] * 10 + [(1,)] * 10
+        before = np.exp(algorithm.unroll(4, np.arange(4)[:, None]).log_probs[:, 0])
+        if is_own:
+            algorithm._suggested.update(tokens)
+        algorithm.update([Trial(i, each, reward=1.0 - each[0]) for i, each in enumerate(tokens)])
+        after = np.exp(algorithm.unroll(4, np.arange(4)[:, None]).log_probs[:, 0])
+        change = after - before
+        assert change[0] > 0.01 and change[1] < 0
+        # By imitation, what has not paid loses no more than what was not tried.
+        assert (change[1] < 1.5 * change[2]) == is_own
+        assert (algorithm._updates == 1) == is_own == bool(algorithm.diagnostics)
+
+
+def test_diagnostics_say_how_far_an_update_went():
+    still = ppo.make(ppo.Config(learning_rate=1e-9), NUM_CHOICES, seed=0)
+    far = ppo.make(ppo.Config(learning_rate=0.1), NUM_CHOICES, seed=0)
+    for algorithm in (still, far):
+        algorithm.update(own_trials(algorithm, np.linspace(0, 1, 10)))
+    assert (
+        still.diagnostics["ppo/approximate_kl"] == pytest.approx(0, abs=1e-5) == still.diagnostics["ppo/clip_fraction"]
+    )
+    assert far.diagnostics["ppo/approximate_kl"] > 0.1 and far.diagnostics["ppo/clip_fraction"] > 0.1
+    # One baseline explains nothing within one batch.
+    assert far.diagnostics["ppo/explained_variance"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_prior_of_the_space_is_what_an_untrained_controller_suggests():
+    prior = ((0.1, 1, 1), (1, 1))
+    algorithm = ppo.make(ppo.Config(prior="space"), (3, 2), 0, problem=Problem(prior=prior))
+    tokens = np.array([(0, 0), (1, 0), (2, 0)])
+    probabilities = np.exp(algorithm.unroll(3, tokens).log_probs)
+    assert probabilities[:, 0] == pytest.approx([0.1 / 2.1, 1 / 2.1, 1 / 2.1], rel=0.2)
+    assert ppo.make(ppo.Config(), (3, 2), 0, problem=Problem(prior=prior)).unroll(3, tokens).log_probs[
+        0, 0
+    ] == pytest.approx(np.log(1 / 3), abs=0.3)
 
 
 def test_padding_changes_nothing():

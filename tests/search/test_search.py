@@ -14,7 +14,7 @@ from nas_tf.search.records import Records
 from nas_tf.search.workers import Outcome
 from nas_tf.space import Decision, SearchSpace, fingerprint
 from nas_tf.training.train import Trained
-from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, Latency, UserError
+from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, Latency, Trial, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,8 @@ class SumSpace(SearchSpace):
 class ScriptedWorkers:
     """Answers each job with the function's value or exception, the latest first: an order unlike the one asked for."""
 
-    def __init__(self, answer):
+    def __init__(self, answer, num_workers=5):
+        self.num_workers = num_workers
         self._answer, self._jobs, self.done, self.repeats = answer, [], [], []
 
     def submit(self, key, job, first=False, deadline_seconds=None):
@@ -107,15 +108,23 @@ def records(tmp_path):
 
 
 class SpyAlgorithm:
-    """Random search that remembers what it was told."""
+    """Random search that remembers what it was told, and what ran when it was asked.
+
+    Every choice depends on all of that, so that a replay in which anything were otherwise would be refused.
+    """
 
     def __init__(self):
-        self._random = random_search.make(random_search.Config(batch_size=5), SumSpace().num_choices, 0)
-        self.batch_size, self.suggest, self.updates = 5, self._random.suggest, []
+        self._random = random_search.make(random_search.Config(), SumSpace().num_choices, 0)
+        self.calls, self.updates = [], []
+
+    def suggest(self, count, running=()):
+        self.calls.append(tuple(trial.id for trial in running))
+        (drawn,) = self._random.suggest(1)
+        shift = int(fingerprint([self.calls, self.updates]), 16)
+        return [dataclasses.replace(drawn, tokens=tuple((token + shift) % 4 for token in drawn.tokens))]
 
     def update(self, trials):
-        if trials:
-            self.updates.append([(trial.id, trial.reward) for trial in trials])
+        self.updates += [(trial.id, trial.reward) for trial in trials]
 
 
 def search(
@@ -126,10 +135,12 @@ def search(
     reward=None,
     remeasured_share=0.0,
     workers=None,
-    after_batch=lambda: None,
+    on_news=lambda: None,
+    algorithm=None,
+    num_workers=5,
     **options,
 ):
-    workers, algorithm, seen = workers or ScriptedWorkers(answer), SpyAlgorithm(), []
+    workers, algorithm, seen = workers or ScriptedWorkers(answer, num_workers), algorithm or SpyAlgorithm(), []
     loop = Search(
         SumSpace(),
         algorithm,
@@ -141,26 +152,74 @@ def search(
         "proxy",
         seen.append,
         remeasured_share,
-        after_batch=after_batch,
+        on_news=on_news,
     )
     loop.run(num_trials, **options)
     return workers, algorithm, seen
 
 
-def test_every_trial_is_judged_and_told_in_order(records):
+def test_every_trial_is_judged_and_told_as_it_arrives(records):
     _, algorithm, seen = search(records)
     trials = records.trials()
     assert [trial.id for trial in trials] == list(range(1, 21))
     assert all(trial.reward == sum(trial.tokens) / 10 for trial in trials)
-    assert algorithm.updates == [[(t.id, t.reward) for t in trials[i : i + 5]] for i in range(0, 20, 5)]
-    assert sorted(trial.id for trial in seen) == list(range(1, 21))
+    arrived = [trial_id for trial_id, _ in algorithm.updates]
+    assert sorted(arrived) == list(range(1, 21)) != arrived  # the latest job ends first
+    assert algorithm.updates == [(each, trials[each - 1].reward) for each in arrived]
+    assert algorithm.updates == [(trial.id, trial.reward) for trial in seen]
 
 
-def test_each_batch_is_told_of_once_the_next_has_begun(records):
+def test_a_suggestion_is_asked_for_when_a_worker_is_free_and_knows_what_runs(records):
+    _, algorithm, _ = search(records)
+    assert algorithm.calls[0] == () and max(map(len, algorithm.calls)) >= 4
+    calls, running = iter(algorithm.calls), []
+    for event, trial_id in records.events():
+        if event == "asked":
+            assert next(calls) == tuple(running)
+            running.append(trial_id)
+        else:
+            running.remove(trial_id)
+    assert not running and next(calls, None) is None
+
+
+def test_news_are_told_of_once_the_next_trials_have_begun(records):
     """With these the files of the front are renewed."""
     seen = []
-    search(records, after_batch=lambda: seen.append(sum(trial.state == "done" for trial in records.trials())))
-    assert len(seen) == 4 and all(done >= 5 * before for before, done in enumerate(seen))
+
+    def count():
+        states = [trial.state for trial in records.trials()]
+        seen.append((states.count("done"), states.count("running")))
+
+    search(records, on_news=count)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen) and seen[-1] == (20, 0)
+    assert all(running or len(records.trials()) == 20 for _, running in seen)
+
+
+def test_an_algorithm_may_wait_for_what_runs(records):
+    """As the controller does, which suggests whole batches."""
+
+    class Batches(SpyAlgorithm):
+        asked = 0
+
+        def suggest(self, count, running=()):
+            if running and self.asked % 5 == 0:
+                return []
+            self.asked += 1
+            return super().suggest(count, running)
+
+    batches = Batches()
+    search(records, algorithm=batches)
+    arrived = [trial_id for trial_id, _ in batches.updates]
+    assert [sorted(arrived[i : i + 5]) for i in range(0, 20, 5)] == [list(range(i + 1, i + 6)) for i in range(0, 20, 5)]
+
+
+def test_an_algorithm_that_waits_for_nothing_is_a_mistake(records):
+    class Silent(SpyAlgorithm):
+        def suggest(self, count, running=()):
+            return []
+
+    with pytest.raises(ValueError, match="Expected Silent to suggest something where no trial runs"):
+        search(records, algorithm=Silent())
 
 
 def test_an_architecture_is_measured_once(records):
@@ -170,7 +229,7 @@ def test_an_architecture_is_measured_once(records):
 
 
 def test_a_stopped_search_goes_on_as_one_never_stopped(records, tmp_path):
-    _, alone, _ = search(records)
+    _, alone, _ = search(records, num_workers=1)
     other = Records(tmp_path / "other.sqlite")
 
     for jobs_before_the_stop in (3, 4, 0, 2, 3):
@@ -182,11 +241,51 @@ def test_a_stopped_search_goes_on_as_one_never_stopped(records, tmp_path):
             return facts(method, number)
 
         with pytest.raises(KeyboardInterrupt):
-            search(other, answer)
-    _, resumed, _ = search(other)
+            search(other, answer, num_workers=1)
+    _, resumed, _ = search(other, num_workers=1)
     assert resumed.updates == alone.updates
     assert other.trials() == records.trials()
     other.close()
+
+
+def test_a_search_of_several_workers_that_is_stopped_replays_what_happened(records):
+    """The order of arrival is recorded. The algorithm is asked for the same, knowing the same, as it was then."""
+    before = None
+    for jobs_before_the_stop in (3, 4, 0, 2, 2):
+        left = iter(range(jobs_before_the_stop))
+
+        def answer(method, number, left=left):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return facts(method, number)
+
+        algorithm = SpyAlgorithm()
+        with pytest.raises(KeyboardInterrupt):
+            search(records, answer, algorithm=algorithm)
+        if before:
+            assert algorithm.updates[: len(before.updates)] == before.updates
+            assert algorithm.calls[: len(before.calls)] == before.calls
+        before = algorithm
+    _, algorithm, _ = search(records)
+    assert sorted(trial_id for trial_id, _ in algorithm.updates) == list(range(1, 21))
+    assert all(trial.state == "done" for trial in records.trials())
+
+
+def test_a_run_of_an_earlier_version_goes_on(records):
+    """It recorded no events: trials were asked for in batches, and told of in their order."""
+    asked = SpyAlgorithm()
+    for batch in range(2):
+        tokens = [asked.suggest(1, [])[0].tokens for _ in range(3)]
+        del asked.calls[:]
+        with records.transaction():
+            for i, each in enumerate(tokens):
+                trial = Trial(3 * batch + i + 1, each, "random")
+                records.add_trials([(trial, SumSpace().decode(each))])
+    records._db.execute("DROP TABLE events")
+    records._db.execute("UPDATE trials SET started_at = id <= 3, reward = CASE WHEN id != 5 THEN id END")
+    kinds = [kind for kind, _ in records.events()]
+    assert kinds == ["asked"] * 3 + ["told"] * 3 + ["asked"] * 3 + ["told"] * 2
+    assert [trial_id for _, trial_id in records.events()] == [1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 6]
 
 
 def test_an_infeasible_trial_earns_the_floor_of_the_reward(records):
@@ -250,7 +349,7 @@ def test_a_replay_compares_the_architectures_too(records):
         search(records, num_trials=5)
 
 
-def test_the_file_alone_is_whole_after_every_batch(records, tmp_path):
+def test_the_file_alone_is_whole_every_few_seconds(records, tmp_path, monkeypatch):
     copies = []
     make_whole = records.make_whole
 
@@ -259,20 +358,21 @@ def test_the_file_alone_is_whole_after_every_batch(records, tmp_path):
         path = tmp_path / f"copy{len(copies)}.sqlite"
         path.write_bytes((tmp_path / "trials.sqlite").read_bytes())
         alone = Records(path)
-        copies.append([trial.state for trial in alone.trials()])
+        copies.append(sum(trial.state == "done" for trial in alone.trials()))
         alone.close()
 
     records.make_whole = copy
+    monkeypatch.setattr("nas_tf.search.loop._WHOLE_SECONDS", 0.0)
     search(records, num_trials=15)
     records.make_whole = make_whole
-    assert copies == [["done"] * 5, ["done"] * 10, ["done"] * 15]
+    assert copies == sorted(copies) and len(copies) > 5 and copies[-1] == 15
 
 
 def test_more_trials_continue_a_finished_search(records, tmp_path):
-    _, whole, _ = search(records, num_trials=13)
+    _, whole, _ = search(records, num_trials=13, num_workers=1)
     other = Records(tmp_path / "other.sqlite")
     for num_trials in (2, 7, 13):
-        _, parts, _ = search(other, num_trials=num_trials)
+        _, parts, _ = search(other, num_trials=num_trials, num_workers=1)
     assert other.trials() == records.trials() and parts.updates == whole.updates
     other.close()
 
@@ -295,7 +395,7 @@ def test_an_infeasible_network_earns_nothing_and_is_told(records):
         assert (trial.state, trial.reward) == (
             ("infeasible", 0.0) if sum(trial.tokens) >= 4 else ("done", trial.reward)
         )
-    assert sum(map(len, algorithm.updates)) == 20
+    assert len(algorithm.updates) == 20
 
 
 def test_a_network_over_a_limit_is_not_trained(records):
@@ -327,7 +427,7 @@ def test_a_failed_trial_is_recorded_and_not_told(records):
     _, algorithm, _ = search(records, answer)
     failed = {trial.id for trial in records.trials() if trial.state == "failed"}
     assert failed == {trial.id for trial in records.trials() if sum(trial.tokens) == 5} and failed
-    told = {trial_id for update in algorithm.updates for trial_id, _ in update}
+    told = {trial_id for trial_id, _ in algorithm.updates}
     assert told == set(range(1, 21)) - failed
 
 
@@ -340,13 +440,13 @@ def test_a_failed_trial_that_is_tried_again_later_changes_nothing_else(records, 
         return facts(method, number)
 
     untouched = Records(tmp_path / "untouched.sqlite")
-    search(records, answer)
-    search(untouched, answer)
+    search(records, answer, num_workers=1)
+    search(untouched, answer, num_workers=1)
     failed = [trial.id for trial in records.trials() if trial.state == "failed"]
     records.retry(failed)
     assert failed and {trial.state for trial in records.trials() if trial.id in failed} == {"running"}
-    _, algorithm, _ = search(records, num_trials=30)
-    _, expected, _ = search(untouched, num_trials=30)
+    _, algorithm, _ = search(records, num_trials=30, num_workers=1)
+    _, expected, _ = search(untouched, num_trials=30, num_workers=1)
     again = [trial for trial in records.trials() if trial.id in failed]
     assert {(trial.state, trial.reward, trial.note) for trial in again} == {("done", 0.5, "random (tried again)")}
     assert algorithm.updates == expected.updates
@@ -377,12 +477,12 @@ def test_a_mistake_of_the_users_ends_the_search(records):
 
 def test_time_over_ends_the_search_and_more_time_goes_on(records, tmp_path):
     looks = iter([False] * 12 + [True] * 99)
-    search(records, out_of_time=lambda: next(looks))
+    search(records, out_of_time=lambda: next(looks), num_workers=1)
     states = [trial.state for trial in records.trials()]
     assert 0 < states.count("done") < 20
-    _, resumed, _ = search(records)
+    _, resumed, _ = search(records, num_workers=1)
     other = Records(tmp_path / "other.sqlite")
-    _, alone, _ = search(other)
+    _, alone, _ = search(other, num_workers=1)
     assert resumed.updates == alone.updates
     other.close()
 
@@ -396,21 +496,19 @@ def test_what_goes_on_when_time_is_over_has_a_minute_more(records, tmp_path, mon
     assert workers.closed_at == 70.0
     trials = records.trials()
     waiting = [trial for trial in trials if trial.state == "running"]
-    assert len(trials) == 5 and len({sum(trial.tokens) for trial in waiting}) == 2
+    assert len({sum(trial.tokens) for trial in waiting}) == 2
     _, resumed, _ = search(records)
-    other = Records(tmp_path / "other.sqlite")
-    assert resumed.updates == search(other)[1].updates
-    other.close()
+    assert len(resumed.updates) == 20 and all(trial.state == "done" for trial in records.trials())
 
 
 def test_warm_started_trials_are_told_first_and_not_counted(records):
-    from nas_tf.trial import Measurement, Trial
+    from nas_tf.trial import Measurement
 
     for i, tokens in enumerate([(0, 0, 1), (3, 3, 3)], 1):
         measurement = Measurement(sum(tokens) / 10, facts("cost", sum(tokens)), 1.0)
         trial = Trial(i, tokens, f"warm start: old trial {i}", measurement, 0.5)
         records.add_finished(trial, Net(sum(tokens)), "d-1", "proxy")
     workers, algorithm, _ = search(records, num_trials=5, reward=LatencyReward(3.0))
-    assert algorithm.updates[0] == [(1, 0.5), (2, 0.5)]
+    assert algorithm.updates[:2] == [(1, 0.5), (2, 0.5)]
     assert len(records.trials()) == 7
     assert not {1, 9} & {number for _, _, number in workers.done}

@@ -1,0 +1,275 @@
+"""Model-guided search: a Gaussian process predicts what was not tried, and the most promising is tried next.
+
+It is Bayesian optimisation over tokens (White et al., arXiv 1910.11858, give the frame): networks near the best ones are
+scored by how much they are expected to improve on the best. Accuracies enter by their ranks, as normal scores, since
+differences among the best are small. Accuracy and cost are modelled apart, and a cost that a table knows is not
+modelled at all. Trials that still run count as if they had come out as predicted (kriging believer, Ginsbourger et al.
+2010). Where the front is the goal, the improvement is that of the hypervolume (Emmerich et al. 2006), over log cost.
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy import special, stats
+
+from nas_tf import algorithms
+from nas_tf.algorithms import _neighbours
+from nas_tf.algorithms._gaussian_process import GaussianProcess, one_thread
+from nas_tf.rewards import AccuracyReward
+from nas_tf.settings import Settings, knob
+from nas_tf.trial import Suggestion
+
+FINDS_FRONTS = True
+_INCUMBENTS = 10  # whose neighbourhood is looked at
+_RANDOM_SHARE = 0.25  # of the candidates
+_MOST_KNOWN = 500  # trials in the model: the best half, and the latest
+_MOST_TUNED = 250
+_TUNED_AGAIN = 1.25  # times as many trials
+_QUANTILES = special.ndtri((np.arange(16) + 0.5) / 16)
+_TRIES = 50  # to draw an architecture that was not suggested before
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Settings):
+    """The settings of model-guided search."""
+
+    initial: int = knob(5, "Trials before the first prediction: random, or near the parent.", least=2)
+    candidates: int = knob(300, "Architectures of which the most promising one is tried.", least=1)
+
+
+def make(config, num_choices, seed, problem=algorithms.Problem()):  # noqa: B008  it is frozen
+    """Returns the `Predictor` over `num_choices`, a tuple of how many choices each decision has."""
+    return Predictor(config, tuple(num_choices), seed, problem)
+
+
+class Predictor(algorithms.Algorithm):
+    """Tries what is expected to improve most on the best."""
+
+    def __init__(self, config, num_choices, seed, problem):
+        self._config, self._num_choices, self._problem = config, num_choices, problem
+        self._rng = np.random.default_rng(seed)
+        self._found = {}  # what came of each network, by its canonical tokens
+        self._suggested = set()
+        self._accuracy, self._cost = GaussianProcess(num_choices), GaussianProcess(num_choices)
+        self._tuned_at = 0
+
+    def suggest(self, count, running=()):
+        taken, found = {self._problem.canonical(trial.tokens) for trial in running}, []
+        for _ in range(count):
+            suggestion = self._suggest(taken)
+            taken.add(self._problem.canonical(suggestion.tokens))
+            self._suggested.add(self._problem.canonical(suggestion.tokens))
+            found.append(suggestion)
+        return found
+
+    def update(self, trials):
+        for trial in trials:
+            self._found.setdefault(self._problem.canonical(trial.tokens), []).append(trial)
+
+    def _suggest(self, taken):
+        start, known = self._problem.start, self._found.keys() | taken | self._suggested
+        if start is not None and self._problem.canonical(start) not in known:
+            return Suggestion(tuple(start), "the parent")
+        if len(known) >= self._config.initial and len(self._found) >= 2:
+            tokens = self._most_promising(taken, known)
+            if tokens is not None:
+                return Suggestion(tokens, "predicted")
+        for _ in range(_TRIES):
+            if start is not None and len(known) < self._config.initial:
+                tokens = _neighbours.changed(start, self._num_choices, self._rng, int(self._rng.integers(1, 4)))
+            else:
+                tokens = _neighbours.drawn(self._num_choices, self._rng)
+            if self._problem.canonical(tokens) not in known:
+                break
+        return Suggestion(tokens, "random" if start is None else "near the parent")
+
+    def _most_promising(self, taken, known):
+        """Returns the tokens of the largest expected improvement, or None if no candidate is new."""
+        with one_thread():
+            return self._of_largest_improvement(taken, known)
+
+    def _of_largest_improvement(self, taken, known):
+        facts = _Facts(self._found, self._problem)
+        self._fit(facts, taken)
+        candidates = self._candidates(facts, known)
+        if not candidates:
+            return None
+        means, deviations = self._accuracy.predict(candidates)
+        if facts.is_reward or (self._problem.cost is None and type(self._problem.reward) is AccuracyReward):
+            # Scores rise with what is wanted, and so does the improvement in scores.
+            best = self._accuracy.predict(facts.tokens)[0].max()
+            return candidates[int(np.argmax(_log_improvement(means, deviations, best)))]
+        gains = self._gains(facts, candidates, facts.accuracy_of(means[:, None] + deviations[:, None] * _QUANTILES))
+        if not gains.any():
+            gains = means  # nothing is expected to improve on the best
+        return candidates[int(np.argmax(gains))]
+
+    def _fit(self, facts, taken):
+        kept = facts.most_useful(_MOST_KNOWN)
+        tokens = [facts.tokens[i] for i in kept]
+        if len(facts.tokens) >= _TUNED_AGAIN * self._tuned_at:
+            tuned = facts.most_useful(_MOST_TUNED)
+            some = [facts.tokens[i] for i in tuned]
+            self._accuracy.tune(some, facts.scores[tuned], facts.errors[tuned])
+            if facts.models_cost:
+                self._cost.tune(some, facts.costs[tuned], np.zeros(len(some)))
+            self._tuned_at = len(facts.tokens)
+        for model, values, errors in (
+            (self._accuracy, facts.scores[kept], facts.errors[kept]),
+            (self._cost, facts.costs[kept] if facts.models_cost else None, np.zeros(len(kept))),
+        ):
+            if values is None:
+                continue
+            model.fit(tokens, values, errors)
+            if taken:
+                believed = sorted(taken)
+                more = np.concatenate([values, model.predict(believed)[0]])
+                model.fit([*tokens, *believed], more, np.concatenate([errors, np.zeros(len(believed))]))
+
+    def _candidates(self, facts, known):
+        found, incumbents = {}, facts.incumbents()
+        for number in range(self._config.candidates):
+            if number < _RANDOM_SHARE * self._config.candidates:
+                tokens = _neighbours.drawn(self._num_choices, self._rng)
+            else:
+                near = incumbents[number % len(incumbents)]
+                changes = 1 + int(self._rng.geometric(0.5) - 1)
+                tokens = _neighbours.changed(near, self._num_choices, self._rng, changes)
+            canonical = self._problem.canonical(tokens)
+            if canonical not in known:
+                found[canonical] = None
+        return list(found)
+
+    def _gains(self, facts, candidates, accuracies):
+        """Returns float [candidates]: the expected improvement, given accuracies, float [candidates, quantiles]."""
+        problem = self._problem
+        if problem.cost is None:
+            costs = None
+        elif problem.estimate is not None:
+            costs = np.log(problem.estimate(candidates))[:, None]
+        else:
+            # Another order of the quantiles: accuracy and cost vary apart from each other.
+            means, deviations = self._cost.predict(candidates)
+            costs = facts.cost_of(means[:, None] + deviations[:, None] * np.roll(_QUANTILES[::-1], 5))
+        if problem.is_front:
+            return _hypervolume_gain(*facts.front(), accuracies, costs)
+        believed = facts.accuracy_of(self._accuracy.predict(facts.tokens)[0])
+        best = problem.reward.of(believed, None if costs is None else np.exp(facts.log_costs)).max()
+        return np.maximum(0, problem.reward.of(accuracies, None if costs is None else np.exp(costs)) - best).mean(1)
+
+
+class _Facts:
+    """What is known of the networks that were tried, each once.
+
+    Attributes:
+        tokens: list of canonical tokens.
+        is_reward: whether rewards are modelled, as nothing else is known, and not accuracies.
+        accuracies: float [n], or the rewards.
+        scores: float [n], their normal scores.
+        errors: float [n], standard errors of the scores.
+        log_costs: float [n], or None; `costs` are the same with mean 0 and variance 1.
+        models_cost: whether there is a cost, and it is known of these alone.
+    """
+
+    def __init__(self, found, problem):
+        self.tokens, groups = list(found), list(found.values())
+        measured = [next((trial.measurement for trial in group if trial.measurement), None) for group in groups]
+        self.is_reward = not problem.is_front and (problem.reward is None or not any(measured))
+        if self.is_reward:
+            self.accuracies = np.array([np.mean([trial.reward for trial in group]) for group in groups])
+        else:
+            self.accuracies = np.array([_mean_accuracy(group) for group in groups])
+        self.scores = _normal_scores(self.accuracies)
+        self._ordered = np.sort(self.accuracies), np.sort(self.scores)
+        self.errors = np.array([self._error(*row) for row in zip(groups, self.accuracies)])
+        self.models_cost, self.log_costs, self.costs = False, None, None
+        if problem.cost is not None and not self.is_reward:
+            logs = np.array([_neighbours.facts(group[0], problem.cost)[1] for group in groups])
+            self.log_costs = np.where(np.isfinite(logs), logs, logs[np.isfinite(logs)].max())
+            self.models_cost = problem.estimate is None
+            self._center, self._spread = self.log_costs.mean(), self.log_costs.std() or 1.0
+            self.costs = (self.log_costs - self._center) / self._spread
+        self._problem = problem
+
+    def accuracy_of(self, scores):
+        """Returns the accuracies that scores stand for; beyond the best one they rise as the best tenth do."""
+        accuracies, ordered = self._ordered
+        tenth = max(2, len(ordered) // 10)
+        rise = (accuracies[-1] - accuracies[-tenth]) / max(1e-9, ordered[-1] - ordered[-tenth])
+        found = np.interp(scores, ordered, accuracies) + np.maximum(0, scores - ordered[-1]) * rise
+        return np.clip(found, 0.0, 1.0)
+
+    def cost_of(self, costs):
+        """Returns the log costs that standardised ones stand for."""
+        return self._center + self._spread * costs
+
+    def most_useful(self, most):
+        """Returns int [at most `most`]: the indices of the best half, and of the latest."""
+        if len(self.tokens) <= most:
+            return np.arange(len(self.tokens))
+        best = np.argsort(-self.scores, kind="stable")[: most // 2]
+        latest = np.setdiff1d(np.arange(len(self.tokens)), best)[-(most - len(best)) :]
+        return np.sort(np.concatenate([best, latest]))
+
+    def incumbents(self):
+        """Returns the tokens whose neighbourhood is worth looking at: the front's, or those of the largest rewards."""
+        if self._problem.is_front:
+            return [self.tokens[i] for i in _neighbours.front(self.accuracies, self.log_costs)]
+        values = self.accuracies
+        if not self.is_reward:
+            values = self._problem.reward.of(values, None if self.log_costs is None else np.exp(self.log_costs))
+        return [self.tokens[i] for i in np.argsort(-values, kind="stable")[:_INCUMBENTS]]
+
+    def front(self):
+        """Returns the front's accuracies and log costs, both rising, and the reference point of its hypervolume."""
+        on = _neighbours.front(self.accuracies, self.log_costs)
+        reference = np.quantile(self.accuracies, 0.1), self.log_costs.max()
+        return self.accuracies[on], self.log_costs[on], reference
+
+    def _error(self, group, accuracy):
+        """Returns the standard error of a mean accuracy, in scores: how far the scores reach that the error spans."""
+        errors = [trial.measurement.standard_error or 0.0 for trial in group if trial.measurement]
+        if self.is_reward or not any(errors):
+            return 0.0
+        error = np.sqrt(np.mean(np.square(errors)) / len(errors))
+        accuracies, scores = self._ordered
+        return (
+            float(np.interp(accuracy + error, accuracies, scores) - np.interp(accuracy - error, accuracies, scores)) / 2
+        )
+
+
+def _mean_accuracy(group):
+    return float(np.mean([trial.measurement.accuracy if trial.measurement else 0.0 for trial in group]))
+
+
+def _normal_scores(values):
+    """Returns float [n]: what normal values of these ranks are in the mean."""
+    return special.ndtri((stats.rankdata(values) - 0.5) / len(values))
+
+
+def _log_improvement(means, deviations, best):
+    """Returns the logarithm of the expected improvement on `best`, float [n] (Ament et al., arXiv 2310.20708)."""
+    steps = (means - best) / deviations
+    near = np.maximum(steps, -5.0)
+    densities = np.exp(-0.5 * near**2) / np.sqrt(2 * np.pi)
+    far = -0.5 * steps**2 - 0.5 * np.log(2 * np.pi) - 2 * np.log(np.maximum(-steps, 1.0))  # its limit
+    at_limit = np.log(densities + near * special.ndtr(near))
+    return np.log(deviations) + np.where(steps >= -5.0, at_limit, far)
+
+
+def _hypervolume_gain(accuracies, log_costs, reference, sampled, sampled_costs):
+    """Returns float [candidates]: by how much a candidate is expected to enlarge the hypervolume.
+
+    Args:
+        accuracies, log_costs: of the front, float [n], both rising.
+        reference: the accuracy and the log cost at which the hypervolume ends.
+        sampled: float [candidates, quantiles], accuracies.
+        sampled_costs: float [candidates, 1 or quantiles], log costs.
+    """
+    least, most = min(log_costs[0], sampled_costs.min()), reference[1]
+    edges = np.concatenate([[least], log_costs, [most]])
+    levels = np.maximum(reference[0], np.concatenate([[reference[0]], accuracies]))
+    gains = np.zeros(np.broadcast(sampled, sampled_costs).shape)
+    for begin, end, level in zip(edges[:-1], edges[1:], levels):
+        gains += np.maximum(0, end - np.maximum(begin, sampled_costs)) * np.maximum(0, sampled - level)
+    return gains.mean(1)

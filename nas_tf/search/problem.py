@@ -1,0 +1,36 @@
+"""What a search tells its algorithm beside the number of choices."""
+
+import functools
+
+from nas_tf.algorithms import Problem
+from nas_tf.devices import Estimator
+from nas_tf.rewards import FrontReward
+
+
+def problem_of(space, reward, device, start=None):
+    """Returns the `nas_tf.algorithms.Problem` of a search.
+
+    Args:
+        space: the `nas_tf.space.SearchSpace`.
+        reward: the reward of `nas_tf.rewards`.
+        device: the device, or None.
+        start: tokens that the search begins at, or None.
+    """
+
+    @functools.lru_cache(maxsize=100_000)
+    def canonical(tokens):
+        return tuple(space.encode(space.decode(tokens)))
+
+    def estimate(tokens):
+        return device.estimate([space.decode(each) for each in tokens])
+
+    is_known = reward.cost == "latency_ms" and isinstance(device, Estimator) and device.answers_at_once
+    return Problem(
+        start=start and tuple(start),
+        canonical=canonical,
+        reward=reward,
+        is_front=isinstance(reward, FrontReward),
+        cost=reward.cost,
+        estimate=estimate if is_known else None,
+        prior=space.prior,
+    )
