@@ -12,8 +12,8 @@ _MOST_BYTES = 256 << 20
 def read_table(path):
     """Returns a dict from each architecture's text to a dict of what is known of it.
 
-    The file is JSON: `fields`, names of which the first is `architecture`, and `rows` of their values. A field that ends
-    in `_percent` is an accuracy and one that ends in `_ms` a latency.
+    The file is JSON: `fields`, names of which the first is `architecture`, and `rows` of their values. A field that
+    ends in `_percent` is an accuracy and one that ends in `_ms` a latency.
 
     Raises:
         UserError: there is no such file, or it has another form.

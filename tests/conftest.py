@@ -23,3 +23,11 @@ def quick_tensorflow():
         without_graph_rewriting()
         gc.collect()
         gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def cell_table(tmp_path_factory):
+    """Path of a table of all cells of NAS-Bench-201 with made-up figures."""
+    from tabular_support import write_cell_table
+
+    return write_cell_table(tmp_path_factory.mktemp("cells") / "cells.json")

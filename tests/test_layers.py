@@ -10,14 +10,14 @@ ROOT = pathlib.Path(__file__).parent.parent
 # may import one another, but for plug-ins.
 ROWS = [
     ("trial", "accuracy", "quiet", "stopping", "complexity"),
-    ("space", "settings", "files", "recycling", "bars"),
+    ("space", "settings", "files", "recycling", "bars", "tabular"),
     ("plugins", "rewards", "resume", "export"),
     ("flags", "ranking", "networks.*", "algorithms.*", "datasets.*", "devices.*"),
     ("latency_tables.*", "reports.*", "training.*"),
     ("judges.*", "family"),
     ("accuracy_tables.*",),
     ("search.*",),
-    ("shipping.*",),
+    ("shipping.*", "testing"),
     ("making.*",),
     ("detection.*", "apps.*"),
 ]

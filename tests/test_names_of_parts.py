@@ -67,7 +67,9 @@ def test_settings_that_only_name_a_file_of_ones_own(tmp_path):
     assert_one_line(script("nas-table", "--out=x.json", "--search_space=none", cwd=tmp_path), 2, "mnasnet", "'none'")
     (tmp_path / "architecture.json").write_text("{}")
     process = script("mnas-export", f"--network_dir={tmp_path}", "--search_space=none")
-    assert_one_line(process, 2, "Expected --search_space to be one of mnasnet, proxylessnas, nasnet", "'none'")
+    assert_one_line(
+        process, 2, "Expected --search_space to be one of mnasnet, proxylessnas, nasbench201, nasnet", "'none'"
+    )
 
 
 def test_only_a_device_may_be_none():

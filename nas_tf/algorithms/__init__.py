@@ -1,8 +1,8 @@
 """Search algorithms, one in each file.
 
 Each file has a frozen dataclass `Config` (its fields become flags, prefixed with the file's name; no Keras at import)
-and a function `make(config, num_choices, seed)` that returns an `Algorithm`. Where `make` takes `problem` too, that is a
-`Problem`: what is known of the search beside the number of choices. A file with `FINDS_FRONTS = True` can search for
+and a function `make(config, num_choices, seed)` that returns an `Algorithm`. Where `make` takes `problem` too, that is
+a `Problem`: what is known of the search beside the number of choices. A file with `FINDS_FRONTS = True` can search for
 the whole front of accuracy and cost instead of for the largest reward; its `make` takes `problem`.
 """
 

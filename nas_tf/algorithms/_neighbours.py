@@ -50,7 +50,7 @@ def layers(accuracies, costs):
 
 
 def facts(trial, cost):
-    """Returns the accuracy of a trial and the logarithm of the cost of that name; of one that is infeasible the worst."""
+    """Returns the accuracy of a trial and the logarithm of the cost of that name; if it is infeasible, the worst."""
     if trial.measurement is None:
         return 0.0, np.inf
     of = trial.measurement.cost

@@ -159,8 +159,8 @@ class PPO(algorithms.Algorithm):
 
     It suggests whole batches, each drawn from one policy, and waits until nothing of a batch runs. Then it learns from
     the batch in the order in which it was suggested, whatever the order of arrival: what it does depends on the
-    recorded measurements alone. Other trials, of a warm start or long after their batch, were not drawn from its policy.
-    From these it learns by imitation alone: advantages below 0 count as 0 (Oh et al., arXiv 1806.05635).
+    recorded measurements alone. Other trials, of a warm start or long after their batch, were not drawn from its
+    policy. From these it learns by imitation alone: advantages below 0 count as 0 (Oh et al., arXiv 1806.05635).
     """
 
     def __init__(self, config, num_choices, seed, problem):

@@ -1,8 +1,8 @@
 """Model-guided search: a Gaussian process predicts what was not tried, and the most promising is tried next.
 
-It is Bayesian optimisation over tokens (White et al., arXiv 1910.11858, give the frame): networks near the best ones are
-scored by how much they are expected to improve on the best. Accuracies enter by their ranks, as normal scores, since
-differences among the best are small. Accuracy and cost are modelled apart, and a cost that a table knows is not
+It is Bayesian optimisation over tokens (White et al., arXiv 1910.11858, give the frame): networks near the best ones
+are scored by how much they are expected to improve on the best. Accuracies enter by their ranks, as normal scores,
+since differences among the best are small. Accuracy and cost are modelled apart, and a cost that a table knows is not
 modelled at all. Trials that still run count as if they had come out as predicted (kriging believer, Ginsbourger et al.
 2010). Where the front is the goal, the improvement is that of the hypervolume (Emmerich et al. 2006), over log cost.
 """

@@ -3,7 +3,8 @@
 Each file has a frozen dataclass `Config` (its fields become flags, prefixed with the file's name; no Keras at import)
 and a function `make(config, task)` that returns a `Judge`. It may have `child_scale(proxy_scale, deploy_scale)`, which
 returns the scale of its children where that is not the proxy's, and `space_settings(config)`, which returns a dict of
-the settings that the search space has by default.
+the settings that the search space has by default. With `TRAINS = False` it trains no networks, and the best one of a
+search is not trained either.
 """
 
 import abc

@@ -12,6 +12,8 @@ from nas_tf.settings import Settings, knob
 from nas_tf.tabular import the_field
 from nas_tf.trial import UserError
 
+TRAINS = False
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(Settings):
@@ -29,8 +31,6 @@ def make(config, task):
 
 class TabularJudge(Judge):
     """Looks accuracies up. The noise depends on the seed, the architecture and the repetition alone."""
-
-    trains = False
 
     def __init__(self, config, space, seed):
         self._config, self._space, self._seed = config, space, seed
@@ -59,4 +59,4 @@ class TabularJudge(Judge):
             name = int(self._space.decode(tokens).fingerprint, 16)
             rng = np.random.default_rng((repeated_seed(self._seed, repeat), name))
             accuracy = float(np.clip(accuracy + noise * rng.standard_normal(), 0, 1))
-        return Trained(accuracy, 0.0, 0.0, 0.0, 0, standard_error=noise)
+        return Trained(accuracy, 0.0, 0.0, 0.0, 0, standard_error=noise or None)

@@ -227,6 +227,8 @@ def make_request(family, settings, objective=None, limits=None, proxy=None, part
     """
     parts = plugins.expand_all(parts)
     chosen = {folder: Part(folder, name, parts.get(name, {})) for folder, name in folders(family, settings).items()}
+    if not getattr(chosen[JUDGES].module, "TRAINS", True):
+        settings = dataclasses.replace(settings, final_epochs=0)
     objective, limits, proxy = objective or family.objective, limits or Limits(), proxy or family.proxy
     space = chosen[family.space_folder]
     images = Source(chosen[DATASETS], settings.data_dir, settings.seed, settings.raced_fraction)

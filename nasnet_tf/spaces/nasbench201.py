@@ -9,15 +9,17 @@ Two cells that compute the same are the same architecture. Edges that no input r
 one with the smallest tokens stands for all: 5,425 networks.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
+import os
 
 from nas_tf.settings import Settings, knob
 from nas_tf.space import Decision, SearchSpace, fingerprint
 from nas_tf.tabular import read_table
 from nas_tf.trial import UserError
-from nasnet_tf.spaces.nasnet import Scale
+from nasnet_tf.spaces._scale import Scale
 
 __all__ = ["SPACE", "Cell", "NASBench201", "Scale"]
 
@@ -107,15 +109,18 @@ class NASBench201(SearchSpace, Settings):
         """
         if not self.table:
             raise UserError("Expected --nasbench201_table=FILE, in which all cells are known. Received: none")
-        return _known(self.table)[architecture]
+        with contextlib.suppress(OSError):
+            stat = os.stat(self.table)
+            return _known(self.table, stat.st_size, stat.st_mtime_ns)[architecture]
+        raise UserError(f"Expected --nasbench201_table to be a file. Received: {self.table}")
 
 
 _DECISIONS = tuple(Decision(f"edge{first}_{last}", OPERATIONS) for first, last in EDGES)
 
 
 @functools.lru_cache(maxsize=4)
-def _known(path):
-    """Returns a dict from each canonical cell to what the table at `path` says of it."""
+def _known(path, size, modified_ns):
+    """Returns a dict from each canonical cell to what the table at `path` says of it; the rest tells files apart."""
     rows = read_table(path)
     try:
         found = {Cell.parse(name): values for name, values in rows.items()}

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from nas_tf.algorithms import _policy_gradient as terms
 from nas_tf.algorithms import Problem, ppo
+from nas_tf.algorithms import _policy_gradient as terms
 from nas_tf.trial import Trial, UserError
 
 NUM_CHOICES = (3, 1, 4, 2)

@@ -75,7 +75,7 @@ def test_objective_takes_its_target_from_the_network_named():
 def test_a_target_of_another_cost_is_refused():
     with pytest.raises(UserError, match="--target_mult_adds needs --cost=mult_adds"):
         Objective(target_mult_adds=3e8)
-    with pytest.raises(UserError, match="a --reward other than accuracy"):
+    with pytest.raises(UserError, match="a --reward with a target"):
         Objective(target_latency_ms=5, reward="accuracy")
 
 
