@@ -8,29 +8,30 @@ meets the target: how far it is from the optimum, in points of accuracy. The ran
 """
 
 import dataclasses
-import pathlib
 import sys
-import tempfile
 import time
 
 import numpy as np
 
-from nas_tf import flags, plugins
+from nas_tf import flags
 from nas_tf.accuracy_tables.choosing import Chooser
 from nas_tf.family import space_from_file
 from nas_tf.networks.accuracy_table import AccuracyTable, Predictor
 from nas_tf.plugins import Part
 from nas_tf.reports import _picture
-from nas_tf.rewards import LatencyReward, Limits
-from nas_tf.search.evaluation import AccuracyJob
-from nas_tf.search.loop import Search
-from nas_tf.search.records import Records
-from nas_tf.search.workers import Workers, run_job
+from nas_tf.rewards import LatencyReward
 from nas_tf.settings import Settings, knob
-from nas_tf.training.train import Trained
-from nas_tf.trial import Cost, Latency
+from nas_tf.testing import QuickWorkers, run_search
 
-ALGORITHMS = ("random_search", "ppo", "evolution", "evolution from the parent")
+ALGORITHMS = (
+    "random_search",
+    "ppo",
+    "evolution",
+    "local_search",
+    "predictor",
+    "evolution from the parent",
+    "predictor from the parent",
+)
 _CHECKPOINTS = (40, 100, 200, 400, 1000, 2000)
 
 
@@ -42,46 +43,6 @@ class Knobs(Settings):
     num_trials: int = knob(1000, "Trials of a search.", least=1)
     seeds: int = knob(5, "Searches by each algorithm.", least=1)
     picture: str = knob("", "Where a picture is written; empty: none.", path=True)
-
-
-class TableWorkers(Workers):
-    """Answers from both tables at once, and builds no network."""
-
-    num_workers, ends_jobs = 1, False
-
-    def __init__(self, predictor, device):
-        self._predictor, self._device, self._jobs = predictor, device, []
-
-    def submit(self, key, job, first=False, deadline_seconds=None):
-        self._jobs.insert(0 if first else len(self._jobs), (key, job))
-
-    def wait(self, timeout_seconds=None):
-        key, job = self._jobs.pop(0)
-        return run_job(self, key, _Answer(job), "tables")
-
-    def answer(self, job):
-        architecture = self._predictor.space.decode(job.tokens)
-        if isinstance(job, AccuracyJob):
-            return Trained(self._predictor.accuracy(architecture), 0.0, 0.0, 0.0, 0)
-        return Cost(1, 1, 1, latency=Latency.estimate(self._device.estimate([architecture])[0]))
-
-    @property
-    def num_pending(self):
-        return len(self._jobs)
-
-    def drop_queue(self):
-        self._jobs.clear()
-
-    def close(self):
-        self.drop_queue()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Answer:
-    job: object
-
-    def run(self, workers):
-        return workers.answer(self.job)
 
 
 def main():
@@ -131,26 +92,20 @@ def main():
 
 
 def searched(space, predictor, device, name, seed, target_ms, num_trials, parent):
-    """Returns float [num_trials]: the accuracy of the best network so far that meets the target; -1 before there is."""
+    """Returns float [num_trials]: the accuracy of the best network so far that meets the target; 0 before there is."""
     algorithm, _, start = name.partition(" ")
-    module = plugins.load("nas_tf.algorithms", algorithm)
-    more = {"start": space.encode(parent)} if start else {}
-    made = module.make(module.Config(), space.num_choices, seed, **more)
-    found = []
-
-    def note(trial):
-        cost = trial.measurement.cost.latency.latency_ms if trial.measurement else float("inf")
-        found.append(trial.measurement.accuracy if cost <= target_ms else 0.0)
-
-    with tempfile.TemporaryDirectory() as folder:
-        records = Records(pathlib.Path(folder) / "trials.sqlite")
-        records.begin_session()
-        reward = LatencyReward(target_ms, "absolute")
-        workers = TableWorkers(predictor, device)
-        records.add_device("table-1", device.describe())
-        Search(space, made, workers, records, reward, Limits(), "table-1", "blocks", note).run(num_trials)
-        records.close()
-    return np.maximum.accumulate(found[:num_trials])
+    workers = QuickWorkers(
+        lambda tokens, repeat: predictor.accuracy(space.decode(tokens)),
+        lambda tokens: device.estimate([space.decode(tokens)])[0],
+    )
+    part, reward = Part("nas_tf.algorithms", algorithm), LatencyReward(target_ms, "absolute")
+    begin = space.encode(parent) if start else None
+    trials = run_search(space, part, seed, reward, workers, num_trials, device, begin)
+    found = [
+        trial.measurement.accuracy if trial.measurement.cost.latency.latency_ms <= target_ms else 0.0
+        for trial in trials
+    ]
+    return np.maximum.accumulate(found)
 
 
 def draw(knobs, curves):

@@ -19,19 +19,18 @@ class Problem:
     Attributes:
         start: tokens at which the search begins, those of a run's parent, or None.
         canonical: `canonical(tokens)` returns the tokens that stand for all which mean the same network.
-        reward: the reward of `nas_tf.rewards`, or None. `reward.of(accuracy, cost)` takes arrays; the cost is the
-            figure `reward.cost`, of which an accuracy alone has none (None).
-        is_front: whether the front of accuracy and the cost of the name `cost` is the goal, and no target.
-        cost: `"latency_ms"`, `"mult_adds"` or `"num_params"`, or None.
+        cost: `"latency_ms"`, `"mult_adds"` or `"num_params"`; None: accuracy alone counts.
+        target: what a network may cost at most, or None.
+        is_front: whether the whole front of accuracy and cost is the goal.
         estimate: `estimate(list of tokens)` returns float [n]: their costs, where these need not be measured; or None.
         prior: for each decision a tuple of how often each choice is worth a try, in any unit; or None.
     """
 
     start: Tokens | None = None
     canonical: object = tuple
-    reward: object = None
-    is_front: bool = False
     cost: str | None = None
+    target: float | None = None
+    is_front: bool = False
     estimate: object = None
     prior: tuple[tuple[float, ...], ...] | None = None
 

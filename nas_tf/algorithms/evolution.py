@@ -3,8 +3,9 @@
 A search from a parent begins at the parent and goes outward from it: the first suggestion is the parent, and as long as
 the population is not full, suggestions are the parent with one answer changed. Others begin with random architectures.
 
-Where the front is the goal, the best of a sample is one that the fewest layers of the population beat in both accuracy
-and cost (the non-dominated sorting of NSGA-II, Deb et al. 2002); of several, the one drawn first.
+Where the front is the goal, nobody dies of age: the population are the trials that the fewest layers of others beat in
+both accuracy and cost (the non-dominated sorting of NSGA-II, Deb et al. 2002), twice as many, and all that nothing
+beats. Each has the same chance of offspring.
 """
 
 import collections
@@ -40,7 +41,7 @@ class Evolution(algorithms.Algorithm):
     def __init__(self, config, num_choices, seed, problem):
         self._config, self._num_choices, self._problem = config, tuple(num_choices), problem
         self._rng = np.random.default_rng(seed)
-        self._population = collections.deque(maxlen=config.population)
+        self._population = collections.deque(maxlen=None if problem.is_front else config.population)
         self._suggested = set()
 
     def suggest(self, count, running=()):
@@ -49,6 +50,13 @@ class Evolution(algorithms.Algorithm):
     def update(self, trials):
         self._population.extend(trials)
         self._suggested.update(self._problem.canonical(trial.tokens) for trial in trials)
+        if self._problem.is_front and self._population:
+            layers = _neighbours.layers(
+                *zip(*(_neighbours.facts(each, self._problem.cost) for each in self._population))
+            )
+            order = sorted(range(len(layers)), key=lambda i: layers[i])
+            kept = max(2 * self._config.population, int((layers == 0).sum()))
+            self._population = collections.deque(self._population[i] for i in sorted(order[:kept]))
 
     def _suggest(self):
         start = self._problem.start
@@ -70,13 +78,11 @@ class Evolution(algorithms.Algorithm):
         return Suggestion(tokens, note)
 
     def _best_of_sample(self):
-        size = min(self._config.sample, len(self._population))
-        chosen = sorted(self._rng.choice(len(self._population), size, replace=False))
         if not self._problem.is_front:
+            size = min(self._config.sample, len(self._population))
+            chosen = sorted(self._rng.choice(len(self._population), size, replace=False))
             return max((self._population[i] for i in chosen), key=lambda trial: trial.reward)
-        facts = [_neighbours.facts(trial, self._problem.cost) for trial in self._population]
-        layers = _neighbours.layers(*zip(*facts))
-        return self._population[min(self._rng.permutation(chosen), key=lambda i: layers[i])]
+        return self._population[int(self._rng.integers(len(self._population)))]
 
     def _changed(self, tokens):
         return _neighbours.changed(tokens, self._num_choices, self._rng)

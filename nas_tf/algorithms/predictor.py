@@ -3,8 +3,9 @@
 It is Bayesian optimisation over tokens (White et al., arXiv 1910.11858, give the frame): networks near the best ones
 are scored by how much they are expected to improve on the best. Accuracies enter by their ranks, as normal scores,
 since differences among the best are small. Accuracy and cost are modelled apart, and a cost that a table knows is not
-modelled at all. Trials that still run count as if they had come out as predicted (kriging believer, Ginsbourger et al.
-2010). Where the front is the goal, the improvement is that of the hypervolume (Emmerich et al. 2006), over log cost.
+modelled at all. With a target the best is the most accurate one that meets it, whatever the reward's shape. Trials that
+still run count as if they had come out as predicted (kriging believer, Ginsbourger et al. 2010). Where the front is the
+goal, the improvement is that of the hypervolume (Emmerich et al. 2006), over log cost.
 """
 
 import dataclasses
@@ -15,7 +16,6 @@ from scipy import special, stats
 from nas_tf import algorithms
 from nas_tf.algorithms import _neighbours
 from nas_tf.algorithms._gaussian_process import GaussianProcess, one_thread
-from nas_tf.rewards import AccuracyReward
 from nas_tf.settings import Settings, knob
 from nas_tf.trial import Suggestion
 
@@ -95,14 +95,27 @@ class Predictor(algorithms.Algorithm):
         if not candidates:
             return None
         means, deviations = self._accuracy.predict(candidates)
-        if facts.is_reward or (self._problem.cost is None and type(self._problem.reward) is AccuracyReward):
-            # Scores rise with what is wanted, and so does the improvement in scores.
-            best = self._accuracy.predict(facts.tokens)[0].max()
-            return candidates[int(np.argmax(_log_improvement(means, deviations, best)))]
-        gains = self._gains(facts, candidates, facts.accuracy_of(means[:, None] + deviations[:, None] * _QUANTILES))
-        if not gains.any():
-            gains = means  # nothing is expected to improve on the best
-        return candidates[int(np.argmax(gains))]
+        costs = self._costs(facts, candidates)
+        if self._problem.is_front:
+            accuracies = facts.accuracy_of(means[:, None] + deviations[:, None] * _QUANTILES)
+            gains = _hypervolume_gain(*facts.front(), accuracies, _sampled(*costs))
+            return candidates[int(np.argmax(gains if gains.any() else means))]
+        log_fits = np.zeros(len(candidates))
+        if facts.target is not None:
+            log_fits = special.log_ndtr((facts.target - costs[0]) / np.maximum(costs[1], 1e-9))
+        if not facts.fits.any():
+            return candidates[int(np.argmax(log_fits))]  # one that meets the target comes first
+        best = self._accuracy.predict([facts.tokens[i] for i in np.flatnonzero(facts.fits)])[0].max()
+        return candidates[int(np.argmax(_log_improvement(means, deviations, best) + log_fits))]
+
+    def _costs(self, facts, candidates):
+        """Returns mean and standard deviation, each float [n], of the candidates' log costs; None without a cost."""
+        if facts.log_costs is None:
+            return None
+        if self._problem.estimate is not None:
+            return np.log(self._problem.estimate(candidates)), np.zeros(len(candidates))
+        means, deviations = self._cost.predict(candidates)
+        return facts.center + facts.spread * means, facts.spread * deviations
 
     def _fit(self, facts, taken):
         kept = facts.most_useful(_MOST_KNOWN)
@@ -140,23 +153,6 @@ class Predictor(algorithms.Algorithm):
                 found[canonical] = None
         return list(found)
 
-    def _gains(self, facts, candidates, accuracies):
-        """Returns float [candidates]: the expected improvement, given accuracies, float [candidates, quantiles]."""
-        problem = self._problem
-        if problem.cost is None:
-            costs = None
-        elif problem.estimate is not None:
-            costs = np.log(problem.estimate(candidates))[:, None]
-        else:
-            # Another order of the quantiles: accuracy and cost vary apart from each other.
-            means, deviations = self._cost.predict(candidates)
-            costs = facts.cost_of(means[:, None] + deviations[:, None] * np.roll(_QUANTILES[::-1], 5))
-        if problem.is_front:
-            return _hypervolume_gain(*facts.front(), accuracies, costs)
-        believed = facts.accuracy_of(self._accuracy.predict(facts.tokens)[0])
-        best = problem.reward.of(believed, None if costs is None else np.exp(facts.log_costs)).max()
-        return np.maximum(0, problem.reward.of(accuracies, None if costs is None else np.exp(costs)) - best).mean(1)
-
 
 class _Facts:
     """What is known of the networks that were tried, each once.
@@ -168,13 +164,15 @@ class _Facts:
         scores: float [n], their normal scores.
         errors: float [n], standard errors of the scores.
         log_costs: float [n], or None; `costs` are the same with mean 0 and variance 1.
+            `center` and `spread` say how.
         models_cost: whether there is a cost, and it is known of these alone.
+        target: the logarithm of the target, or None.
+        fits: bool [n], whether they meet the target.
     """
 
     def __init__(self, found, problem):
         self.tokens, groups = list(found), list(found.values())
-        measured = [next((trial.measurement for trial in group if trial.measurement), None) for group in groups]
-        self.is_reward = not problem.is_front and (problem.reward is None or not any(measured))
+        self.is_reward = not any(trial.measurement for group in groups for trial in group)
         if self.is_reward:
             self.accuracies = np.array([np.mean([trial.reward for trial in group]) for group in groups])
         else:
@@ -187,8 +185,11 @@ class _Facts:
             logs = np.array([_neighbours.facts(group[0], problem.cost)[1] for group in groups])
             self.log_costs = np.where(np.isfinite(logs), logs, logs[np.isfinite(logs)].max())
             self.models_cost = problem.estimate is None
-            self._center, self._spread = self.log_costs.mean(), self.log_costs.std() or 1.0
-            self.costs = (self.log_costs - self._center) / self._spread
+            self.center, self.spread = self.log_costs.mean(), self.log_costs.std() or 1.0
+            self.costs = (self.log_costs - self.center) / self.spread
+        has_target = self.log_costs is not None and problem.target is not None
+        self.target = float(np.log(problem.target)) if has_target else None
+        self.fits = self.log_costs <= self.target if has_target else np.ones(len(groups), bool)
         self._problem = problem
 
     def accuracy_of(self, scores):
@@ -198,10 +199,6 @@ class _Facts:
         rise = (accuracies[-1] - accuracies[-tenth]) / max(1e-9, ordered[-1] - ordered[-tenth])
         found = np.interp(scores, ordered, accuracies) + np.maximum(0, scores - ordered[-1]) * rise
         return np.clip(found, 0.0, 1.0)
-
-    def cost_of(self, costs):
-        """Returns the log costs that standardised ones stand for."""
-        return self._center + self._spread * costs
 
     def most_useful(self, most):
         """Returns int [at most `most`]: the indices of the best half, and of the latest."""
@@ -215,10 +212,10 @@ class _Facts:
         """Returns the tokens whose neighbourhood is worth looking at: the front's, or those of the largest rewards."""
         if self._problem.is_front:
             return [self.tokens[i] for i in _neighbours.front(self.accuracies, self.log_costs)]
-        values = self.accuracies
-        if not self.is_reward:
-            values = self._problem.reward.of(values, None if self.log_costs is None else np.exp(self.log_costs))
-        return [self.tokens[i] for i in np.argsort(-values, kind="stable")[:_INCUMBENTS]]
+        costs = np.zeros(len(self.tokens)) if self.target is None else self.log_costs
+        # Of those that miss the target, the ones that miss it least.
+        order = np.lexsort((np.where(self.fits, -self.accuracies, costs), ~self.fits))
+        return [self.tokens[i] for i in order[:_INCUMBENTS]]
 
     def front(self):
         """Returns the front's accuracies and log costs, both rising, and the reference point of its hypervolume."""
@@ -245,6 +242,11 @@ def _mean_accuracy(group):
 def _normal_scores(values):
     """Returns float [n]: what normal values of these ranks are in the mean."""
     return special.ndtri((stats.rankdata(values) - 0.5) / len(values))
+
+
+def _sampled(means, deviations):
+    """Returns float [n, quantiles]: log costs, in another order than accuracies, from which they vary apart."""
+    return means[:, None] + deviations[:, None] * np.roll(_QUANTILES[::-1], 5)
 
 
 def _log_improvement(means, deviations, best):

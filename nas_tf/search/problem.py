@@ -28,9 +28,9 @@ def problem_of(space, reward, device, start=None):
     return Problem(
         start=start and tuple(start),
         canonical=canonical,
-        reward=reward,
-        is_front=isinstance(reward, FrontReward),
         cost=reward.cost,
+        target=getattr(reward, "target", None),
+        is_front=isinstance(reward, FrontReward),
         estimate=estimate if is_known else None,
         prior=space.prior,
     )

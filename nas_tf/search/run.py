@@ -12,7 +12,6 @@ from nas_tf.files import alone, check_writable
 from nas_tf.plugins import mistakes_told
 from nas_tf.quiet import count
 from nas_tf.reports.device import device_name
-from nas_tf.rewards import FrontReward
 from nas_tf.search.board import Board
 from nas_tf.search.deadlines import Deadlines
 from nas_tf.search.loop import Search
@@ -204,6 +203,12 @@ def _check(request, device, judge):
         raise UserError(
             f"--reward={objective.reward} on latency needs a --device that latency comes from. Received: --device=none"
         )
+    if objective.reward == "front" and not _finds_fronts(request.algorithm.module):
+        finders = [each for each in plugins.names(ALGORITHMS) if _finds_fronts(plugins.load(ALGORITHMS, each))]
+        raise UserError(
+            f"--reward=front needs an algorithm that searches for fronts: {', '.join(finders)}. "
+            f"Received: --algorithm={request.settings.algorithm}"
+        )
     number_type = request.setup.number_type
     if number_type != "float32" and not is_meter:
         raise UserError(f"--deploy_number_type={number_type} needs a device that times files")
@@ -240,14 +245,8 @@ def _hours_over(settings, trials):
 
 def _make_algorithm(request, reward, device):
     """Returns the algorithm, with what it may know: it begins at the run's parent if the parent is in the space."""
-    space, parent, module, more = request.setup.task.space.space, request.setup.parent(), request.algorithm.module, {}
-    is_front = isinstance(reward, FrontReward)
-    if is_front and not getattr(module, "FINDS_FRONTS", False):
-        raise UserError(
-            f"--reward=front needs an algorithm that searches for fronts: {', '.join(_front_finders())}. "
-            f"Received: --algorithm={request.settings.algorithm}"
-        )
-    if "problem" in inspect.signature(module.make).parameters:
+    space, parent, more = request.setup.task.space.space, request.setup.parent(), {}
+    if "problem" in inspect.signature(request.algorithm.module.make).parameters:
         start = None
         with contextlib.suppress(ValueError):  # the parent is not in the space
             start = parent and space.encode(parent.architecture)
@@ -261,10 +260,8 @@ def _make_algorithm(request, reward, device):
     return algorithm
 
 
-def _front_finders():
-    return [
-        name for name in plugins.names(ALGORITHMS) if getattr(plugins.load(ALGORITHMS, name), "FINDS_FRONTS", False)
-    ]
+def _finds_fronts(module):
+    return getattr(module, "FINDS_FRONTS", False)
 
 
 def _describe_space(task):

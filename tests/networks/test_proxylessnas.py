@@ -9,18 +9,14 @@ from mnas_tf.published import ARCHITECTURES
 from mnas_tf.spaces.mnasnet import MnasNet
 from mnas_tf.spaces.proxylessnas import PROXYLESSNAS_MOBILE, SPACE, STAGES, Scale
 from nas_tf import complexity
-from nas_tf.algorithms import ppo
 from nas_tf.datasets import Source
 from nas_tf.devices import table
 from nas_tf.judges import Task
 from nas_tf.plugins import Part
-from nas_tf.rewards import LatencyReward, Limits
-from nas_tf.search.evaluation import CostJob, Evaluator, Setup
-from nas_tf.search.loop import Search
-from nas_tf.search.records import Records
-from nas_tf.search.workers import Outcome
-from nas_tf.training.train import Trained
-from nas_tf.trial import Cost, Latency, UserError
+from nas_tf.rewards import LatencyReward
+from nas_tf.search.evaluation import Evaluator, Setup
+from nas_tf.testing import QuickWorkers, run_search
+from nas_tf.trial import UserError
 
 
 def random_tokens(count, seed=0):
@@ -102,32 +98,15 @@ def test_another_scale_or_space_is_refused():
         table.make(table.Config(file="pixel1"), mnasnet.SPACE, mnasnet.Scale()).check()
 
 
-class Workers:
-    """Cost by the shipped table; for accuracy a stand-in that grows with latency, so that the two are at odds."""
+def test_the_controller_meets_a_pixel_1_target(pixel1):
+    """For accuracy there is a stand-in that grows with latency, so that the two are at odds."""
 
-    def __init__(self, estimator):
-        self._estimator, self._jobs = estimator, []
+    def latency_ms(tokens):
+        return pixel1.estimate([SPACE.decode(tokens)])[0]
 
-    num_pending = property(lambda self: len(self._jobs))
-
-    def submit(self, key, job, first=False, deadline_seconds=None):
-        self._jobs.append((key, job))
-
-    def wait(self, timeout_seconds=None):
-        key, job = self._jobs.pop(0)
-        (latency_ms,) = self._estimator.estimate([SPACE.decode(job.tokens)])
-        if isinstance(job, CostJob):
-            return Outcome(key, Cost(1, 1, 1, latency=Latency.estimate(latency_ms)))
-        return Outcome(key, Trained(min(1.0, latency_ms / 250), 1.0, 0.1, 0.1, 1))
-
-
-def test_the_controller_meets_a_pixel_1_target(pixel1, tmp_path):
-    records = Records(tmp_path / "trials.sqlite")
-    algorithm = ppo.make(ppo.Config(), SPACE.num_choices, 0)
+    workers = QuickWorkers(lambda tokens, repeat: min(1.0, latency_ms(tokens) / 250), latency_ms)
     reward = LatencyReward(84.0, "absolute", beta=-1.0)
-    Search(SPACE, algorithm, Workers(pixel1), records, reward, Limits(), "table-1", "proxy").run(400)
-    trials = records.trials()
-    records.close()
+    trials = run_search(SPACE, Part("nas_tf.algorithms", "ppo"), 0, reward, workers, 400)
     off = [abs(trial.measurement.cost.latency.latency_ms / 84 - 1) for trial in trials]
     # Random networks of this space take 115 ms in the mean, 37 % over the target.
     assert np.mean(off[:50]) > 0.25 and np.mean(off[-50:]) < 0.1

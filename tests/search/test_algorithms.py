@@ -5,11 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from mnas_tf.search import Settings, search
 from mnas_tf.spaces import mnasnet, proxylessnas
 from nas_tf import plugins
 from nas_tf.algorithms import Problem
-from nas_tf.testing import AnySpace, check_algorithm, check_learning, make_algorithm
-from nas_tf.trial import Trial
+from nas_tf.algorithms._gaussian_process import GaussianProcess
+from nas_tf.rewards import AccuracyReward, FrontReward, LatencyReward, Objective
+from nas_tf.testing import AnySpace, QuickWorkers, check_algorithm, check_learning, make_algorithm, run_search
+from nas_tf.trial import Trial, UserError
 from nasnet_tf.spaces import nasbench201, nasnet
 
 FOLDER = "nas_tf.algorithms"
@@ -92,3 +95,98 @@ def test_evolution_begins_at_the_parent_and_goes_outward():
     assert all(
         min(sum(map(int.__ne__, each.tokens, old.tokens)) for old in later) == 1 for each in algorithm.suggest(6)
     )
+
+
+def found_by(name, num_trials, seed=0, reward=None, target=None, **options):
+    """Trials of a search in which each answer of a decision is worth more and costs more than the one before it."""
+    space = AnySpace((4,) * 8)
+    reward = reward or (LatencyReward(target, "soft") if target else AccuracyReward())
+    workers = QuickWorkers(lambda tokens, repeat: sum(tokens) / 24, latency_of, **options)
+    return run_search(space, plugins.Part(FOLDER, name), seed, reward, workers, num_trials)
+
+
+def latency_of(tokens):
+    """The first decision costs most for what it is worth."""
+    return 1.0 + 9 * tokens[0] + sum(tokens[1:])
+
+
+def test_a_predicted_search_finds_the_best_within_a_target_that_it_learns_to_predict():
+    """The first decision is not worth its cost: the best within 12 ms answers it with 0 and adds up to 11 elsewhere."""
+    trials = found_by("predictor", 70, target=12.0)
+    fitting = [trial for trial in trials if latency_of(trial.tokens) <= 12.0]
+    assert max(trial.measurement.accuracy for trial in fitting) == pytest.approx(11 / 24)
+    # It keeps to the target once it knows what costs what; random networks take 25 ms in the mean.
+    assert np.mean([latency_of(trial.tokens) <= 12.0 for trial in trials[-20:]]) > 0.7
+
+
+@pytest.mark.parametrize("name", ["evolution", "local_search", "predictor"])
+def test_fronts_are_found(name):
+    """Better than by random search, at every place of the front."""
+
+    def missing(found):
+        points = [(latency_of(trial.tokens), trial.measurement.accuracy) for trial in found]
+        best = [max([accuracy for ms, accuracy in points if ms <= 1 + 3 * i], default=0.0) for i in range(1, 8)]
+        return np.mean([min(3 * i, 21) / 24 for i in range(1, 8)]) - np.mean(best)
+
+    wanted = [missing(found_by(name, 100, seed, FrontReward())) for seed in range(2)]
+    random = [missing(found_by("random_search", 100, seed)) for seed in range(2)]
+    assert max(wanted) < 0.8 * min(random)
+
+
+def test_what_runs_is_not_suggested_again_and_counts_as_predicted():
+    """With ten at once, a prediction that ignored those under way would suggest much the same ten times."""
+    trials = found_by("predictor", 60, num_workers=10)
+    assert len({trial.tokens for trial in trials}) == 60
+    assert max(trial.measurement.accuracy for trial in trials) > 0.9
+
+
+def test_noise_that_is_known_is_not_believed():
+    """Of two networks that differ in all, one is known and the other measured with a large error."""
+    process = GaussianProcess((2, 2, 2))
+    tokens, values = [(0, 0, 0), (1, 1, 1)], np.array([1.0, -1.0])
+    process.tune(tokens, values, np.zeros(2))
+    process.fit(tokens, values, np.array([0.0, 3.0]))
+    means, deviations = process.predict(tokens)
+    assert means[0] > 0.9 and means[1] > -0.5 and deviations[0] < 0.1 < 0.5 < deviations[1]
+
+
+def test_the_gaussian_process_is_the_textbooks():
+    """Against the formulas with an inverse, for tokens that differ in each of the ways that its kernel knows."""
+    rng = np.random.default_rng(0)
+    choices = (3, 3, 2)
+    tokens = np.array([rng.integers(choices) for _ in range(12)])
+    values = rng.standard_normal(12)
+    process = GaussianProcess(choices)
+    process.tune(tokens, values, np.zeros(12))
+    process.fit(tokens, values, np.full(12, 0.1))
+    kernel = process._kernel
+
+    def between(one, other):
+        far = sum(w for w, a, b in zip(kernel.weights, one, other) if a != b)
+        counts = [np.bincount(each[:2], minlength=3) for each in (one, other)]
+        lasts = [np.bincount(each[2:], minlength=2) for each in (one, other)]
+        squares = sum(((each[0] - each[1]) ** 2).sum() for each in (counts, lasts))
+        return np.exp(-far - kernel.of_counts * squares)
+
+    asked = np.array(list(np.ndindex(choices)))
+    among = np.array([[between(a, b) for b in tokens] for a in tokens]) + np.eye(12) * (kernel.noise + 0.01)
+    across = np.array([[between(a, b) for b in tokens] for a in asked])
+    means, deviations = process.predict(asked)
+    np.testing.assert_allclose(means, across @ np.linalg.inv(among) @ values, atol=1e-8)
+    variances = 1 - np.einsum("ij,jk,ik->i", across, np.linalg.inv(among), across)
+    np.testing.assert_allclose(deviations, np.sqrt(np.maximum(1e-9, variances)), atol=1e-6)
+
+
+def test_local_search_tries_every_neighbour_of_the_best_before_it_moves_on():
+    space = AnySpace((3, 3))
+    part = plugins.Part(FOLDER, "local_search", {"initial": 1})
+    workers = QuickWorkers(lambda tokens, repeat: 1.0 if tokens == (1, 1) else 0.1 * sum(tokens) + 0.1)
+    trials = run_search(space, part, 0, AccuracyReward(), workers, 9, start=(1, 1))
+    assert trials[0].tokens == (1, 1) and {trial.tokens for trial in trials[1:5]} == {(0, 1), (2, 1), (1, 0), (1, 2)}
+    assert len({trial.tokens for trial in trials}) == 9
+
+
+def test_the_controller_needs_a_number_to_maximise(tmp_path):
+    settings = Settings(run_dir=str(tmp_path), device="simulated", algorithm="ppo", num_trials=1)
+    with pytest.raises(UserError, match="--reward=front needs an algorithm that searches for fronts: evolution, local"):
+        search(settings, Objective(reward="front"))
