@@ -20,6 +20,7 @@ import csv
 import dataclasses
 import functools
 import multiprocessing
+import pathlib
 import sys
 import time
 import warnings
@@ -27,6 +28,7 @@ import warnings
 import numpy as np
 
 from nas_tf import flags
+from nas_tf.files import JsonLines
 from nas_tf.judges.tabular import Config as JudgeConfig
 from nas_tf.judges.tabular import TabularJudge
 from nas_tf.plugins import Part
@@ -63,6 +65,7 @@ class Knobs(Settings):
     slow_seeds: int = knob(10, "The same, for each question, of ppo and of Optuna's TPE and NSGA-II.", least=2)
     slowest_seeds: int = knob(3, "The same of Optuna's GPSampler, which needs torch.", least=2)
     processes: int = knob(2, "Searches at once.", least=1)
+    kept: str = knob("", "File that keeps every search that is done, so that a stop loses little.", path=True)
     csv: str = knob("", "Where all figures are written; empty: nowhere.", path=True)
     picture: str = knob("", "Where a picture is written; empty: none.", path=True)
 
@@ -80,6 +83,27 @@ class Case:
     @property
     def num_evaluations(self):
         return _CHECKPOINTS[self.question][-1]
+
+
+class Kept:
+    """Searches that are done, in a file if it has a name."""
+
+    def __init__(self, path):
+        self._lines = JsonLines(pathlib.Path(path), ("case",)) if path else None
+        self._found = {}
+
+    def get(self, case):
+        """Returns the curve and the seconds of a search, or None."""
+        if case not in self._found and self._lines is not None:
+            row = self._lines.get((str(case),))
+            if row is not None:
+                self._found[case] = row["curve"], row["seconds"]
+        return self._found.get(case)
+
+    def keep(self, case, curve, seconds):
+        self._found[case] = curve, seconds
+        if self._lines is not None:
+            self._lines.add({"case": str(case), "curve": [round(float(each), 6) for each in curve], "seconds": seconds})
 
 
 class Truth:
@@ -127,11 +151,14 @@ def main():
     knobs = flags.read(Knobs)
     truth = _truth(knobs.table)
     print(f"{len(truth.networks):,} networks; the best has {truth.percents.max():.3f} %", flush=True)
-    begin, rows = time.perf_counter(), {}
+    begin, rows, kept = time.perf_counter(), {}, Kept(knobs.kept)
     todo = list(cases(knobs))
-    with multiprocessing.get_context("spawn").Pool(knobs.processes, maxtasksperchild=None) as pool:
-        for case, curve, seconds in pool.imap_unordered(functools.partial(searched, knobs.table), todo):
-            rows.setdefault(dataclasses.replace(case, seed=0), []).append((case.seed, curve, seconds))
+    missing = [case for case in todo if kept.get(case) is None]
+    with multiprocessing.get_context("spawn").Pool(knobs.processes) as pool:
+        for done in pool.imap_unordered(functools.partial(searched, knobs.table), missing):
+            kept.keep(*done)
+    for case in todo:
+        rows.setdefault(dataclasses.replace(case, seed=0), []).append((case.seed, *kept.get(case)))
     curves = {case: np.array([curve for _, curve, _ in sorted(found)]) for case, found in rows.items()}
     seconds = {case: np.mean([each for *_, each in found]) for case, found in rows.items()}
     report(knobs, truth, curves, seconds)

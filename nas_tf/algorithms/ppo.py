@@ -48,7 +48,7 @@ class Config(Settings):
     controller is random search in effect. `small_budget` is meant for tens to hundreds of trials. Half the batch means
     twice the updates, and the learning rate is 9 times as high. Advantages are normalised, because the accuracies of
     good architectures differ by a percent or less; the entropy weight fits advantages of size 1.
-    benchmarks/search_algorithms.py compares the two.
+    benchmarks/search_quality.py compares it with others.
 
     Neither paper states three of the settings. `clip_range` is 0.2, the best in table 1 of the PPO paper.
     `inner_epochs` is 5, as in NNI, between the PPO paper's 3 (Atari) and 10 (MuJoCo). `embedding_size` is the size of
