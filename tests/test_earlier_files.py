@@ -47,9 +47,9 @@ def search_settings(**changes):
 
 
 def run(**changes):
-    said, parts = [], {"random_search": {"batch_size": 3}}
+    said = []
     result = search(
-        search_settings(**changes), Objective(target_latency_ms=1.0), None, ProxyRecipe(1), parts, said.append
+        search_settings(**changes), Objective(target_latency_ms=1.0), None, ProxyRecipe(1), None, said.append
     )
     return result, "\n".join(said)
 

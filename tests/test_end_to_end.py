@@ -60,7 +60,6 @@ def test_a_search_times_its_networks_on_this_machine(plain_space, tmp_path, monk
         ProxyRecipe(1),
         {
             "host": {"min_seconds": 0.05, "max_seconds": 0.2, "max_spread": 10.0, "attempts": 1},
-            "random_search": {"batch_size": 3},
         },
         said.append,
     )
@@ -98,7 +97,6 @@ def test_a_search_times_its_networks_on_this_machine(plain_space, tmp_path, monk
         ProxyRecipe(1),
         {
             "host": {"min_seconds": 0.05, "max_seconds": 0.2, "max_spread": 10.0, "attempts": 1},
-            "random_search": {"batch_size": 3},
         },
         said.append,
     )
@@ -106,14 +104,11 @@ def test_a_search_times_its_networks_on_this_machine(plain_space, tmp_path, monk
 
 
 def test_a_warm_start_judges_anew_and_trains_nothing_again(plain_space, tmp_path):
-    algorithm = {"random_search": {"batch_size": 3}}
-    old = search(
-        small(plain_space, tmp_path / "old"), Objective(target_latency_ms=1.0), Limits(), ProxyRecipe(1), algorithm
-    )
+    old = search(small(plain_space, tmp_path / "old"), Objective(target_latency_ms=1.0), Limits(), ProxyRecipe(1))
     settings = small(plain_space, tmp_path / "new", warm_start=str(tmp_path / "old"), num_trials=4, seed=0)
     largest = max(trial.measurement.cost.num_params for trial in old.trials)
     objective, limits = Objective(target_latency_ms=0.51, reward="absolute"), Limits(max_num_params=largest - 1)
-    new = search(settings, objective, limits, ProxyRecipe(1), algorithm)
+    new = search(settings, objective, limits, ProxyRecipe(1))
     assert len(new.trials) == 3 + 4
     for before, after in zip(old.trials, new.trials):
         assert after.measurement == before.measurement and after.note.startswith("warm start: ")

@@ -144,7 +144,6 @@ def test_a_search_that_is_stopped_in_mid_timing_leaves_the_phone_as_it_was_found
         f"--run_dir={tmp_path / 'run'}",
         f"--search_space={plain_space}",
         "--algorithm=random_search",
-        "--random_search_batch_size=2",
         "--device=android",
         *quick_flags(binary, phone),
         "--target_latency_ms=1",

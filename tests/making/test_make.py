@@ -111,7 +111,6 @@ def toy(place):
         "num_trials": 1,
         "num_workers": 1,
         "inherited_parent_epochs": 1,
-        "random_search_batch_size": 1,
         "algorithm": "random_search",
         "imports": "toy_net",
         "preset": "quick",
@@ -134,7 +133,7 @@ def made(place, toy):
         settings=MakeSettings(hours=1.0, preset="quick", imports=("toy_net",)),
         search={name: settings[name] for name in search},
         target={name: settings[name] for name in ("target_latency_ms", "target_latency_of")},
-        parts={"host": FAST_HOST, "inherited": {"parent_epochs": 1}, "random_search": {"batch_size": 1}},
+        parts={"host": FAST_HOST, "inherited": {"parent_epochs": 1}},
     )
     first, second = [], []
 

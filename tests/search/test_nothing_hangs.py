@@ -202,7 +202,6 @@ def command(space, run_dir, *flags):
         f"--search_space={space}",
         f"--run_dir={run_dir}",
         "--algorithm=random_search",
-        "--random_search_batch_size=4",
         "--device=simulated",
         "--proxy_epochs=1",
         "--proxy_image_size=8",
@@ -299,7 +298,6 @@ def test_a_child_that_sleeps_for_ever_ends_no_search(tmp_path, monkeypatch):
             settings,
             Objective(target_latency_ms=0.6),
             proxy=ProxyRecipe(1),
-            parts={"random_search": {"batch_size": 3}},
             say=lambda line: None,
         )
 

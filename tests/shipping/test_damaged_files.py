@@ -40,8 +40,7 @@ def test_a_damaged_file_in_best_is_made_anew(plain_space, tmp_path):
     )
 
     def run(chosen=settings):
-        parts = {"random_search": {"batch_size": 1}}
-        search(chosen, Objective(target_latency_ms=1.0), None, ProxyRecipe(1), parts, say=lambda line: None)
+        search(chosen, Objective(target_latency_ms=1.0), None, ProxyRecipe(1), say=lambda line: None)
 
     run()
     best = tmp_path / "run" / "best"

@@ -47,7 +47,7 @@ def run(tmp_path_factory):
         final_epochs=1,
     )
     said = []
-    parts = {"random_search": {"batch_size": 3}, "inherited": {"parent_epochs": 1}, "host": FAST_HOST}
+    parts = {"inherited": {"parent_epochs": 1}, "host": FAST_HOST}
     search(settings, Objective(target_latency_ms=1.0), parts=parts, say=said.append)
     return folder / "run", said
 

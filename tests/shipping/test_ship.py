@@ -61,7 +61,6 @@ def run(plain_space, tmp_path_factory):
         settings,
         Objective(target_latency_ms=1.0),
         proxy=ProxyRecipe(1),
-        parts={"random_search": {"batch_size": 3}},
         say=lambda line: None,
     )
     return folder / "run"
