@@ -16,10 +16,10 @@ Settings of ours that were tuned on NAS-Bench-201's CIFAR-10 table: the predicto
 candidates, and its kernel's counts of answers; ppo's small_budget preset.
 """
 
+import concurrent.futures
 import csv
 import dataclasses
 import functools
-import multiprocessing
 import pathlib
 import sys
 import time
@@ -154,9 +154,9 @@ def main():
     begin, rows, kept = time.perf_counter(), {}, Kept(knobs.kept)
     todo = list(cases(knobs))
     missing = [case for case in todo if kept.get(case) is None]
-    with multiprocessing.get_context("spawn").Pool(knobs.processes) as pool:
-        for done in pool.imap_unordered(functools.partial(searched, knobs.table), missing):
-            kept.keep(*done)
+    with concurrent.futures.ProcessPoolExecutor(knobs.processes) as pool:
+        for done in concurrent.futures.as_completed(pool.submit(searched, knobs.table, case) for case in missing):
+            kept.keep(*done.result())
     for case in todo:
         rows.setdefault(dataclasses.replace(case, seed=0), []).append((case.seed, *kept.get(case)))
     curves = {case: np.array([curve for _, curve, _ in sorted(found)]) for case, found in rows.items()}
