@@ -342,10 +342,12 @@ def draw(path, truth, curves):
     """Draws what is missing to the truth, for accuracy, the hard reward at each target, and the front."""
     panels = [("accuracy", "", 0.0), *(("latency", "hard", target) for target in _TARGETS), ("front", "", 0.0)]
     panels = [each for each in panels if any((case.question, case.reward, case.target) == each for case in curves)]
-    figure = _picture.new_figure(4.4 * len(panels), 4.2)
+    columns = min(3, len(panels))
+    figure = _picture.new_figure(4.4 * columns, 0.6 + 3.4 * -(-len(panels) // columns))
     names = [name for name in (*OURS, *THEIRS) if any(case.algorithm == name for case in curves)]
+    shown = set()
     for place, (question, reward, target) in enumerate(panels, 1):
-        axes = figure.add_subplot(1, len(panels), place)
+        axes = figure.add_subplot(-(-len(panels) // columns), columns, place)
         best, title = 100.0, "front: hypervolume missing, %"
         if question == "accuracy":
             best, title = truth.percents.max(), "points below the best network"
@@ -359,7 +361,8 @@ def draw(path, truth, curves):
             rows = best - curves[case] * (100 if question == "front" else 1)
             mean, error = rows.mean(0), rows.std(0, ddof=1) / np.sqrt(len(rows))
             n = np.arange(1, rows.shape[1] + 1)
-            axes.plot(n, np.maximum(mean, 1e-3), lw=1.3, color=f"C{number}", label=name if place == 1 else None)
+            axes.plot(n, np.maximum(mean, 1e-3), lw=1.3, color=f"C{number}", label=name if name not in shown else None)
+            shown.add(name)
             axes.fill_between(
                 n, np.maximum(mean - error, 1e-3), np.maximum(mean + error, 1e-3), color=f"C{number}", alpha=0.15
             )
