@@ -77,7 +77,7 @@ class Search:
         num_warm = sum(trial.note.startswith(WARM_START) for trial in history)
         self._last, self._count_asked = num_warm + num_trials, len(history)
         self._replay(history, num_warm)
-        for trial in self._unfinished(history):
+        for trial in () if out_of_time() else self._unfinished(history):
             self._begin(trial)
         while True:
             begin, is_busy = time.perf_counter(), self.workers.num_pending > 0
@@ -109,9 +109,9 @@ class Search:
             self._count(trial)
         trials = {trial.id: trial for trial in history}
         for event, trial_id in self.records.events():
-            trial = trials[trial_id]
-            if event == ASKED:
-                self._check_same(trial, self._suggested())
+            trial = trials.get(trial_id)
+            if event == ASKED or trial is None:
+                self._check_same(trial_id, trial, self._suggested())
                 self._count(trial)
             if event in (ASKED, REOPENED):
                 self._running[trial.id] = Trial(trial.id, trial.tokens, trial.note)
@@ -123,11 +123,12 @@ class Search:
             if trial.state != "running":
                 self.on_trial(trial)
 
-    def _check_same(self, trial, suggestion):
+    def _check_same(self, trial_id, trial, suggestion):
         meant = suggestion and self.space.decode(suggestion.tokens).fingerprint
-        if suggestion is None or trial.tokens != suggestion.tokens or trial.fingerprint not in (None, meant):
+        is_same = trial is not None and suggestion is not None and trial.tokens == suggestion.tokens
+        if not is_same or trial.fingerprint not in (None, meant):
             raise UserError(
-                f"Trial {trial.id} of this run folder is not what this search would try: its records, or the "
+                f"Trial {trial_id} of this run folder is not what this search would try: its records, or the "
                 "version of a package, have changed since. Choose another --run_dir, and --warm_start with this one"
             )
 

@@ -97,7 +97,10 @@ def test_python_m_is_the_script():
         (["--dataset=nothing"], ["digits, image_folder, tfds", "Received: 'nothing'"]),
         (["--search_space=nothing"], ["mnasnet", "Received: 'nothing'"]),
         (["--search_space=nothing.py"], ["There is no file", "nothing.py"]),
-        (["--algorithm=nothing"], ["evolution, listed, local_search, ppo, predictor, random_search", "Received: 'nothing'"]),
+        (
+            ["--algorithm=nothing"],
+            ["evolution, listed, local_search, ppo, predictor, random_search", "Received: 'nothing'"],
+        ),
         (["--device=nothing"], ["host, simulated", "Received: 'nothing'"]),
         (["--mnasnet_kernel_sizes=3,big"], ["--mnasnet_kernel_sizes expects int values", "3,big"]),
         (["--max_tflite_bytes=1000"], ["--max_tflite_bytes needs a --device that times files"]),

@@ -384,6 +384,31 @@ def test_records_of_another_search_are_refused(records):
         search(records, num_trials=5)
 
 
+def test_events_of_a_trial_that_is_not_there_are_refused(records):
+    search(records, num_trials=5)
+    records._db.execute("DELETE FROM measurements WHERE trial_id = 5")
+    records._db.execute("DELETE FROM trials WHERE id = 5")
+    with pytest.raises(UserError, match="Trial 5 of this run folder is not what this search would try"):
+        search(records, num_trials=5)
+
+
+def test_events_that_cannot_have_happened_are_refused(records):
+    search(records, num_trials=5)
+    records._db.execute("UPDATE events SET event = 'told' WHERE id = 1")
+    with pytest.raises(UserError, match="table events, row 1: event is 'told', of trial 1"):
+        search(records, num_trials=5)
+
+
+def test_without_time_nothing_is_begun(records):
+    def answer(method, number):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search(records, answer)
+    workers, _, _ = search(records, out_of_time=lambda: True)
+    assert not workers.done and not workers.num_pending
+
+
 def test_an_infeasible_network_earns_nothing_and_is_told(records):
     def answer(method, number):
         if method == "accuracy" and number >= 4:
