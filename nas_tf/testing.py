@@ -6,7 +6,6 @@ check_algorithm("my_algorithm.py", num_choices=(3, 4, 2, 5))
 """
 
 import dataclasses
-import inspect
 import itertools
 
 import numpy as np
@@ -16,7 +15,7 @@ from nas_tf.plugins import Part
 from nas_tf.rewards import AccuracyReward, Limits
 from nas_tf.search.evaluation import AccuracyJob
 from nas_tf.search.loop import Search
-from nas_tf.search.problem import problem_of
+from nas_tf.search.problem import make_algorithm, problem_of
 from nas_tf.search.records import Records
 from nas_tf.search.workers import Workers, run_job
 from nas_tf.space import Decision, SearchSpace, fingerprint
@@ -72,12 +71,6 @@ class _Answer:
 
     def run(self, workers):
         return workers.answer(self.job)
-
-
-def make_algorithm(part, num_choices, seed, problem):
-    """Returns the algorithm of a `nas_tf.plugins.Part`, with the `nas_tf.algorithms.Problem` if it takes one."""
-    takes = "problem" in inspect.signature(part.module.make).parameters
-    return part.make(num_choices, seed, **({"problem": problem} if takes else {}))
 
 
 def run_search(space, part, seed, reward, workers, num_trials, device=None, start=None, records=None, stop=None):

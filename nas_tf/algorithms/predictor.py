@@ -146,8 +146,7 @@ class Predictor(algorithms.Algorithm):
                 tokens = _neighbours.drawn(self._num_choices, self._rng)
             else:
                 near = incumbents[number % len(incumbents)]
-                changes = 1 + int(self._rng.geometric(0.5) - 1)
-                tokens = _neighbours.changed(near, self._num_choices, self._rng, changes)
+                tokens = _neighbours.changed(near, self._num_choices, self._rng, int(self._rng.geometric(0.5)))
             canonical = self._problem.canonical(tokens)
             if canonical not in known:
                 found[canonical] = None

@@ -76,8 +76,8 @@ class Search:
         history = self.records.trials()
         num_warm = sum(trial.note.startswith(WARM_START) for trial in history)
         self._last, self._count_asked = num_warm + num_trials, len(history)
-        self._replay(history, num_warm)
-        for trial in () if out_of_time() else self._unfinished(history):
+        last_failures = self._replay(history, num_warm)
+        for trial in () if out_of_time() else self._unfinished(history, last_failures):
             self._begin(trial)
         while True:
             begin, is_busy = time.perf_counter(), self.workers.num_pending > 0
@@ -103,7 +103,11 @@ class Search:
             self._whole_at = time.monotonic() + _WHOLE_SECONDS
 
     def _replay(self, history, num_warm):
-        """Takes the algorithm through what is recorded, in the order in which it happened."""
+        """Takes the algorithm through what is recorded, in the order in which it happened.
+
+        Returns the set of the ids of the trials that have failed since the last one that arrived.
+        """
+        last_failures = set()
         self.algorithm.update([trial for trial in history[:num_warm] if trial.state in ("done", "infeasible")])
         for trial in history[:num_warm]:
             self._count(trial)
@@ -117,11 +121,15 @@ class Search:
                 self._running[trial.id] = Trial(trial.id, trial.tokens, trial.note)
             else:
                 del self._running[trial.id]
-            if event == TOLD:
+            if event == FAILED:
+                last_failures.add(trial.id)
+            elif event == TOLD:
+                last_failures.clear()
                 self.algorithm.update([trial])
         for trial in history:
             if trial.state != "running":
                 self.on_trial(trial)
+        return last_failures
 
     def _check_same(self, trial_id, trial, suggestion):
         meant = suggestion and self.space.decode(suggestion.tokens).fingerprint
@@ -132,12 +140,9 @@ class Search:
                 "version of a package, have changed since. Choose another --run_dir, and --warm_start with this one"
             )
 
-    def _unfinished(self, history):
+    def _unfinished(self, history, last_failures):
         """Returns the trials that are to go on: those that ran, and those whose failures ended the last session."""
-        last_failures = []
-        for event, trial_id in self.records.events():
-            last_failures = [] if event == TOLD else last_failures + [trial_id] * (event == FAILED)
-        failed = {trial.id for trial in history if trial.state == "failed"} & set(last_failures)
+        failed = {trial.id for trial in history if trial.state == "failed"} & last_failures
         self.records.reopen(sorted(failed), REOPENED)
         found = []
         for trial in history:

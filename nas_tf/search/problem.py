@@ -1,6 +1,7 @@
 """What a search tells its algorithm beside the number of choices."""
 
 import functools
+import inspect
 
 from nas_tf.algorithms import Problem
 from nas_tf.devices import Estimator
@@ -34,3 +35,9 @@ def problem_of(space, reward, device, start=None):
         estimate=estimate if is_known else None,
         prior=space.prior,
     )
+
+
+def make_algorithm(part, num_choices, seed, problem):
+    """Returns the algorithm of a `nas_tf.plugins.Part`, which is given the `Problem` if it takes one."""
+    takes = "problem" in inspect.signature(part.module.make).parameters
+    return part.make(num_choices, seed, **({"problem": problem} if takes else {}))

@@ -15,7 +15,7 @@ from nas_tf.reports.device import device_name
 from nas_tf.search.board import Board
 from nas_tf.search.deadlines import Deadlines
 from nas_tf.search.loop import Search
-from nas_tf.search.problem import problem_of
+from nas_tf.search.problem import make_algorithm, problem_of
 from nas_tf.search.progress import Clock, Progress
 from nas_tf.search.records import WARM_START, Records
 from nas_tf.search.rehearsal import AFTER_HOURS, announcement, measure_published, rehearse
@@ -245,16 +245,14 @@ def _hours_over(settings, trials):
 
 def _make_algorithm(request, reward, device):
     """Returns the algorithm, with what it may know: it begins at the run's parent if the parent is in the space."""
-    space, parent, more = request.setup.task.space.space, request.setup.parent(), {}
-    if "problem" in inspect.signature(request.algorithm.module.make).parameters:
-        start = None
-        with contextlib.suppress(ValueError):  # the parent is not in the space
-            start = parent and space.encode(parent.architecture)
-        more = {"problem": problem_of(space, reward, device, start)}
-    algorithm = request.algorithm.make(space.num_choices, request.settings.seed, **more)
+    space, parent, start = request.setup.task.space.space, request.setup.parent(), None
+    with contextlib.suppress(ValueError):  # the parent is not in the space
+        start = parent and space.encode(parent.architecture)
+    problem = problem_of(space, reward, device, start)
+    algorithm = make_algorithm(request.algorithm, space.num_choices, request.settings.seed, problem)
     if len(inspect.signature(algorithm.suggest).parameters) < 2:
         raise UserError(
-            f"Expected --algorithm to have suggest(count, running), as docs in nas_tf.algorithms say. Received: "
+            "Expected --algorithm to have suggest(count, running), as nas_tf/algorithms/__init__.py says. Received: "
             f"{request.settings.algorithm}, whose suggest takes a count alone"
         )
     return algorithm

@@ -11,7 +11,8 @@ from nas_tf import plugins
 from nas_tf.algorithms import Problem
 from nas_tf.algorithms._gaussian_process import GaussianProcess
 from nas_tf.rewards import AccuracyReward, FrontReward, LatencyReward, Objective
-from nas_tf.testing import AnySpace, QuickWorkers, check_algorithm, check_learning, make_algorithm, run_search
+from nas_tf.search.problem import make_algorithm
+from nas_tf.testing import AnySpace, QuickWorkers, check_algorithm, check_learning, run_search
 from nas_tf.trial import Trial, UserError
 from nasnet_tf.spaces import nasbench201, nasnet
 

@@ -273,19 +273,24 @@ def test_a_search_of_several_workers_that_is_stopped_replays_what_happened(recor
 
 def test_a_run_of_an_earlier_version_goes_on(records):
     """It recorded no events: trials were asked for in batches, and told of in their order."""
-    asked = SpyAlgorithm()
-    for batch in range(2):
-        tokens = [asked.suggest(1, [])[0].tokens for _ in range(3)]
-        del asked.calls[:]
-        with records.transaction():
-            for i, each in enumerate(tokens):
-                trial = Trial(3 * batch + i + 1, each, "random")
-                records.add_trials([(trial, SumSpace().decode(each))])
+
+    class Random(SpyAlgorithm):
+        def suggest(self, count, running=()):
+            return self._random.suggest(1)
+
+    first = Random()
+    search(records, num_trials=6, algorithm=first, num_workers=1)
     records._db.execute("DROP TABLE events")
-    records._db.execute("UPDATE trials SET started_at = id <= 3, reward = CASE WHEN id != 5 THEN id END")
-    kinds = [kind for kind, _ in records.events()]
-    assert kinds == ["asked"] * 3 + ["told"] * 3 + ["asked"] * 3 + ["told"] * 2
-    assert [trial_id for _, trial_id in records.events()] == [1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 6]
+    records._db.execute("UPDATE trials SET started_at = CASE WHEN id <= 3 THEN '1' ELSE '2' END")
+    records._db.execute("UPDATE trials SET reward = NULL WHERE id = 5")
+    again = Random()
+    search(records, num_trials=8, algorithm=again, num_workers=1)
+    before = [(event, trial_id) for event, trial_id in records.events() if trial_id <= 6]
+    batches = [("asked", 1), ("asked", 2), ("asked", 3), ("told", 1), ("told", 2), ("told", 3)]
+    batches += [("asked", 4), ("asked", 5), ("asked", 6), ("told", 4), ("told", 6)]
+    assert before == [*batches, ("told", 5)]
+    assert [trial_id for trial_id, _ in again.updates] == [1, 2, 3, 4, 6, 5, 7, 8]
+    assert set(first.updates) < set(again.updates)
 
 
 def test_an_infeasible_trial_earns_the_floor_of_the_reward(records):
