@@ -13,11 +13,10 @@ import numpy as np
 from nas_tf.algorithms import Problem
 from nas_tf.plugins import Part
 from nas_tf.rewards import AccuracyReward, Limits
-from nas_tf.search.evaluation import AccuracyJob
 from nas_tf.search.loop import Search
 from nas_tf.search.problem import make_algorithm, problem_of
 from nas_tf.search.records import Records
-from nas_tf.search.workers import Workers, run_job
+from nas_tf.search.workers.inline import InlineWorkers
 from nas_tf.space import Decision, SearchSpace, fingerprint
 from nas_tf.training.train import Trained
 from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, Latency
@@ -27,7 +26,7 @@ NUM_CHOICES = (3, 4, 2, 5, 1, 3, 13) * 3
 _Z = 3.09  # of that share of a normal distribution's upper tail
 
 
-class QuickWorkers(Workers):
+class QuickWorkers(InlineWorkers):
     """Answers at once, and builds no network.
 
     Args:
@@ -36,41 +35,26 @@ class QuickWorkers(Workers):
         num_workers: how many jobs are under way at once; the first one begun ends first.
     """
 
-    ends_jobs = False
-
     def __init__(self, accuracy, latency_ms=lambda tokens: 1.0, num_workers=1):
-        self._accuracy, self._latency_ms, self.num_workers, self._jobs = accuracy, latency_ms, num_workers, []
+        self._evaluator, self._jobs, self._log_path = _QuickEvaluator(accuracy, latency_ms), [], None
+        self.num_workers = num_workers
 
     def submit(self, key, job, first=False, deadline_seconds=None):
-        self._jobs.append((key, job))
+        super().submit(key, job)
 
-    def wait(self, timeout_seconds=None):
-        key, job = self._jobs.pop(0)
-        return run_job(self, key, _Answer(job), "quick")
 
-    def answer(self, job):
-        if not isinstance(job, AccuracyJob):
-            return Cost(1, 1, 1, latency=Latency.estimate(self._latency_ms(job.tokens)))
-        found = self._accuracy(job.tokens, job.repeat)
+class _QuickEvaluator:
+    """Both judge and device."""
+
+    def __init__(self, accuracy, latency_ms):
+        self._accuracy, self._latency_ms, self.judge = accuracy, latency_ms, self
+
+    def accuracy(self, tokens, max_steps, repeat):
+        found = self._accuracy(tokens, repeat)
         return Trained(found, 0.0, 0.0, 0.0, 0) if isinstance(found, float) else found
 
-    @property
-    def num_pending(self):
-        return len(self._jobs)
-
-    def drop_queue(self):
-        self._jobs.clear()
-
-    def close(self):
-        self.drop_queue()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Answer:
-    job: object
-
-    def run(self, workers):
-        return workers.answer(self.job)
+    def cost(self, tokens):
+        return Cost(1, 1, 1, latency=Latency.estimate(self._latency_ms(tokens)))
 
 
 def run_search(space, part, seed, reward, workers, num_trials, device=None, start=None, records=None, stop=None):
