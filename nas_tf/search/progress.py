@@ -57,10 +57,12 @@ class Progress:
         records: the run's `nas_tf.search.records.Records`.
         board: the `nas_tf.search.board.Board`.
         goal: the `nas_tf.rewards.Goal`.
+        algorithm: the `nas_tf.algorithms.Algorithm`, whose diagnostics the board shows whenever they are new.
     """
 
-    def __init__(self, settings, records, board, goal):
-        self._goal, self._board = goal, board
+    def __init__(self, settings, records, board, goal, algorithm):
+        self._goal, self._board, self._algorithm = goal, board, algorithm
+        self._diagnostics = algorithm.diagnostics
         self._replayed = {trial.id for trial in records.trials() if trial.state != "running"}
         self._best = self._best_reward = None
         self._running = Running()
@@ -80,6 +82,8 @@ class Progress:
             self._bar.update()
         self._refresh()
         self._board.suggestion(trial.tokens)
+        if trial.id in self._replayed:
+            self._diagnostics = self._algorithm.diagnostics
         if trial.id in self._replayed or trial.reward is None:
             return
         scalars = {"reward": trial.reward, **self._board.entropies()}
@@ -91,6 +95,9 @@ class Progress:
                 scalars["accuracy_standard_error"] = trial.measurement.standard_error
             if trial.measurement.cost.latency:
                 scalars["latency_ms"] = trial.measurement.cost.latency.latency_ms
+        if self._algorithm.diagnostics is not self._diagnostics:
+            self._diagnostics = self._algorithm.diagnostics
+            scalars.update(self._diagnostics)
         self._board.scalars(scalars, trial.id)
 
     def doing(self, key, words):

@@ -83,7 +83,7 @@ def run(request, say=print, with_best=True):
         board.settings(request.flags())
         findings = Findings(request, records, folder, goal, published, device_name(opened.description), facts, board)
         stopping.say_what_there_is(f"What it has found so far: {folder.path / PAGE}")
-        progress = Progress(settings, records, board, goal)
+        progress = Progress(settings, records, board, goal, algorithm)
         stack.callback(progress.close)
         workers.on_doing = progress.doing
         begin = time.perf_counter()

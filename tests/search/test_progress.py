@@ -1,15 +1,18 @@
 """What a running search shows of its running trials: on a terminal in the bar, elsewhere in lines."""
 
+import dataclasses
 import io
 import re
 import sys
 import types
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from worker_support import make_setup
 
 from mnas_tf.search import Settings, search
 from nas_tf import bars
+from nas_tf.algorithms import ppo, random_search
 from nas_tf.rewards import Goal, Objective
 from nas_tf.search.board import Board
 from nas_tf.search.evaluation import AccuracyJob, CostJob
@@ -50,13 +53,30 @@ def test_workers_say_what_a_job_is_at(place, plain_space, monkeypatch):
         assert "epoch 1/2, 1/14 steps" in words
 
 
-def make_progress(tmp_path, num_trials=40):
+def make_progress(tmp_path, num_trials=40, algorithm=None):
     return Progress(
         Settings(run_dir=str(tmp_path), num_trials=num_trials),
         Records(tmp_path / "trials.sqlite"),
         Board(tmp_path / "tensorboard", (Decision("kernel_size", (3, 5)),)),
         Goal(1.0),
+        algorithm or random_search.make(random_search.Config(), (2,), 0),
     )
+
+
+def test_tensorboard_shows_how_each_update_of_the_controller_went(tmp_path):
+    config = ppo.Config(batch_size=2, lstm_units=4, embedding_size=4)
+    algorithm = ppo.make(config, (2,), 0)
+    progress = make_progress(tmp_path, algorithm=algorithm)
+    for number in range(1, 6):
+        (suggestion,) = algorithm.suggest(1)
+        trial = dataclasses.replace(make_trial(number, 0.1 * number), tokens=suggestion.tokens)
+        algorithm.update([trial])
+        progress.show(trial)
+    progress.close()
+    read = EventAccumulator(str(tmp_path / "tensorboard"))
+    read.Reload()
+    for name in ("approximate_kl", "clip_fraction", "explained_variance"):
+        assert [event.step for event in read.Tensors(f"ppo/{name}")] == [2, 4]  # the batches' last trials
 
 
 def make_trial(number, accuracy):
