@@ -1,13 +1,20 @@
 """Ranks trials by what the goal picks, and finds their Pareto front."""
 
+import numpy as np
+from scipy import stats
+
 from nas_tf.rewards import cost_of
 
 
 def finished(trials):
-    """Returns a list of the trials that have a measurement and keep the limits, only the first of each architecture."""
+    """Returns a list of the trials that have a measurement and keep the limits, only the first of each architecture.
+
+    In a search with rungs they are those of the highest rung that any has reached: others cannot be compared with them.
+    """
+    top = max((len(trial.measurement.rungs) for trial in trials if trial.state == "done"), default=0)
     first = {}
     for trial in trials:
-        if trial.state == "done":
+        if trial.state == "done" and len(trial.measurement.rungs) == top:
             first.setdefault(trial.fingerprint or trial.tokens, trial)
     return list(first.values())
 
@@ -56,3 +63,18 @@ def repeated(trials):
             if one is not trial and one.measurement != trial.measurement:
                 pairs.append((one, trial))
     return pairs
+
+
+def rungs(trials):
+    """Returns a list of `(networks, rank correlation)` for each rung of a search with rungs.
+
+    The correlation is that of accuracies with those of the rung below, over the networks that reached it. It is None at
+    the lowest rung, for fewer than three networks, and where all are alike.
+    """
+    reached = {each.fingerprint or each.tokens: each.measurement.rungs for each in trials if each.state == "done"}
+    found = []
+    for rung in range(max(map(len, reached.values()), default=0)):
+        pairs = np.array([each[max(0, rung - 1) : rung + 1] for each in reached.values() if len(each) > rung])
+        is_known = rung > 0 and len(pairs) >= 3 and np.ptp(pairs, axis=0).all()
+        found.append((len(pairs), float(stats.spearmanr(*pairs.T).statistic) if is_known else None))
+    return found

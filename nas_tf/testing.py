@@ -30,7 +30,8 @@ class QuickWorkers(InlineWorkers):
     """Answers at once, and builds no network.
 
     Args:
-        accuracy: `accuracy(tokens, repeat)` returns a `nas_tf.training.train.Trained`, or a float.
+        accuracy: `accuracy(tokens, repeat)` returns a `nas_tf.training.train.Trained`, or a float; in a search with
+            rungs it takes a rung, too.
         latency_ms: `latency_ms(tokens)` returns a float.
         num_workers: how many jobs are under way at once; the first one begun ends first.
     """
@@ -49,15 +50,17 @@ class _QuickEvaluator:
     def __init__(self, accuracy, latency_ms):
         self._accuracy, self._latency_ms, self.judge = accuracy, latency_ms, self
 
-    def accuracy(self, tokens, max_steps, repeat):
-        found = self._accuracy(tokens, repeat)
+    def accuracy(self, tokens, max_steps, repeat, **rung):
+        found = self._accuracy(tokens, repeat, **rung)
         return Trained(found, 0.0, 0.0, 0.0, 0) if isinstance(found, float) else found
 
     def cost(self, tokens):
         return Cost(1, 1, 1, latency=Latency.estimate(self._latency_ms(tokens)))
 
 
-def run_search(space, part, seed, reward, workers, num_trials, device=None, start=None, records=None, stop=None):
+def run_search(
+    space, part, seed, reward, workers, num_trials, device=None, start=None, records=None, stop=None, rungs=None
+):
     """Runs a search through the ordinary loop and returns its finished `nas_tf.trial.Trial`s, as they arrived.
 
     Args:
@@ -71,13 +74,14 @@ def run_search(space, part, seed, reward, workers, num_trials, device=None, star
         start: tokens that it begins at, or None.
         records: `nas_tf.search.records.Records` to go on with; None: new ones in memory.
         stop: `stop(trials)` returns whether these are enough, or None.
+        rungs: new `nas_tf.search.rungs.Rungs`, or None.
     """
     problem = problem_of(space, reward, device, start)
     algorithm = make_algorithm(part, space.num_choices, seed, problem)
     found, own = [], records is None
     records = records or Records(None)
     records.add_device("quick-1", {})
-    search = Search(space, algorithm, workers, records, reward, Limits(), "quick-1", "quick", found.append)
+    search = Search(space, algorithm, workers, records, reward, Limits(), "quick-1", "quick", found.append, rungs=rungs)
     search.run(num_trials, lambda: stop is not None and stop(found))
     if own:
         records.close()

@@ -126,19 +126,27 @@ class Cost:
 class Measurement:
     """The facts about one child: the judge's accuracy in [0, 1] and the deployment network's cost.
 
-    `standard_error` is that of the accuracy; None where it is not known.
+    Attributes:
+        accuracy: that of the highest rung which the child has reached.
+        cost: the `Cost`.
+        train_seconds: in all rungs together.
+        standard_error: that of the accuracy; None where it is not known.
+        rungs: the accuracies of all rungs which it has reached, the lowest first; empty in a search without rungs.
     """
 
     accuracy: float
     cost: Cost
     train_seconds: float
     standard_error: float | None = None
+    rungs: tuple[float, ...] = ()
 
     def __post_init__(self):
         if not (math.isfinite(self.accuracy) and 0 <= self.accuracy <= 1):
             raise ValueError(f"Expected an accuracy in [0, 1]. Received: accuracy={self.accuracy}")
         if self.standard_error is not None and not (math.isfinite(self.standard_error) and self.standard_error >= 0):
             raise ValueError(f"Expected a standard error >= 0. Received: standard_error={self.standard_error}")
+        if self.rungs and self.rungs[-1] != self.accuracy:
+            raise ValueError(f"Expected the accuracy of the last rung, {self.rungs[-1]}. Received: {self.accuracy}")
 
 
 @dataclasses.dataclass(frozen=True)

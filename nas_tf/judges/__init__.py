@@ -17,6 +17,8 @@ from nas_tf.plugins import Part, described
 from nas_tf.training.recipe import Recipe
 from nas_tf.trial import InfeasibleArchitecture
 
+KEPT = "kept"  # folder in a judge's own, whose files come and go
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -75,6 +77,11 @@ class Judge(abc.ABC):
     makes its own, calls `prepare` and then `accuracy` for one architecture after another.
     """
 
+    rung_works = (1.0,)
+    """tuple of float: how much work each of its rungs is, where `accuracy` without a rung is 1. With more than one, its
+    `accuracy` takes `rung`, from 0: what comes of that much work, on top of that of the rungs below.
+    """
+
     @abc.abstractmethod
     def check(self):
         """Raises `nas_tf.trial.UserError`, which says what to do, if the judge cannot answer. Takes seconds at most."""
@@ -90,7 +97,8 @@ class Judge(abc.ABC):
         """Makes what the judge needs first, such as a fine-tuned parent, in `folder`, which is inside the run's.
 
         What is there is not made again, and what a kill left half made is completed. The first call is in the run's own
-        process, so that a worker finds what it needs. A run whose files in `folder` have changed is refused.
+        process, so that a worker finds what it needs. A run whose files in `folder` have changed is refused, but
+        for those in its folder `KEPT`.
         `nas_tf.resume.begin` records what they were made with.
         """
 

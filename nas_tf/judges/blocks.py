@@ -147,13 +147,18 @@ class BlocksJudge(Judge):
                     ) from error
                 partial.replace(folder / name)
 
-    def accuracy(self, tokens, max_steps=None, repeat=0):
+    @property
+    def rung_works(self):
+        """tuple of float: predicted, then trained, where the latter is asked for."""
+        return (0.01, 1.0) if self._config.accuracy == TRAINED else (1.0,)
+
+    def accuracy(self, tokens, max_steps=None, repeat=0, rung=None):
         begin_seconds, architecture = time.perf_counter(), self._space.decode(tokens)
         try:
             reached = self._predictor.accuracy(architecture)
         except KeyError as error:
             raise InfeasibleArchitecture(f"{self._table.path} cannot judge it: it has no {error.args[0]}") from error
-        if self._config.accuracy == PREDICTED:
+        if self._config.accuracy == PREDICTED or rung == 0:
             return Trained(reached, time.perf_counter() - begin_seconds, 0.0, 0.0, 0)
         task, seed = self._task, repeated_seed(self._task.seed, repeat)
         architecture, trainer = child_of(task, tokens), self._trainer

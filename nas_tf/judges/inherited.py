@@ -2,7 +2,7 @@
 
 Once a run, the parent of `--parent` is fine-tuned at the judge's image size. A child inherits from it, its classifier
 included, and learns for a short time (`nas_tf.training.children`). A child is the network that would ship, at
-`--proxy_image_size`; the width of proxies has no say.
+`--proxy_image_size`; the width of proxies has no say. Its rungs are: untrained, and trained.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from nas_tf.judges import Judge, build_child, child_of, repeated_seed
 from nas_tf.networks import inheritance
 from nas_tf.quiet import fresh_keras
 from nas_tf.training.children import ChildTraining, Trainer, child_scale
+from nas_tf.training.train import Trained
 from nas_tf.trial import UserError
 
 __all__ = ["Config", "InheritedJudge", "child_scale", "make"]
@@ -32,6 +33,8 @@ def make(config, task):
 
 class InheritedJudge(Judge):
     """The validation accuracy of a child that began with its parent's weights."""
+
+    rung_works = (0.2, 1.0)
 
     def __init__(self, config, task):
         self._config, self._task, self._space = config, task, task.space.space
@@ -62,7 +65,7 @@ class InheritedJudge(Judge):
             folder, {**self.describe(), "scale": dataclasses.asdict(task.proxy_scale), "seed": task.seed}
         )
 
-    def accuracy(self, tokens, max_steps=None, repeat=0):
+    def accuracy(self, tokens, max_steps=None, repeat=0, rung=None):
         begin, task, trainer = time.perf_counter(), self._task, self._trainer
         architecture = child_of(task, tokens)
         image_size = self._space.scale_of(architecture, task.proxy_scale).image_size
@@ -71,7 +74,12 @@ class InheritedJudge(Judge):
         child = build_child(task, tokens)
         doing("inheriting")
         inheritance.inherit(child, inheritable, trainer.counterparts(architecture))
-        trained = trainer.train(child, image_size, seed, max_steps)
+        if rung == 0:
+            doing("validating")
+            reached, error = trainer.judged(child, image_size)
+            trained = Trained(reached, 0.0, 0.0, 0.0, 0, standard_error=error)
+        else:
+            trained = trainer.train(child, image_size, seed, max_steps)
         del child
         keras.backend.clear_session()
         return dataclasses.replace(trained, train_seconds=time.perf_counter() - begin)

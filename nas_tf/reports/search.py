@@ -1,6 +1,7 @@
 """What a search found, for people: the Pareto front as CSV and picture, and the closing table."""
 
 import csv
+import dataclasses
 import io
 import math
 import statistics
@@ -11,7 +12,7 @@ from nas_tf.quiet import count
 from nas_tf.ranking import pareto_front, ranked, repeated
 from nas_tf.reports import _picture
 from nas_tf.reports.numbers import cost_text, milliseconds, share, significant
-from nas_tf.reports.trials import FIRST_NOTES, counts_text
+from nas_tf.reports.trials import FIRST_NOTES, counts_text, rungs_text
 from nas_tf.rewards import cost_of
 
 _UNITS = {
@@ -166,6 +167,7 @@ def closing_table(trials, space, *, goal, published, device="", chance=None):
         later = [trial.reward for trial in trials if trial.note == "" and trial.reward is not None]
         if later:
             lines.append(f"mean reward of the {len(later)} trials after them:     {statistics.mean(later):.4f}")
+    lines += rungs_text(trials)
     lines += noise(trials)
     if device:
         lines.append(f"latencies from: {device}")
@@ -180,7 +182,7 @@ def closing_table(trials, space, *, goal, published, device="", chance=None):
 
 def noise(trials):
     """Returns lines of text on how far measurements of one architecture differ; none if nothing was measured again."""
-    pairs = [(one.measurement, other.measurement) for one, other in repeated(trials)]
+    pairs = [_at_one_rung(one.measurement, other.measurement) for one, other in repeated(trials)]
     if not pairs:
         return []
     words = f"± {100 * _deviation([one.accuracy - other.accuracy for one, other in pairs]):.1f} points of accuracy"
@@ -193,6 +195,14 @@ def noise(trials):
         relative = [2 * (one - other) / (one + other) for one, other in timed]
         words += f" and {100 * _deviation(relative):.1f} % of latency"
     return [f"noise of one measurement, from {count(len(pairs), 'network')} measured again: {words}"]
+
+
+def _at_one_rung(one, other):
+    """Returns two measurements with their accuracies at the highest rung that both have reached."""
+    rung = min(len(one.rungs), len(other.rungs))
+    if not rung:
+        return one, other
+    return tuple(dataclasses.replace(each, accuracy=each.rungs[rung - 1], rungs=()) for each in (one, other))
 
 
 def _deviation(differences):

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 
+from nas_tf.quiet import count
+from nas_tf.ranking import rungs
 from nas_tf.reports.numbers import NONE, milliseconds, number, share, significant
 
 STATES = ("done", "infeasible", "failed", "running")
@@ -13,6 +15,7 @@ _COLUMNS = (
     "state",
     "accuracy",
     "standard_error",
+    "rung",
     "latency_ms",
     "num_params",
     "mult_adds",
@@ -22,6 +25,19 @@ _COLUMNS = (
     "infeasible",
     "error",
 )
+
+
+def rungs_text(trials):
+    """Returns lines of text on the rungs of a search, from 1: how many networks reached each, and how alike they are.
+
+    A search without rungs has none.
+    """
+    lines = []
+    for number_, (count_, correlation) in enumerate(rungs(trials), 1):
+        reached = f"rung {number_}: {count(count_, 'network')}"
+        known = "not known" if correlation is None else f"{correlation:.2f}"
+        lines.append(reached if number_ == 1 else f"{reached}, rank correlation with the rung below {known}")
+    return lines
 
 
 def counts(trials):
@@ -43,6 +59,7 @@ def facts(trial):
     if measured:
         found |= {name: getattr(measured, name) for name in ("accuracy", "standard_error", "train_seconds")}
         found |= {name: getattr(measured.cost, name) for name in ("num_params", "mult_adds")}
+        found["rung"] = len(measured.rungs) or None
         found["latency_ms"] = measured.cost.latency and measured.cost.latency.latency_ms
     return found
 

@@ -52,6 +52,7 @@ PRAGMA user_version = 1;
 EVENTS = next(line for line in SCHEMA.splitlines() if "events" in line)
 # What happens between a search and its algorithm: it is asked for a trial, and told of it, or not if the trial failed.
 ASKED, TOLD, FAILED, REOPENED = "asked", "told", "failed", "reopened"
+PROMOTED = "promoted"  # to the next rung: the search's own affair
 FULL_TRAINING = "full training"  # the judge of a trial's network that was trained to ship
 RETRIED = "(tried again)"  # at the end of a trial's note
 WARM_START = "warm start"  # at its beginning
@@ -71,12 +72,13 @@ class KnownOfArchitecture:
     """What the trials of a run say of one architecture; None for what none of them says.
 
     Attributes:
-        accuracy: the value is `(accuracy, train_seconds, standard_error)`; the last may be None.
+        accuracies: for each rung that the first of them has reached; a value is `(accuracy, train_seconds,
+            standard_error)`, of which the last may be None.
         cost: the value is a `nas_tf.trial.Cost`.
         infeasible: the value is the reason.
     """
 
-    accuracy: Known | None = None
+    accuracies: tuple[Known, ...] = ()
     cost: Known | None = None
     infeasible: Known | None = None
 
@@ -87,16 +89,18 @@ def read_trials(path, rows, measurements):
     Args:
         path: of the file.
         rows: of `trials`.
-        measurements: their rows of `measurements` in the order of recording. The first of each kind counts.
+        measurements: their rows of `measurements` in the order of recording. The first of each kind and rung counts.
     """
     accuracies, costs, trials = {}, {}, []
     for row in measurements:
         with _named(path, "measurements", f"trial {row['trial_id']}"):
-            found, read = (accuracies, _accuracy) if row["kind"] == "accuracy" else (costs, _cost)
-            found.setdefault(row["trial_id"], read(row))
+            if row["kind"] == "accuracy":
+                _add_rung(accuracies.setdefault(row["trial_id"], {}), row)
+            else:
+                costs.setdefault(row["trial_id"], _cost(row))
     for row in rows:
         with _named(path, "trials", f"trial {row['id']}"):
-            trials.append(_trial(row, accuracies.get(row["id"]), costs.get(row["id"])))
+            trials.append(_trial(row, accuracies.get(row["id"], {}), costs.get(row["id"])))
     return trials
 
 
@@ -110,7 +114,8 @@ def read_events(path, rows):
     for row in rows:
         with _named(path, "events", f"row {row['id']}"):
             event, trial_id = _text(row, "event"), _number(row, "trial_id")
-            if event not in (ASKED, TOLD, FAILED, REOPENED) or (event in (TOLD, FAILED)) != (trial_id in running):
+            is_of_running = event in (TOLD, FAILED, PROMOTED)
+            if event not in (ASKED, TOLD, FAILED, REOPENED, PROMOTED) or is_of_running != (trial_id in running):
                 raise ValueError(f"event is {event!r}, of trial {trial_id}. What was before it does not lead there")
             (running.discard if event in (TOLD, FAILED) else running.add)(trial_id)
             events.append((event, trial_id))
@@ -157,11 +162,16 @@ def read_known(path, measurements, infeasible):
         measurements: rows of `measurements`.
         infeasible: rows of `trials` that are infeasible.
     """
-    found = {}
+    found, rungs, first = {}, {}, None
     for row in measurements:
         with _named(path, "measurements", f"trial {row['trial_id']}"):
-            kind, read = ("accuracy", _accuracy) if row["kind"] == "accuracy" else ("cost", _cost)
-            found.setdefault(kind, Known(row["trial_id"], read(row)))
+            if row["kind"] != "accuracy":
+                found.setdefault("cost", Known(row["trial_id"], _cost(row)))
+                continue
+            first = row["trial_id"] if first is None else first
+            if row["trial_id"] == first:
+                _add_rung(rungs, row)
+    found["accuracies"] = tuple(Known(first, each) for each in rungs.values())
     for row in infeasible:
         with _named(path, "trials", f"trial {row['id']}"):
             found.setdefault("infeasible", Known(row["id"], _text(row, "infeasible")))
@@ -224,10 +234,11 @@ def _named(path, table, row):
         ) from error
 
 
-def _trial(row, accuracy, cost):
-    measurement = None
+def _trial(row, accuracies, cost):
+    measurement, accuracy = None, next(reversed(accuracies.values()), None)
     if accuracy is not None and cost is not None:
-        measurement = Measurement(_number(row, "accuracy"), cost, _number(row, "train_seconds"), accuracy[2])
+        rungs = tuple(each[0] for each in accuracies.values()) if None not in accuracies else ()
+        measurement = Measurement(_number(row, "accuracy"), cost, _number(row, "train_seconds"), accuracy[2], rungs)
     trial = Trial(
         id=row["id"],
         tokens=_tokens(row),
@@ -245,6 +256,14 @@ def _trial(row, accuracy, cost):
     if cost is not None and row["latency_ms"] != (cost.latency and cost.latency.latency_ms):
         raise ValueError(f"latency_ms is {row['latency_ms']}, and the table measurements has another")
     return trial
+
+
+def _add_rung(found, row):
+    """Adds an accuracy to a dict from rung to what `_accuracy` reads; the key is None in a search without rungs."""
+    rung = _or_none(_number, _object(row, "details"), "rung")
+    if (rung is not None and rung > len(found)) or (found and (rung is None) != (None in found)):
+        raise ValueError(f"rung is {rung}. Expected the rungs one after the other, from 0")
+    found.setdefault(rung, _accuracy(row))
 
 
 def _accuracy(row):

@@ -39,6 +39,13 @@ class Deadlines:
             made["accuracy_seconds"] = max(_LEAST_SECONDS, factor * whole)
         return cls(**made)
 
-    def of_accuracy(self, cost):
-        """Returns the deadline of an accuracy, given the architecture's `nas_tf.trial.Cost`: a larger one has more."""
-        return self.accuracy_seconds * max(1.0, cost.mult_adds / self.mult_adds if self.mult_adds else 1.0)
+    def of_accuracy(self, cost, work=1.0):
+        """Returns the deadline of an accuracy, given the architecture's `nas_tf.trial.Cost`: a larger one has more.
+
+        `work` is that of its rung, where the rehearsed one is 1.
+        """
+        return (
+            self.accuracy_seconds
+            * max(1.0, work)
+            * max(1.0, cost.mult_adds / self.mult_adds if self.mult_adds else 1.0)
+        )

@@ -96,9 +96,11 @@ class AccuracyJob:
     tokens: tuple[int, ...]
     max_steps: int | None = None
     repeat: int = 0
+    rung: int | None = None
 
     def run(self, evaluator):
-        return evaluator.judge.accuracy(self.tokens, self.max_steps, self.repeat)
+        rung = {} if self.rung is None else {"rung": self.rung}
+        return evaluator.judge.accuracy(self.tokens, self.max_steps, self.repeat, **rung)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """The loop: suggest, evaluate, judge, update. All its state is in the records and the algorithm."""
 
+import collections
 import dataclasses
 import math
 import time
 
 from nas_tf.search.deadlines import Deadlines
 from nas_tf.search.evaluation import AccuracyJob, CostJob
-from nas_tf.search.records import ASKED, FAILED, REOPENED, TOLD, WARM_START
+from nas_tf.search.records import ASKED, FAILED, PROMOTED, REOPENED, TOLD, WARM_START
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, Measurement, OwnFileError, Trial, UserError
 
 _MAX_FAILURES_IN_A_ROW = 3
@@ -35,6 +36,7 @@ class Search:
         remeasured_share: the share of trials of a known architecture that are measured anew, so that a run knows its
             own noise; the others copy what is known.
         deadlines: the `nas_tf.search.deadlines.Deadlines` of the jobs.
+        rungs: the `nas_tf.search.rungs.Rungs`, or None: each network is judged in full.
         on_news: called after trials have finished, once the next ones have begun.
         grace_seconds: for how long jobs may go on when time is over. Then they are killed, and done when the run goes
             on.
@@ -52,6 +54,7 @@ class Search:
     on_trial: object = lambda trial: None
     remeasured_share: float = 0.0
     deadlines: object = Deadlines()
+    rungs: object = None
     on_news: object = lambda: None
     grace_seconds: float = 60.0
 
@@ -63,6 +66,7 @@ class Search:
         self._whole_at = 0.0
         self._running = {}  # what the algorithm is told of when it is asked, by id in order
         self._trials, self._followers = {}, {}  # those that are not finished; behind whom a trial waits
+        self._promotions = collections.Counter()  # by trial
 
     def run(self, num_trials, out_of_time=lambda: False):
         """Goes on until `num_trials` trials (warm-started ones not counted) are finished, or `out_of_time()`.
@@ -108,7 +112,9 @@ class Search:
         Returns the set of the ids of the trials that have failed since the last one that arrived.
         """
         last_failures = set()
-        self.algorithm.update([trial for trial in history[:num_warm] if trial.state in ("done", "infeasible")])
+        self._tell([trial for trial in history[:num_warm] if trial.state in ("done", "infeasible")])
+        for trial in history if self.rungs else ():
+            self._add_to_rungs(trial.measurement)
         for trial in history[:num_warm]:
             self._count(trial)
         trials = {trial.id: trial for trial in history}
@@ -117,7 +123,9 @@ class Search:
             if event == ASKED or trial is None:
                 self._check_same(trial_id, trial, self._suggested())
                 self._count(trial)
-            if event in (ASKED, REOPENED):
+            if event == PROMOTED:
+                self._promotions[trial.id] += 1
+            elif event in (ASKED, REOPENED):
                 self._running[trial.id] = Trial(trial.id, trial.tokens, trial.note)
             else:
                 del self._running[trial.id]
@@ -125,7 +133,7 @@ class Search:
                 last_failures.add(trial.id)
             elif event == TOLD:
                 last_failures.clear()
-                self.algorithm.update([trial])
+                self._tell([trial])
         for trial in history:
             if trial.state != "running":
                 self.on_trial(trial)
@@ -219,8 +227,7 @@ class Search:
     def _advance(self, trial):
         """Does the next thing that a running trial needs. What is known of its architecture is not measured again,
         unless it is this trial's turn to be."""
-        fingerprint = self.space.decode(trial.tokens).fingerprint
-        known = self.records.known(fingerprint, trial.id if trial.id in self._anew else None)
+        known = self._known(trial)
         if known.infeasible:
             return self._finish(trial, infeasible=known.infeasible.value)
         if known.cost is None:
@@ -231,14 +238,40 @@ class Search:
         violation = self.limits.violation(cost)
         if violation:
             return self._finish(trial, infeasible=violation)
-        if known.accuracy is None:
-            job = AccuracyJob(trial.tokens, repeat=self._anew.get(trial.id, 0))
-            return self._submit((trial.id, "accuracy"), job, self.deadlines.of_accuracy(cost), first=True)
-        accuracy, train_seconds, standard_error = known.accuracy.value
-        if known.accuracy.trial_id != trial.id:
-            copied = {"copied_from_trial": known.accuracy.trial_id}
-            self.records.add_accuracy(trial.id, self.judge, accuracy, train_seconds, standard_error, copied)
-        self._finish(trial, measurement=Measurement(accuracy, cost, train_seconds, standard_error))
+        number, is_own = len(known.accuracies), all(each.trial_id == trial.id for each in known.accuracies)
+        if is_own and number <= self._promotions[trial.id]:
+            repeat, rung = self._anew.get(trial.id, 0), number if self.rungs else None
+            deadline_seconds = self.deadlines.of_accuracy(cost, self.rungs.works[rung] if self.rungs else 1.0)
+            job = AccuracyJob(trial.tokens, repeat=repeat, rung=rung)
+            return self._submit((trial.id, "accuracy"), job, deadline_seconds, first=True)
+        facts = self._measurement([each.value for each in known.accuracies], cost)
+        if not is_own:
+            copied = {"copied_from_trial": known.accuracies[0].trial_id}
+            with self.records.transaction():
+                for rung, each in enumerate(known.accuracies):
+                    self._record_accuracy(trial, *each.value, copied, rung)
+            if self.rungs:
+                self._add_to_rungs(facts)
+        self._finish(trial, measurement=facts)
+
+    def _known(self, trial):
+        """Returns what is known of a trial's architecture; of one that is measured anew, from itself alone."""
+        fingerprint = self.space.decode(trial.tokens).fingerprint
+        return self.records.known(fingerprint, trial.id if trial.id in self._anew else None)
+
+    def _measurement(self, accuracies, cost):
+        """Returns the `Measurement` of `(accuracy, train_seconds, standard_error)` of each rung."""
+        reached, seconds, errors = zip(*accuracies)
+        return Measurement(reached[-1], cost, sum(seconds), errors[-1], reached if self.rungs else ())
+
+    def _record_accuracy(self, trial, accuracy, train_seconds, standard_error, details, rung):
+        rung = rung if self.rungs else None
+        self.records.add_accuracy(trial.id, self.judge, accuracy, train_seconds, standard_error, details, rung)
+
+    def _add_to_rungs(self, facts):
+        """Takes the rungs of a trial into account for those to come."""
+        for rung, accuracy in enumerate(facts.rungs if facts else ()):
+            self.rungs.add(rung, dataclasses.replace(facts, accuracy=accuracy, rungs=()))
 
     def _submit(self, key, job, deadline_seconds, first=False):
         if not self._is_over:
@@ -260,11 +293,23 @@ class Search:
         if kind == "cost":
             self.records.add_cost(trial.id, outcome.value, self.device_id, details)
         else:
-            trained = outcome.value
-            self.records.add_accuracy(
-                trial.id, self.judge, trained.accuracy, trained.train_seconds, trained.standard_error, details
-            )
+            self._take_accuracy(trial, outcome.value, details)
         return self._advance(trial)
+
+    def _take_accuracy(self, trial, trained, details):
+        """Records an accuracy and, in the same transaction, whether the trial goes on to the next rung."""
+        rung, values = self._promotions[trial.id], (trained.accuracy, trained.train_seconds, trained.standard_error)
+        with self.records.transaction():
+            self._record_accuracy(trial, *values, details, rung)
+            if not self.rungs:
+                return
+            cost = self._known(trial).cost.value
+            if self.rungs.add(rung, Measurement(trained.accuracy, cost, trained.train_seconds)):
+                self.records.promote(trial.id)
+                self._promotions[trial.id] += 1
+
+    def _tell(self, trials):
+        self.algorithm.update([self.rungs.told(trial) for trial in trials] if self.rungs else trials)
 
     def _finish(self, trial, *, measurement=None, infeasible=None, error=None):
         reward = self.reward(measurement) if measurement else self.reward.floor if infeasible else None
@@ -275,7 +320,7 @@ class Search:
         is_known = self._running.pop(trial.id, None) is not None  # else it is tried again, long after it failed
         self.records.finish(trial, (FAILED if error else TOLD) if is_known else None)
         if is_known and not error:
-            self.algorithm.update([trial])
+            self._tell([trial])
         self.on_trial(trial)
         self._has_news = True
         self._failures_in_a_row = self._failures_in_a_row + 1 if error else 0

@@ -64,7 +64,7 @@ class Progress:
         self._goal, self._board, self._algorithm = goal, board, algorithm
         self._diagnostics = algorithm.diagnostics
         self._replayed = {trial.id for trial in records.trials() if trial.state != "running"}
-        self._best = self._best_reward = None
+        self._best, self._best_reward, self._top = None, None, 0
         self._running = Running()
         self._bar = progress_bar(total=settings.num_trials or None, desc="trials", unit="trial", smoothing=0)
 
@@ -74,8 +74,12 @@ class Progress:
 
     def show(self, trial):
         if trial.state == "done":
-            self._best = min(filter(None, (self._best, trial)), key=self._rank)
-            self._best_reward = max(trial.reward, trial.reward if self._best_reward is None else self._best_reward)
+            rungs = len(trial.measurement.rungs)
+            if rungs > self._top:  # networks are compared at the same rung
+                self._top, self._best, self._best_reward = rungs, None, None
+            if rungs == self._top:
+                self._best = min(filter(None, (self._best, trial)), key=self._rank)
+                self._best_reward = max(trial.reward, trial.reward if self._best_reward is None else self._best_reward)
         if not trial.note.startswith(WARM_START):
             if trial.id in self._replayed:
                 self._bar.initial += 1  # it took no time now

@@ -14,10 +14,10 @@ import time
 
 from nas_tf.files import refuse_network_file_system
 from nas_tf.search import _rows, _sqlite_errors
-from nas_tf.search._rows import ASKED, FAILED, REOPENED, TOLD, WARM_START, Known, KnownOfArchitecture
+from nas_tf.search._rows import ASKED, FAILED, PROMOTED, REOPENED, TOLD, WARM_START, Known, KnownOfArchitecture
 from nas_tf.trial import EvaluationError, UserError
 
-__all__ = ["ASKED", "FAILED", "REOPENED", "TOLD", "WARM_START", "Known", "KnownOfArchitecture", "Records"]
+__all__ = ["ASKED", "FAILED", "PROMOTED", "REOPENED", "TOLD", "WARM_START", "Known", "KnownOfArchitecture", "Records"]
 
 
 _SILENT_SECONDS = 5.0  # for which a lock is waited for before that is said
@@ -139,15 +139,25 @@ class Records:
             )
             self._happened(db, event, [trial.id for trial, _ in trials])
 
-    def add_accuracy(self, trial_id, judge, accuracy, train_seconds, standard_error, details):
-        """Records a trial's accuracy by the judge of that name; `standard_error` is None where it is not known."""
-        details = {**details, "train_seconds": train_seconds, "standard_error": standard_error}
+    def add_accuracy(self, trial_id, judge, accuracy, train_seconds, standard_error, details, rung=None):
+        """Records a trial's accuracy by the judge of that name; `standard_error` is None where it is not known.
+
+        In a search with rungs it is that of a `rung`, from 0, and those of a trial come in their order.
+        """
+        rungs = {} if rung is None else {"rung": rung}
+        details = {**details, "train_seconds": train_seconds, "standard_error": standard_error, **rungs}
         with self.transaction() as db:
             self._measure(db, trial_id, "accuracy", judge, None, accuracy, details)
             db.execute(
-                "UPDATE trials SET accuracy = ?, train_seconds = ?, worker = ? WHERE id = ?",
+                "UPDATE trials SET accuracy = ?, train_seconds = COALESCE(train_seconds, 0) + ?, worker = ? "
+                "WHERE id = ?",
                 (accuracy, train_seconds, details.get("worker"), trial_id),
             )
+
+    def promote(self, trial_id):
+        """Records that a running trial goes on to the next rung."""
+        with self.transaction() as db:
+            self._happened(db, PROMOTED, [trial_id])
 
     def add_cost(self, trial_id, cost, device_id, details):
         """Records the cost of a trial's deployment network: kind `latency`, or `size` if no device was asked."""
@@ -183,9 +193,10 @@ class Records:
         facts = trial.measurement
         self.add_trials([(trial, architecture)])
         self.add_cost(trial.id, facts.cost, device_id, {"note": trial.note})
-        self.add_accuracy(
-            trial.id, judge, facts.accuracy, facts.train_seconds, facts.standard_error, {"note": trial.note}
-        )
+        for rung, accuracy in enumerate(facts.rungs[:-1]):
+            self.add_accuracy(trial.id, judge, accuracy, 0.0, None, {"note": trial.note}, rung)
+        last, rest = len(facts.rungs) - 1 if facts.rungs else None, (facts.train_seconds, facts.standard_error)
+        self.add_accuracy(trial.id, judge, facts.accuracy, *rest, {"note": trial.note}, last)
         self.finish(trial)
 
     def finish(self, trial, event=None):
@@ -216,7 +227,9 @@ class Records:
             self._happened(db, event, trial_ids)
 
     def events(self):
-        """Returns a list of `(ASKED, TOLD, FAILED or REOPENED, trial id)` in the order in which they happened.
+        """Returns a list of `(event, trial id)` in the order in which they happened.
+
+        An event is ASKED, TOLD, FAILED, REOPENED or PROMOTED.
 
         In the file of an earlier version they are worked out: there, trials were asked for and told of in batches.
         """

@@ -99,7 +99,7 @@ def rehearse(request, workers, trials, clock, patience_seconds=0.0):
     return Rehearsal(tokens, **outcomes)
 
 
-def announcement(request, workers, goal, chance, rehearsal, remaining, published=None, clock=None):
+def announcement(request, workers, goal, chance, rehearsal, remaining, published=None, clock=None, rungs=None):
     """Returns in words what the run is after and how long it will take.
 
     Args:
@@ -111,6 +111,7 @@ def announcement(request, workers, goal, chance, rehearsal, remaining, published
         remaining: how many trials are to be measured yet; infinite: as many as there is time for.
         published: dict from the name of each published network that was measured to its `nas_tf.trial.Cost`.
         clock: the `nas_tf.search.progress.Clock`, or None.
+        rungs: the `nas_tf.search.rungs.Rungs`, or None.
     """
     settings, setup = request.settings, request.setup
     space, tokens = setup.task.space.space, rehearsal.tokens
@@ -132,7 +133,8 @@ def announcement(request, workers, goal, chance, rehearsal, remaining, published
         unknown = f"the rehearsed child cannot be trained, so that the time of a trial is not known: {why}"
         return "\n".join([*begin, unknown])
     steps = trained.planned_steps
-    trial_seconds = trained.train_seconds + steps * trained.step_seconds + cost_seconds
+    work = rungs.mean_work if rungs else 1.0
+    trial_seconds = work * (trained.train_seconds + steps * trained.step_seconds) + cost_seconds
     seconds_left = clock.seconds_left() if clock else math.inf
     all_seconds = min(remaining * trial_seconds / workers.num_workers, seconds_left)
     if remaining * trial_seconds / workers.num_workers > seconds_left:
@@ -146,7 +148,8 @@ def announcement(request, workers, goal, chance, rehearsal, remaining, published
     lines = [
         *begin,
         f"{trials} of about {trial_seconds:.0f} s ({trained.setup_seconds:.0f} s tracing, {steps} "
-        f"steps of {1e3 * trained.step_seconds:.0f} ms, {cost_seconds:.0f} s converting and timing) on "
+        f"steps of {1e3 * trained.step_seconds:.0f} ms{f', {work:.1f} times that in rungs' if rungs else ''}, "
+        f"{cost_seconds:.0f} s converting and timing) on "
         f"{count(workers.num_workers, 'worker')}: about {rough_duration(all_seconds)}, as rehearsed just now",
     ]
     if settings.final_epochs:

@@ -125,6 +125,14 @@ class SearchSettings(Settings):
         most=1,
         group=SEARCH,
     )
+    promoted_share: float | None = knob(
+        None,
+        "Judge in rungs: share of the networks of a rung that go on to the next, such as 0.33; default: no rungs, each "
+        "network is judged in full.",
+        above=0,
+        below=1,
+        group=SEARCH,
+    )
     warm_start: str = knob(
         "", "Folder of an earlier run whose trials are judged again and learned from first.", path=True, group=RUN
     )

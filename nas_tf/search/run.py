@@ -22,6 +22,7 @@ from nas_tf.search.rehearsal import AFTER_HOURS, announcement, measure_published
 from nas_tf.search.request import ALGORITHMS, make_request
 from nas_tf.search.results import Findings
 from nas_tf.search.run_folder import RunFolder
+from nas_tf.search.rungs import Rungs, check_offered
 from nas_tf.search.story import PAGE
 from nas_tf.search.warm_start import read_earlier, warm_start
 from nas_tf.space import fingerprint
@@ -68,13 +69,19 @@ def run(request, say=print, with_best=True):
         published = measure_published(request, workers, records, opened.device_id, clock, patience_seconds)
         reward = request.objective.resolve(published)
         goal = request.objective.goal(reward, device is not None)
+        share = settings.promoted_share
+        rungs = Rungs(opened.judge.rung_works, share, reward) if share is not None else None
         remaining = settings.most_trials - _num_finished(trials)
         deadlines = Deadlines()
         if remaining > 0 and not clock.is_over():
             rehearsal = rehearse(request, workers, trials, clock, patience_seconds)
             if rehearsal:
                 deadlines = rehearsal.deadlines(settings.deadline_factor, patience_seconds)
-                say(announcement(request, workers, goal, chance_of(facts), rehearsal, remaining, published, clock))
+                say(
+                    announcement(
+                        request, workers, goal, chance_of(facts), rehearsal, remaining, published, clock, rungs
+                    )
+                )
         if earlier:
             warm_start(request, earlier, records, reward, opened.device_id, opened.judge_name, say)
         algorithm = _make_algorithm(request, reward, device)
@@ -99,6 +106,7 @@ def run(request, say=print, with_best=True):
             progress.show,
             settings.remeasured_share,
             deadlines,
+            rungs,
             on_news=findings.renew_front,
         )
         with _written_if_stopped(findings, workers, progress):
@@ -216,6 +224,7 @@ def _check(request, device, judge):
         raise UserError("--max_tflite_bytes needs a --device that times files: this one converts nothing")
     for name in request.published:
         request.family.published_module.architecture(name)  # refuses an unknown name
+    check_offered(judge, request.settings.judge, request.settings.promoted_share)
     judge.check()
 
 

@@ -10,6 +10,7 @@ import re
 import nas_tf
 from nas_tf import resume
 from nas_tf.files import digest, load_json, write_json
+from nas_tf.judges import KEPT
 from nas_tf.trial import UserError, first_line
 
 # What a description of the data says of where they lie and how they are read, not of what they are.
@@ -97,6 +98,7 @@ class RunFolder:
         """
         made = self.read()
         files = sorted(path for path in self.judge.rglob("*") if path.is_file()) if self.judge.is_dir() else []
+        files = [path for path in files if self.judge / KEPT not in path.parents]
         found = {str(path.relative_to(self.judge)): digest(path) for path in files}
         if made["judge_files"]:
             resume.refuse_other_settings(self.judge, made["judge_files"], found, instead="choose another --run_dir")

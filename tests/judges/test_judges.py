@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 
 import pytest
 from parent_support import heirs_task
@@ -10,7 +11,7 @@ from parent_support import heirs_task
 from mnas_tf.spaces.mnasnet import Scale
 from nas_tf import plugins
 from nas_tf.datasets import Source
-from nas_tf.judges import Judge, Task
+from nas_tf.judges import KEPT, Judge, Task
 from nas_tf.plugins import Part
 from nas_tf.training.recipe import Recipe
 from nas_tf.training.train import Trained
@@ -99,6 +100,25 @@ def test_an_architecture_has_one_accuracy(part, task, folder, tokens):
     assert again.accuracy == trained.accuracy and again.planned_steps == trained.planned_steps
     rehearsed = judge.accuracy(tokens, max_steps=1)
     assert 0 <= rehearsed.accuracy <= 1 and rehearsed.planned_steps == trained.planned_steps
+
+
+def test_its_rungs_go_on_from_one_to_the_next(part, task, folder, tokens):
+    if part.name == "blocks":
+        part = dataclasses.replace(part, settings={**part.settings, "accuracy": "trained"})
+    judge = make(part, task, folder)
+    works, last = judge.rung_works, len(judge.rung_works) - 1
+    if not last:
+        pytest.skip("it offers none")
+    assert list(works) == sorted(works)
+    found = [judge.accuracy(tokens, rung=rung) for rung in range(last + 1)]
+    assert all(0 <= trained.accuracy <= 1 for trained in found)
+    if part.name == "proxy":
+        assert [trained.planned_steps for trained in found] == [8, 16, 32]  # 100 images in batches of 32, 2 epochs
+        assert len(list((folder / KEPT).iterdir())) == 1
+        shutil.rmtree(folder / KEPT)  # as on another machine: then the rungs below are trained again
+    else:
+        assert found[-1].accuracy == judge.accuracy(tokens).accuracy
+    assert make(part, task, folder).accuracy(tokens, rung=last).accuracy == found[-1].accuracy
 
 
 def test_a_network_that_cannot_be_trained_is_infeasible(part, task, folder):

@@ -106,7 +106,7 @@ def test_what_is_known_of_an_architecture(records):
     assert records.known("print-a") == KnownOfArchitecture(cost=Known(1, COST))
     records.add_accuracy(2, "proxy", 0.5, 3.0, 0.02, {})
     records.finish(Trial(3, (2,), infeasible="too large", reward=0.0))
-    assert records.known("print-a") == KnownOfArchitecture(Known(2, (0.5, 3.0, 0.02)), Known(1, COST))
+    assert records.known("print-a") == KnownOfArchitecture((Known(2, (0.5, 3.0, 0.02)),), Known(1, COST))
     assert records.known("print-b") == KnownOfArchitecture(infeasible=Known(3, "too large"))
 
 
@@ -117,7 +117,7 @@ def test_of_a_trial_that_is_measured_anew_only_its_own_measurements_are_known(re
     records.add_cost(2, ESTIMATE, "host-1", {})
     assert records.known("print-a", 2) == KnownOfArchitecture(cost=Known(2, ESTIMATE))
     assert records.known("print-a", 3) == KnownOfArchitecture()
-    assert records.known("print-a") == KnownOfArchitecture(Known(1, (0.5, 3.0, None)), Known(1, COST))
+    assert records.known("print-a") == KnownOfArchitecture((Known(1, (0.5, 3.0, None)),), Known(1, COST))
 
 
 def test_published_networks_come_back_in_order(records):

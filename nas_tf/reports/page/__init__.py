@@ -13,7 +13,7 @@ from nas_tf.files import write_file
 from nas_tf.ranking import ranked
 from nas_tf.reports.numbers import NONE, cost_text, milliseconds, number, share
 from nas_tf.reports.page import _plots
-from nas_tf.reports.trials import counts, counts_text, facts
+from nas_tf.reports.trials import counts, counts_text, facts, rungs_text
 from nas_tf.rewards import Goal
 
 _HERE = pathlib.Path(__file__).parent
@@ -113,6 +113,7 @@ def write_page(path, runs):
         "verdict": _verdict(run, best),
         "outline": run.outlines.get(shown.id, []) if shown else [],
         "counts": counts(run.trials),
+        "rungs": rungs_text(run.trials),
         "has_random": any(len(_plots.random_rewards(each.trials)) > 1 for each in runs),
         "plots": plots,
         "tiles": _tiles(run, best),
@@ -232,7 +233,7 @@ def _trials_json(runs):
                     known["num_params"],
                     known["mult_adds"],
                     _rounded(known["reward"]),
-                    trial.note,
+                    " ".join(filter(None, (trial.note, known["rung"] and f"rung {known['rung']}"))),
                     why.strip()[:300],
                     stages,
                 ]
