@@ -89,7 +89,7 @@ class Block:
             for inputs, strides in shapes
         ]
 
-    @property
+    @functools.cached_property
     def canonical(self):
         """The same block, with skip `none` if none of its layers takes the skip."""
         if self.skip == "none" or any(skip != "none" for _, _, skip in self.layers()):

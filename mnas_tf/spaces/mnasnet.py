@@ -101,6 +101,9 @@ class MnasNetSpace(SearchSpace, Settings):
         if self._around and len(self._around.blocks) != len(STRIDES):
             raise UserError(f"Expected --mnasnet_around of {len(STRIDES)} blocks. Received: {self.around}")
 
+    def __getstate__(self):
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # without its memory
+
     @functools.cached_property
     def _around(self):
         return None if self.around == "none" else MnasNet.parse(self.around)
@@ -128,24 +131,36 @@ class MnasNetSpace(SearchSpace, Settings):
         return tuple(tuple(0.1 if choice == "conv" else 1.0 for choice in each.choices) for each in self.decisions)
 
     def decode(self, tokens):
-        answers = self.answers(tokens)
+        tokens = self.check(tokens)
+        of_blocks = len(STRIDES) * len(QUESTIONS)
+        rest = zip(self.decisions[of_blocks:], tokens[of_blocks:])
+        answers = {decision.name: decision.choices[token] for decision, token in rest}
         blocks, inputs = [], STEM_FILTERS
-        for number, ((filters, layers), strides) in enumerate(zip(BASES[self.base], STRIDES), 1):
-            answer = {question: answers[f"block{number}/{question}"] for question in QUESTIONS}
-            block = _block(
-                op=answer["conv_op"],
-                repeats=answer["layers"] if layers == 1 else layers + answer["layers"],
-                kernel_size=answer["kernel_size"],
-                strides=strides,
-                expansion_ratio=answer["expansion_ratio"],
-                input_filters=inputs,
-                filters=_narrowed(int(filters * answer["filters"]), answers.get(_WIDTH, 1.0)),
-                se_ratio=answer["se_ratio"],
-                skip=answer["skip_op"],
-            )
-            blocks.append(block)
-            inputs = block.filters
+        for number in range(1, len(STRIDES) + 1):
+            own = tokens[(number - 1) * len(QUESTIONS) : number * len(QUESTIONS)]
+            blocks.append(self._decoded(number, own, inputs, answers.get(_WIDTH, 1.0)))
+            inputs = blocks[-1].filters
         return MnasNet(tuple(blocks), image_size=answers.get(_IMAGE_SIZE))
+
+    @functools.cached_property
+    def _decoded(self):
+        """`_decode_block` with a memory: searches decode thousands of networks a second, of few different blocks."""
+        return functools.lru_cache(maxsize=1 << 16)(self._decode_block)
+
+    def _decode_block(self, number, tokens, input_filters, width):
+        answer = {each: self._choices(number, each)[token] for each, token in zip(QUESTIONS, tokens)}
+        filters, layers = BASES[self.base][number - 1]
+        return Block(
+            op=answer["conv_op"],
+            repeats=answer["layers"] if layers == 1 else layers + answer["layers"],
+            kernel_size=answer["kernel_size"],
+            strides=STRIDES[number - 1],
+            expansion_ratio=answer["expansion_ratio"],
+            input_filters=input_filters,
+            filters=_narrowed(int(filters * answer["filters"]), width),
+            se_ratio=answer["se_ratio"],
+            skip=answer["skip_op"],
+        )
 
     def encode(self, architecture):
         for what, value, expected in (
@@ -167,28 +182,44 @@ class MnasNetSpace(SearchSpace, Settings):
 
     def _tokens(self, architecture, width):
         """Returns the tokens of an architecture whose blocks have `width` times the filters of another."""
-        choices = {_IMAGE_SIZE: architecture.image_size, _WIDTH: width}
-        for number, (block, (_, layers), strides) in enumerate(zip(architecture.blocks, BASES[self.base], STRIDES), 1):
-            if block.strides != strides:
-                raise ValueError(f"Block {number} of space {self.name!r} has strides {strides}. Received: {block}")
-            open_to = {question: self._choices(number, question) for question in ("expansion_ratio", "skip_op")}
-            answer = {
-                "conv_op": block.op,
-                "expansion_ratio": block.expansion_ratio if block.op == "mbconv" else open_to["expansion_ratio"][0],
-                "kernel_size": block.kernel_size,
-                "se_ratio": block.se_ratio,
-                "skip_op": next((each for each in open_to["skip_op"] if _with_skip(block, each) == block), block.skip),
-                "filters": self._factor(number, block.filters, width),
-                "layers": block.repeats if layers == 1 else block.repeats - layers,
-            }
-            choices.update({f"block{number}/{question}": choice for question, choice in answer.items()})
-        for decision in self.decisions:
-            if choices[decision.name] not in decision.choices:
-                raise ValueError(
-                    f"Decision {decision.name!r} on base {self.base!r} has the choices {decision.choices}. "
-                    f"Received: {choices[decision.name]}"
-                )
-        return tuple(decision.choices.index(choices[decision.name]) for decision in self.decisions)
+        tokens = []
+        for number, block in enumerate(architecture.blocks, 1):
+            tokens += self._encoded(number, block, width)
+        rest = {_IMAGE_SIZE: architecture.image_size, _WIDTH: width}
+        return *tokens, *(self._token(each, rest[each.name]) for each in self.decisions[len(tokens) :])
+
+    @functools.cached_property
+    def _encoded(self):
+        """`_encode_block` with a memory."""
+        return functools.lru_cache(maxsize=1 << 16)(self._encode_block)
+
+    def _encode_block(self, number, block, width):
+        layers, strides = BASES[self.base][number - 1][1], STRIDES[number - 1]
+        if block.strides != strides:
+            raise ValueError(f"Block {number} of space {self.name!r} has strides {strides}. Received: {block}")
+        open_to = {question: self._choices(number, question) for question in ("expansion_ratio", "skip_op")}
+        answer = {
+            "conv_op": block.op,
+            "expansion_ratio": block.expansion_ratio if block.op == "mbconv" else open_to["expansion_ratio"][0],
+            "kernel_size": block.kernel_size,
+            "se_ratio": block.se_ratio,
+            "skip_op": next((each for each in open_to["skip_op"] if _with_skip(block, each) == block), block.skip),
+            "filters": self._factor(number, block.filters, width),
+            "layers": block.repeats if layers == 1 else block.repeats - layers,
+        }
+        begin = (number - 1) * len(QUESTIONS)
+        return tuple(
+            self._token(decision, answer[question])
+            for question, decision in zip(QUESTIONS, self.decisions[begin : begin + len(QUESTIONS)])
+        )
+
+    def _token(self, decision, choice):
+        if choice not in decision.choices:
+            raise ValueError(
+                f"Decision {decision.name!r} on base {self.base!r} has the choices {decision.choices}. "
+                f"Received: {choice}"
+            )
+        return decision.choices.index(choice)
 
     def outline(self, architecture):
         return architecture.outline()
@@ -339,9 +370,6 @@ def _kept(block, choices):
     # A block of one layer that cannot take a skip has one as soon as it has a second layer.
     skip = "identity" if block.skip == "none" and block.repeats == 1 else block.skip
     return (block.op,), expansions, kernels, (block.se_ratio,), (skip,), filters, counts
-
-
-_block = functools.lru_cache(maxsize=1 << 16)(Block)  # searches decode thousands of networks a second
 
 
 @functools.lru_cache(maxsize=1 << 16)

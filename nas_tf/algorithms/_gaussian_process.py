@@ -121,6 +121,8 @@ class GaussianProcess:
         number = np.arange(len(tokens))[:, None]
         answers = np.zeros((len(tokens), int(self._num_choices.sum())))
         answers[number, self._starts + tokens] = np.sqrt(kernel.weights)
-        counts = np.zeros((len(tokens), self._num_counts))
-        np.add.at(counts, (number, self._counted + tokens), np.sqrt(2 * kernel.of_counts))
-        return np.concatenate([answers, counts], axis=1)
+        places = number * self._num_counts + self._counted + tokens
+        counts = np.bincount(places.ravel(), minlength=len(tokens) * self._num_counts)
+        return np.concatenate(
+            [answers, np.sqrt(2 * kernel.of_counts) * counts.reshape(len(tokens), self._num_counts)], axis=1
+        )

@@ -9,6 +9,7 @@ goal, the improvement is that of the hypervolume (Emmerich et al. 2006), over lo
 """
 
 import dataclasses
+import math
 
 import numpy as np
 from scipy import special, stats
@@ -24,6 +25,7 @@ _INCUMBENTS = 10  # whose neighbourhood is looked at
 _RANDOM_SHARE = 0.25  # of the candidates
 _MOST_KNOWN = 500  # trials in the model: the best half, and the latest
 _MOST_TUNED = 250
+_MOST_BEATEN = 50  # of the best trials, those whose predictions are looked at
 _TUNED_AGAIN = 1.25  # times as many trials
 _QUANTILES = special.ndtri((np.arange(16) + 0.5) / 16)
 _TRIES = 50  # to draw an architecture that was not suggested before
@@ -48,7 +50,7 @@ class Predictor(algorithms.Algorithm):
     def __init__(self, config, num_choices, seed, problem):
         self._config, self._num_choices, self._problem = config, num_choices, problem
         self._rng = np.random.default_rng(seed)
-        self._found = {}  # what came of each network, by its canonical tokens
+        self._found = {}  # what came of each network, by its canonical tokens: `_Found`
         self._suggested = set()
         self._accuracy, self._cost = GaussianProcess(num_choices), GaussianProcess(num_choices)
         self._tuned_at = 0
@@ -64,7 +66,9 @@ class Predictor(algorithms.Algorithm):
 
     def update(self, trials):
         for trial in trials:
-            self._found.setdefault(self._problem.canonical(trial.tokens), []).append(trial)
+            tokens = self._problem.canonical(trial.tokens)
+            earlier = self._found[tokens].trials if tokens in self._found else ()
+            self._found[tokens] = _Found.of((*earlier, trial), self._problem.cost)
 
     def _suggest(self, taken):
         start, known = self._problem.start, self._found.keys() | taken | self._suggested
@@ -105,7 +109,7 @@ class Predictor(algorithms.Algorithm):
             log_fits = special.log_ndtr((facts.target - costs[0]) / np.maximum(costs[1], 1e-9))
         if not facts.fits.any():
             return candidates[int(np.argmax(log_fits))]  # one that meets the target comes first
-        best = self._accuracy.predict([facts.tokens[i] for i in np.flatnonzero(facts.fits)])[0].max()
+        best = self._accuracy.predict(facts.best())[0].max()
         return candidates[int(np.argmax(_log_improvement(means, deviations, best) + log_fits))]
 
     def _costs(self, facts, candidates):
@@ -153,6 +157,39 @@ class Predictor(algorithms.Algorithm):
         return list(found)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """What came of one network.
+
+    Attributes:
+        trials: tuple of its trials.
+        reward, accuracy: their means; what is infeasible has accuracy 0.
+        error: standard error of the accuracy; 0 where it is not known.
+        log_cost: of the first trial; infinite if that is infeasible, None without a cost.
+        is_measured: whether any has an accuracy.
+    """
+
+    trials: tuple
+    reward: float
+    accuracy: float
+    error: float
+    log_cost: float | None
+    is_measured: bool
+
+    @classmethod
+    def of(cls, trials, cost):
+        measured = [trial.measurement for trial in trials if trial.measurement]
+        squares = [(each.standard_error or 0.0) ** 2 for each in measured]
+        return cls(
+            trials=trials,
+            reward=sum(trial.reward for trial in trials) / len(trials),
+            accuracy=sum(each.accuracy for each in measured) / len(trials),
+            error=math.sqrt(sum(squares)) / len(squares) if squares else 0.0,
+            log_cost=None if cost is None else _neighbours.facts(trials[0], cost)[1],
+            is_measured=bool(measured),
+        )
+
+
 class _Facts:
     """What is known of the networks that were tried, each once.
 
@@ -171,17 +208,16 @@ class _Facts:
 
     def __init__(self, found, problem):
         self.tokens, groups = list(found), list(found.values())
-        self.is_reward = not any(trial.measurement for group in groups for trial in group)
-        if self.is_reward:
-            self.accuracies = np.array([np.mean([trial.reward for trial in group]) for group in groups])
-        else:
-            self.accuracies = np.array([_mean_accuracy(group) for group in groups])
+        self.is_reward = not any(each.is_measured for each in groups)
+        self.accuracies = np.array([each.reward if self.is_reward else each.accuracy for each in groups])
         self.scores = _normal_scores(self.accuracies)
         self._ordered = np.sort(self.accuracies), np.sort(self.scores)
-        self.errors = np.array([self._error(*row) for row in zip(groups, self.accuracies)])
+        errors = np.array([0.0 if self.is_reward else each.error for each in groups])
+        reach = [np.interp(self.accuracies + sign * errors, *self._ordered) for sign in (1, -1)]
+        self.errors = (reach[0] - reach[1]) / 2  # how far the scores reach that an error spans
         self.models_cost, self.log_costs, self.costs = False, None, None
         if problem.cost is not None and not self.is_reward:
-            logs = np.array([_neighbours.facts(group[0], problem.cost)[1] for group in groups])
+            logs = np.array([each.log_cost for each in groups])
             self.log_costs = np.where(np.isfinite(logs), logs, logs[np.isfinite(logs)].max())
             self.models_cost = problem.estimate is None
             self.center, self.spread = self.log_costs.mean(), self.log_costs.std() or 1.0
@@ -207,6 +243,11 @@ class _Facts:
         latest = np.setdiff1d(np.arange(len(self.tokens)), best)[-(most - len(best)) :]
         return np.sort(np.concatenate([best, latest]))
 
+    def best(self):
+        """Returns the tokens of the most accurate ones that meet the target, which a prediction has to beat."""
+        order = np.lexsort((-self.accuracies, ~self.fits))
+        return [self.tokens[i] for i in order[: min(_MOST_BEATEN, self.fits.sum())]]
+
     def incumbents(self):
         """Returns the tokens whose neighbourhood is worth looking at: the front's, or those of the largest rewards."""
         if self._problem.is_front:
@@ -221,21 +262,6 @@ class _Facts:
         on = _neighbours.front(self.accuracies, self.log_costs)
         reference = np.quantile(self.accuracies, 0.1), self.log_costs.max()
         return self.accuracies[on], self.log_costs[on], reference
-
-    def _error(self, group, accuracy):
-        """Returns the standard error of a mean accuracy, in scores: how far the scores reach that the error spans."""
-        errors = [trial.measurement.standard_error or 0.0 for trial in group if trial.measurement]
-        if self.is_reward or not any(errors):
-            return 0.0
-        error = np.sqrt(np.mean(np.square(errors)) / len(errors))
-        accuracies, scores = self._ordered
-        return (
-            float(np.interp(accuracy + error, accuracies, scores) - np.interp(accuracy - error, accuracies, scores)) / 2
-        )
-
-
-def _mean_accuracy(group):
-    return float(np.mean([trial.measurement.accuracy if trial.measurement else 0.0 for trial in group]))
 
 
 def _normal_scores(values):
