@@ -18,6 +18,7 @@ from nas_tf.judges.tabular import Config as JudgeConfig
 from nas_tf.judges.tabular import TabularJudge
 from nas_tf.plugins import Part
 from nas_tf.rewards import AccuracyReward, FrontReward, LatencyReward
+from nas_tf.search.records import Records
 from nas_tf.testing import QuickWorkers, run_search
 from nasnet_tf.spaces.nasbench201 import NASBench201
 
@@ -118,28 +119,43 @@ def searched(table, case):
     truth, begin = truth_of(table), time.perf_counter()
     with threadpoolctl.threadpool_limits(1):
         run = _by_optuna if case.algorithm in THEIRS else _by_ours
-        found = run(truth, case)
-    return case, worth(truth, case, found), time.perf_counter() - begin
+        found, picked = run(truth, case)
+    return case, worth(truth, case, found, picked), time.perf_counter() - begin
 
 
 def _by_ours(truth, case):
-    """Returns the canonical tokens and the measured accuracies of the different networks tried, in order."""
+    """Returns the canonical tokens and the measured accuracies of the different networks tried, in order.
+
+    And a dict from how many were tried to the one that is picked then, where an algorithm expects other accuracies.
+    """
     judge = truth.judges[NOISE_PERCENT if case.question == "noise" else 0.0]
     seed_repeat = 1000 * case.seed if case.question == "noise" else 0  # other noise in each search
     workers = QuickWorkers(lambda tokens, repeat: judge.accuracy(tokens, repeat=repeat + seed_repeat), truth.latency_ms)
-    found = {}
+    part, most, found, picked = Part("nas_tf.algorithms", case.algorithm), _MOST_TRIALS * case.num_evaluations, {}, {}
+    records = Records(None)
+    for number in CHECKPOINTS[case.question] if case.question == "noise" else (case.num_evaluations,):
 
-    def enough(trials):
-        for trial in trials[len(enough.seen) :]:
-            enough.seen.append(trial)
-            found.setdefault(truth.canonical(trial.tokens), trial.measurement.accuracy)
-        return len(found) >= case.num_evaluations
+        def enough(trials, number=number):
+            for trial in trials[-1:]:
+                found.setdefault(truth.canonical(trial.tokens), trial.measurement.accuracy)
+            return len(found) >= number
 
-    enough.seen = []
-    part = Part("nas_tf.algorithms", case.algorithm)
-    most = _MOST_TRIALS * case.num_evaluations
-    run_search(truth.space, part, case.seed, _reward(truth, case), workers, most, truth.device, stop=enough)
-    return list(found.items())[: case.num_evaluations]
+        run_search(
+            truth.space,
+            part,
+            case.seed,
+            _reward(truth, case),
+            workers,
+            most,
+            truth.device,
+            records=records,
+            stop=enough,
+        )
+        expected = {truth.canonical(trial.tokens): trial.expected for trial in records.trials()}
+        if None not in expected.values():
+            picked[number] = max(expected, key=expected.get)
+    records.close()
+    return list(found.items())[: case.num_evaluations], picked
 
 
 def _reward(truth, case):
@@ -177,10 +193,10 @@ def _by_optuna(truth, case):
         study.tell(trial, [found[tokens], latency_ms] if is_front else float(reward.of(found[tokens], latency_ms)))
         if len(found) >= case.num_evaluations:
             break
-    return list(found.items())
+    return list(found.items()), {}
 
 
-def worth(truth, case, found):
+def worth(truth, case, found, picked):
     """Returns float [evaluations]: after each the answer's true accuracy, in percent, or the hypervolume's share."""
     percents = np.array([truth.percent(tokens) for tokens, _ in found])
     latencies = np.array([truth.latency_ms(tokens) for tokens, _ in found])
@@ -191,4 +207,6 @@ def worth(truth, case, found):
         fits = latencies <= (truth.target_ms(case.target) if case.question == "latency" else np.inf)
         answers = [np.argmax(np.where(fits[: n + 1], said[: n + 1], -1.0)) for n in range(len(found))]
         curve = [percents[i] if fits[i] else percents.min() for i in answers]
+        for number, tokens in picked.items():
+            curve[number - 1] = truth.percent(tokens)
     return np.concatenate([curve, np.full(case.num_evaluations - len(curve), curve[-1])])

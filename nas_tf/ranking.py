@@ -19,6 +19,11 @@ def finished(trials):
     return list(first.values())
 
 
+def expected_accuracy(trial):
+    """Returns the accuracy that a trial is picked by: what the algorithm expects of it, or else the measured one."""
+    return trial.measurement.accuracy if trial.expected is None else trial.expected
+
+
 def rank(accuracy, cost, goal):
     """Returns a tuple that is the smaller, the better a network is.
 
@@ -35,9 +40,11 @@ def rank(accuracy, cost, goal):
 
 
 def ranked(trials, goal):
-    """Returns a list of the `finished` trials, best first (`rank`); of equal ones, the earlier first."""
+    """Returns a list of the `finished` trials, best first, by `rank` of what is expected of them; of equal ones, the
+    earlier first.
+    """
     return sorted(
-        finished(trials), key=lambda each: (*rank(each.measurement.accuracy, each.measurement.cost, goal), each.id)
+        finished(trials), key=lambda each: (*rank(expected_accuracy(each), each.measurement.cost, goal), each.id)
     )
 
 

@@ -170,6 +170,7 @@ class Trial:
         infeasible: what is wrong with the architecture, or None.
         error: what failed through no fault of the architecture, or None.
         fingerprint: of the architecture, as recorded; None for a trial that was not read from records.
+        expected: the accuracy that the algorithm expects of another measurement, or None.
     """
 
     id: int
@@ -180,6 +181,7 @@ class Trial:
     infeasible: str | None = None
     error: str | None = None
     fingerprint: str | None = dataclasses.field(default=None, compare=False)
+    expected: float | None = dataclasses.field(default=None, compare=False)
 
     @property
     def state(self):

@@ -57,6 +57,13 @@ class Algorithm(abc.ABC):
             running: the `nas_tf.trial.Trial`s that were suggested and are neither finished nor failed, by id.
         """
 
+    def expected(self, trials):
+        """Returns the accuracies that it expects of other measurements of finished trials, list of float; None: none.
+
+        Of many noisy accuracies the largest is too large. Networks are picked by what is expected, where that is said.
+        """
+        return None
+
     @abc.abstractmethod
     def update(self, trials):
         """Learns from finished trials, in the order in which they arrived.

@@ -64,6 +64,16 @@ class Predictor(algorithms.Algorithm):
             found.append(suggestion)
         return found
 
+    def expected(self, trials):
+        """Returns means of the prediction, where judges know their standard errors."""
+        facts = _Facts(self._found, self._problem) if len(self._found) >= self._config.initial else None
+        if facts is None or not facts.errors.any():
+            return None
+        with one_thread():
+            self._fit(facts, ())
+            canonical = [self._problem.canonical(trial.tokens) for trial in trials]
+            return facts.accuracy_of(self._accuracy.predict(canonical)[0]).tolist()
+
     def update(self, trials):
         for trial in trials:
             tokens = self._problem.canonical(trial.tokens)

@@ -80,7 +80,8 @@ def draw_pareto(path, trials, *, goal, published, title, chance=None):
             label="Pareto front",
         )
         is_met = goal.is_met(points[0].measurement.cost)
-        picked = "most accurate within the target" if goal.target else "most accurate"
+        picked = "most accurate" if points[0].expected is None else "most accurate, as expected by all trials,"
+        picked += " within the target" if goal.target else ""
         axes.scatter(
             xs[:1],
             ys[:1],
@@ -233,6 +234,8 @@ def _legend(points, goal, chance):
         lines.append("≈: its accuracy cannot be told apart from that of top 1 (two standard errors)")
     if "guesses" in marks:
         lines.append(f"guesses: no better than guessing; {chance}")
+    if points[0].expected is not None:
+        lines.append("in the order of the accuracies that the algorithm expects of another measurement, by all trials")
     if not goal.is_met(points[0].measurement.cost):
         lines.append("no trial meets the target: top 1 is the cheapest that no other dominates")
     return lines

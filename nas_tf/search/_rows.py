@@ -47,12 +47,14 @@ CREATE INDEX measurements_trial ON measurements (trial_id, kind);
 CREATE TABLE devices (id TEXT PRIMARY KEY, description TEXT NOT NULL);
 CREATE TABLE sessions (started_at TEXT NOT NULL, last_seen_at TEXT NOT NULL);
 CREATE TABLE events (id INTEGER PRIMARY KEY, trial_id INTEGER NOT NULL, event TEXT NOT NULL);
+CREATE TABLE expectations (trial_id INTEGER PRIMARY KEY, accuracy REAL NOT NULL);
 PRAGMA user_version = 1;
 """
 EVENTS = next(line for line in SCHEMA.splitlines() if "events" in line)
 # What happens between a search and its algorithm: it is asked for a trial, and told of it, or not if the trial failed.
 ASKED, TOLD, FAILED, REOPENED = "asked", "told", "failed", "reopened"
 PROMOTED = "promoted"  # to the next rung: the search's own affair
+EXPECTATIONS = next(line for line in SCHEMA.splitlines() if "expectations" in line)
 FULL_TRAINING = "full training"  # the judge of a trial's network that was trained to ship
 RETRIED = "(tried again)"  # at the end of a trial's note
 WARM_START = "warm start"  # at its beginning
@@ -83,15 +85,19 @@ class KnownOfArchitecture:
     infeasible: Known | None = None
 
 
-def read_trials(path, rows, measurements):
+def read_trials(path, rows, measurements, expectations):
     """Returns a list of the `nas_tf.trial.Trial`s of rows of `trials`.
 
     Args:
         path: of the file.
         rows: of `trials`.
         measurements: their rows of `measurements` in the order of recording. The first of each kind and rung counts.
+        expectations: rows of `expectations`.
     """
-    accuracies, costs, trials = {}, {}, []
+    accuracies, costs, expected, trials = {}, {}, {}, []
+    for row in expectations:
+        with _named(path, "expectations", f"trial {row['trial_id']}"):
+            expected[row["trial_id"]] = _number(row, "accuracy")
     for row in measurements:
         with _named(path, "measurements", f"trial {row['trial_id']}"):
             if row["kind"] == "accuracy":
@@ -100,7 +106,8 @@ def read_trials(path, rows, measurements):
                 costs.setdefault(row["trial_id"], _cost(row))
     for row in rows:
         with _named(path, "trials", f"trial {row['id']}"):
-            trials.append(_trial(row, accuracies.get(row["id"], {}), costs.get(row["id"])))
+            trial = _trial(row, accuracies.get(row["id"], {}), costs.get(row["id"]))
+            trials.append(dataclasses.replace(trial, expected=expected.get(trial.id)))
     return trials
 
 

@@ -98,7 +98,15 @@ class Search:
             if outcome is not None:
                 self._take(outcome)
             self.evaluating_seconds += is_busy * (time.perf_counter() - begin)
+        self._record_expected()
         self.records.make_whole()
+
+    def _record_expected(self):
+        """Records what the algorithm expects of other measurements; in rungs, accuracies are not what it was told."""
+        done = [trial for trial in self.records.trials() if trial.state == "done"]
+        expected = self.algorithm.expected(done) if done and not self.rungs else None
+        if expected is not None:
+            self.records.expect({trial.id: accuracy for trial, accuracy in zip(done, expected)})
 
     def _make_whole(self):
         """Brings the records into one file, which may be copied, every few seconds."""

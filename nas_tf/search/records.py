@@ -233,7 +233,7 @@ class Records:
 
         In the file of an earlier version they are worked out: there, trials were asked for and told of in batches.
         """
-        if not self._read("SELECT 1 FROM sqlite_master WHERE name = 'events'"):
+        if not self._has_table("events"):
             events = _rows.events_of_batches(self._path, self._read("SELECT * FROM trials ORDER BY id"))
             with self.transaction() as db:
                 db.execute(_rows.EVENTS)
@@ -248,7 +248,19 @@ class Records:
             "SELECT * FROM measurements WHERE trial_id IS NOT NULL AND judge != ? ORDER BY rowid",
             (_rows.FULL_TRAINING,),
         )
-        return _rows.read_trials(self._path, self._read("SELECT * FROM trials ORDER BY id"), measured)
+        expected = self._read("SELECT * FROM expectations") if self._has_table("expectations") else []
+        return _rows.read_trials(self._path, self._read("SELECT * FROM trials ORDER BY id"), measured, expected)
+
+    def expect(self, accuracies):
+        """Records what the algorithm expects, a dict from a trial's id to an accuracy, in place of earlier ones."""
+        with self.transaction() as db:
+            if not self._has_table("expectations"):  # as in the file of an earlier version
+                db.execute(_rows.EXPECTATIONS)
+            db.execute("DELETE FROM expectations")
+            db.executemany("INSERT INTO expectations VALUES (?, ?)", accuracies.items())
+
+    def _has_table(self, name):
+        return bool(self._read("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)))
 
     def measurements(self, trial_id):
         """Returns a list of a dict for each measurement of a trial: kind, judge, device_id, value, details."""
@@ -285,7 +297,7 @@ class Records:
 
     def identity(self):
         """Returns the dict that `set_identity` recorded, or None, as in the file of an earlier version."""
-        if not self._read("SELECT 1 FROM sqlite_master WHERE name = 'identity'"):
+        if not self._has_table("identity"):
             return None
         return _rows.read_identity(self._path, self._read("SELECT value FROM identity"))
 

@@ -7,6 +7,7 @@ import time
 
 from nas_tf import plugins, stopping
 from nas_tf.accuracy import chance_of
+from nas_tf.algorithms import Algorithm
 from nas_tf.devices import Meter
 from nas_tf.files import alone, check_writable
 from nas_tf.plugins import mistakes_told
@@ -259,6 +260,11 @@ def _make_algorithm(request, reward, device):
         start = parent and space.encode(parent.architecture)
     problem = problem_of(space, reward, device, start)
     algorithm = make_algorithm(request.algorithm, space.num_choices, request.settings.seed, problem)
+    if not isinstance(algorithm, Algorithm):
+        raise UserError(
+            "Expected make(...) of --algorithm to return a nas_tf.algorithms.Algorithm. Received: "
+            f"{request.settings.algorithm}, which returns a {type(algorithm).__name__}"
+        )
     if len(inspect.signature(algorithm.suggest).parameters) < 2:
         raise UserError(
             "Expected --algorithm to have suggest(count, running), as nas_tf/algorithms/__init__.py says. Received: "

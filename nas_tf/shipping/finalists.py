@@ -10,7 +10,7 @@ import tempfile
 
 from nas_tf.files import read_json, write_json
 from nas_tf.quiet import count, fresh_keras
-from nas_tf.ranking import ranked
+from nas_tf.ranking import expected_accuracy, ranked
 from nas_tf.reports.numbers import milliseconds
 from nas_tf.rewards import TOLERANCE, cost_of
 from nas_tf.shipping.turns import write
@@ -34,7 +34,7 @@ def considered(trials, goal, top_k):
     if not _has_target_ms(goal):
         return trials[:top_k]
     near = [each for each in trials if cost_of(each.measurement.cost, goal.cost) <= _MARGIN * goal.target]
-    near = sorted(near, key=lambda each: -each.measurement.accuracy)[: _GROUPS * TIMES * top_k]
+    near = sorted(near, key=lambda each: -expected_accuracy(each))[: _GROUPS * TIMES * top_k]
     return near if len(near) >= top_k else trials[:top_k]
 
 

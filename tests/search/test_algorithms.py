@@ -10,9 +10,12 @@ from mnas_tf.spaces import mnasnet, proxylessnas
 from nas_tf import plugins
 from nas_tf.algorithms import Problem
 from nas_tf.algorithms._gaussian_process import GaussianProcess
-from nas_tf.rewards import AccuracyReward, FrontReward, LatencyReward, Objective
+from nas_tf.ranking import ranked
+from nas_tf.rewards import AccuracyReward, FrontReward, Goal, LatencyReward, Objective
 from nas_tf.search.problem import make_algorithm
+from nas_tf.search.records import Records
 from nas_tf.testing import AnySpace, QuickWorkers, check_algorithm, check_learning, run_search
+from nas_tf.training.train import Trained
 from nas_tf.trial import Trial, UserError
 from nasnet_tf.spaces import nasbench201, nasnet
 
@@ -52,6 +55,32 @@ def test_it_learns(name):
 def test_the_promise_is_kept_on_every_space(space, name):
     check_algorithm(name, space, num_trials=16)
     check_learning(name, space, num_trials=90, num_last=30)
+
+
+def test_the_predictor_expects_less_of_a_lucky_network():
+    """Accuracies err by 0.05, and are no better for one answer than for another, but for the first decision's."""
+    space, records = AnySpace((4, 4, 4, 4)), Records(None)
+    noise = np.random.default_rng(0).normal(0, 0.05, 4**4).reshape(4, 4, 4, 4)
+
+    def accuracy(tokens, repeat):
+        return Trained(float(0.5 + 0.05 * tokens[0] + noise[tokens]), 1.0, 0.0, 0.0, 0, standard_error=0.05)
+
+    run_search(
+        space, plugins.Part(FOLDER, "predictor"), 0, AccuracyReward(), QuickWorkers(accuracy), 60, records=records
+    )
+    trials = records.trials()
+    said, expected = (
+        np.array([getattr(*each) for each in rows])
+        for rows in ([(trial.measurement, "accuracy") for trial in trials], [(trial, "expected") for trial in trials])
+    )
+    truth = np.array([0.5 + 0.05 * trial.tokens[0] for trial in trials])
+    assert said.max() > 0.7 and ranked(trials, Goal(None))[0].tokens[0] == 3
+    assert np.corrcoef(expected, truth)[0, 1] > np.corrcoef(said, truth)[0, 1] + 0.1
+    # Another judge, which knows no error, is believed.
+    records = Records(None)
+    exact = QuickWorkers(lambda tokens, repeat: float(0.5 + 0.05 * tokens[0]))
+    run_search(space, plugins.Part(FOLDER, "predictor"), 0, AccuracyReward(), exact, 20, records=records)
+    assert {trial.expected for trial in records.trials()} == {None}
 
 
 def test_what_random_search_finds_is_no_learning():

@@ -92,3 +92,9 @@ def test_what_was_measured_twice_is_found():
     again = dataclasses.replace(trial(3, 0.6, 5.5), tokens=(1,))
     copy = dataclasses.replace(one, id=4)
     assert repeated([one, other, again, copy]) == [(one, again)]
+
+
+def test_networks_are_picked_by_what_is_expected_of_another_measurement():
+    lucky = dataclasses.replace(trial(1, 0.62, 4.0), expected=0.58)
+    solid = dataclasses.replace(trial(2, 0.61, 4.0), expected=0.60)
+    assert ids([lucky, solid], WITHIN_5_MS) == [2, 1]

@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from nas_tf.algorithms import random_search
+from nas_tf.algorithms import Algorithm, random_search
 from nas_tf.ranking import repeated
 from nas_tf.rewards import AccuracyReward, LatencyReward, Limits
 from nas_tf.search.evaluation import AccuracyJob, CostJob
@@ -107,7 +107,7 @@ def records(tmp_path):
     records.close()
 
 
-class SpyAlgorithm:
+class SpyAlgorithm(Algorithm):
     """Random search that remembers what it was told, and what ran when it was asked.
 
     Every choice depends on all of that, so that a replay in which anything were otherwise would be refused.

@@ -152,11 +152,12 @@ def _picked(run, best):
     words = f"The search picks trial {best.id}: its child has {reached} % of the validation images right"
     if facts_.cost.latency:
         words += f", and the network takes {milliseconds(facts_.cost.latency.latency_ms)}"
+    is_ = "It is" if best.expected is None else "By all trials, it is expected to be"
     if goal.target is None:
-        return f"{words}. There is no target: it is the most accurate."
+        return f"{words}. There is no target. {is_} the most accurate."
     target = cost_text(goal.target, goal.cost)
     if goal.is_met(facts_.cost):
-        return f"{words}. It is the most accurate within the target, {target}."
+        return f"{words}. {is_} the most accurate within the target, {target}."
     return f"{words}. None meets the target, {target}: it is the cheapest that no other dominates."
 
 
