@@ -25,6 +25,8 @@ PRESETS = {
         "baseline_decay": 0.95,
         "normalize_advantage": False,
         "inner_epochs": 5,
+        "new_only": False,
+        "elites": 0,
     },
     "small_budget": {
         "batch_size": 10,
@@ -33,10 +35,13 @@ PRESETS = {
         "baseline_decay": 0.95,
         "normalize_advantage": True,
         "inner_epochs": 5,
+        "new_only": True,
+        "elites": 5,
     },
 }
 INITIAL_WEIGHT = 0.1
 _JUDGED = 10  # batches over which the baseline is judged
+_TRIES, _HOTTER = 20, 1.15  # to draw what is new
 SAMPLE = -1
 
 
@@ -47,8 +52,9 @@ class Config(Settings):
     `paper` holds the values of NASNet's appendix A. They are meant for thousands of trials: for the first hundred the
     controller is random search in effect. `small_budget` is meant for tens to hundreds of trials. Half the batch means
     twice the updates, and the learning rate is 9 times as high. Advantages are normalised, because the accuracies of
-    good architectures differ by a percent or less; the entropy weight fits advantages of size 1.
-    benchmarks/search_quality.py compares it with others.
+    good architectures differ by a percent or less; the entropy weight fits advantages of size 1. A policy that has
+    narrowed down draws what is known already: so it draws until something is new, and imitates the best trials beside
+    its own, lest it forgets them. benchmarks/search_quality.py compares it with others.
 
     Neither paper states three of the settings. `clip_range` is 0.2, the best in table 1 of the PPO paper.
     `inner_epochs` is 5, as in NNI, between the PPO paper's 3 (Atari) and 10 (MuJoCo). `embedding_size` is the size of
@@ -76,6 +82,14 @@ class Config(Settings):
     )
     inner_epochs: int | None = knob(
         None, "PPO's gradient steps on one batch; REINFORCE takes one. Both presets 5.", least=1
+    )
+    new_only: bool | None = knob(
+        None,
+        "Draw again, ever more evenly, what was tried before, as long as something new comes of it. small_budget yes, "
+        "paper no.",
+    )
+    elites: int | None = knob(
+        None, "Best trials so far that each update imitates, too. small_budget 5, paper 0.", least=0
     )
     clip_range: float = knob(0.2, "PPO keeps the probability ratio of a token within 1 +- this.", above=0)
     prior: str = knob(
@@ -159,14 +173,16 @@ class PPO(algorithms.Algorithm):
 
     It suggests whole batches, each drawn from one policy, and waits until nothing of a batch runs. Then it learns from
     the batch in the order in which it was suggested, whatever the order of arrival: what it does depends on the
-    recorded measurements alone. Other trials, of a warm start or long after their batch, were not drawn from its
-    policy. From these it learns by imitation alone: advantages below 0 count as 0 (Oh et al., arXiv 1806.05635).
+    recorded measurements alone. Other trials, of a warm start, long after their batch or the best ones so far, were
+    not drawn from its policy. From these it learns by imitation alone: advantages below 0 count as 0 (Oh et al., arXiv
+    1806.05635).
     """
 
     def __init__(self, config, num_choices, seed, problem):
         keras = import_keras()
         self._config = config
-        self._num_choices = num_choices
+        self._num_choices, self._canonical = num_choices, problem.canonical
+        self._known = {}  # trials, by canonical tokens
         self._rng = np.random.default_rng(seed)
         self._baseline = None
         self._updates = 0
@@ -200,13 +216,29 @@ class PPO(algorithms.Algorithm):
                 if running or found:
                     break
                 self._end_batch()  # something of it has failed
-                self._to_come = [tuple(row) for row in self.unroll(self.batch_size).tokens.tolist()]
+                self._to_come = self._drawn()
             tokens = self._to_come.pop(0)
             self._suggested[tokens] += 1
             found.append(Suggestion(tokens, "" if self._updates else "untrained"))
         return found
 
+    def _drawn(self):
+        """Returns the tokens of a batch; if only new ones are wanted, in each try at a higher temperature."""
+        found = {}
+        for number in range(_TRIES if self._config.new_only else 1):
+            drawn = [tuple(row) for row in self.unroll(self.batch_size, temperature=_HOTTER**number).tokens.tolist()]
+            if not self._config.new_only:
+                return drawn
+            for tokens in drawn:
+                if self._canonical(tokens) not in self._known:
+                    found.setdefault(self._canonical(tokens), tokens)
+            if len(found) >= self.batch_size:
+                break
+        return [*found.values(), *drawn][: self.batch_size]
+
     def update(self, trials):
+        for trial in trials:
+            self._known.setdefault(self._canonical(trial.tokens), trial)
         others = []
         for trial in trials:
             if self._suggested[trial.tokens] > 0:
@@ -214,8 +246,7 @@ class PPO(algorithms.Algorithm):
                 self._arrived.append(trial)
             else:
                 others.append(trial)
-        for start in range(0, len(others), self.batch_size):
-            self._update_batch(*self._checked(others[start : start + self.batch_size]), is_own=False)
+        self._imitate(others)
         if not self._to_come and len(self._arrived) == self.batch_size:
             self._end_batch()
 
@@ -224,13 +255,21 @@ class PPO(algorithms.Algorithm):
         self._suggested.clear()
         self._arrived = []
         if batch:
+            elites = sorted(self._known.values(), key=lambda trial: -trial.reward)[: self._config.elites]
             self._update_batch(*self._checked(batch))
+            self._imitate(elites)
 
-    def unroll(self, count, tokens=None):
+    def _imitate(self, trials):
+        """Learns from trials that were not drawn from the policy as it is."""
+        for start in range(0, len(trials), self.batch_size):
+            self._update_batch(*self._checked(trials[start : start + self.batch_size]), is_own=False)
+
+    def unroll(self, count, tokens=None, temperature=1.0):
         """Samples architectures, or scores given ones.
 
         Args:
             count: how many.
+            temperature: by which logits are divided when architectures are sampled.
             tokens: int [count, decisions], the architectures to score; None: they are sampled.
 
         Returns:
@@ -238,7 +277,7 @@ class PPO(algorithms.Algorithm):
         """
         shape = (count, len(self._num_choices), max(self._num_choices))
         if tokens is None:
-            noise, tokens = self._rng.gumbel(size=shape), np.full(shape[:2], SAMPLE)
+            noise, tokens = temperature * self._rng.gumbel(size=shape), np.full(shape[:2], SAMPLE)
         else:
             noise = np.zeros(shape)
         batches = []

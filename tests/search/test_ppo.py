@@ -81,7 +81,9 @@ def test_loss_adds_up_the_terms():
 @pytest.mark.parametrize("method", ("ppo", "reinforce"))
 def test_first_step_follows_the_softmax_gradient(method):
     """At unchanged weights both losses have REINFORCE's gradient: d loss / d bias = mean of A (p - one_hot(token))."""
-    config = ppo.Config(method=method, entropy_weight=0.0, batch_size=2, normalize_advantage=False, inner_epochs=1)
+    config = ppo.Config(
+        method=method, entropy_weight=0.0, batch_size=2, normalize_advantage=False, inner_epochs=1, elites=0
+    )
     algorithm = ppo.make(config, (3,), seed=0)
     # One decision whose logits are its bias: p = (1/2, 1/4, 1/4).
     bias = np.log(array(0.5, 0.25, 0.25))
@@ -271,20 +273,57 @@ def binomial_tail(n, k, p):
     return sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k, n + 1))
 
 
-# REINFORCE takes one step where PPO takes five.
+# REINFORCE takes one step where PPO takes five. Alone, without what the preset adds, they learn it too.
 @pytest.mark.parametrize(
-    "config", [ppo.Config(), ppo.Config(method="reinforce", learning_rate=0.01)], ids=("ppo", "reinforce")
+    "config",
+    [
+        ppo.Config(),
+        ppo.Config(new_only=False, elites=0),
+        ppo.Config(method="reinforce", learning_rate=0.01, new_only=False, elites=0),
+    ],
+    ids=("preset", "ppo", "reinforce"),
 )
 def test_solves_a_bandit_that_random_search_does_not(config):
     """The optimum, 1, is one of 4^10 strings: 200 random draws hold it with probability 0.0002, the false-alarm rate.
 
-    A last batch of 10 random architectures has 80 of 100 targets with a probability below 1e-29.
+    A last batch of 10 random architectures has 70 of 100 targets with a probability below 1e-19. The preset tries no
+    architecture twice, so that its last batch is not the best one 10 times.
     """
     assert 1 - (1 - CHOICES**-NUM_DECISIONS) ** NUM_TRIALS < 2e-4
-    assert binomial_tail(10 * NUM_DECISIONS, 80, 1 / CHOICES) < 1e-29
+    assert binomial_tail(10 * NUM_DECISIONS, 70, 1 / CHOICES) < 1e-19
     rewards = rewards_of_a_search(config, share_of_targets, NUM_TRIALS)
     assert max(rewards) == 1
-    assert np.mean(rewards[-10:]) >= 0.8
+    assert np.mean(rewards[-10:]) >= (0.7 if config.resolved().new_only else 0.8)
+
+
+def test_the_preset_draws_what_is_new_as_long_as_there_is_any():
+    """All 12 architectures, and only then some again; `canonical` says which are the same."""
+    problem = Problem(canonical=lambda tokens: (tokens[0], 0) if tokens[0] == 2 else tokens)
+    algorithm = ppo.make(ppo.Config(batch_size=5, lstm_units=4, embedding_size=4), (3, 5), 0, problem)
+    tried = []
+    for _ in range(3):
+        tokens = [suggestion.tokens for suggestion in algorithm.suggest(5)]
+        algorithm.update(as_trials(tokens, [float(each[0] == 0) for each in tokens]))
+        tried += [problem.canonical(each) for each in tokens]
+    assert len(set(tried[:10])) == 10 and len(set(tried)) == 11 and len(tried) == 15
+
+
+def test_elites_are_imitated():
+    """After a first batch with one good architecture, batches without it do not make it less likely."""
+    likely = {}
+    for elites in (0, 2):
+        config = ppo.Config(batch_size=4, lstm_units=8, embedding_size=8, elites=elites, entropy_weight=0.0)
+        algorithm = ppo.make(config, (4, 4, 4), 0)
+        algorithm.suggest(4)
+        good, others = (1, 2, 3), [(0, 0, 0), (2, 1, 0), (3, 3, 1)]
+        algorithm._suggested.update([good, *others])
+        algorithm._to_come, algorithm._arrived = [], []
+        algorithm.update(as_trials([good, *others], [1.0, 0.1, 0.2, 0.1]))
+        for _ in range(5):
+            tokens = [each.tokens for each in algorithm.suggest(4)]
+            algorithm.update(as_trials(tokens, [0.3 + 0.1 * (each[0] == 0) for each in tokens]))
+        likely[elites] = algorithm.unroll(1, np.array([good])).log_probs.sum()
+    assert likely[2] > likely[0] + 0.5
 
 
 def test_learns_answers_that_depend_on_the_answer_before():
