@@ -10,10 +10,12 @@ from support import assert_one_line, script
 from mnas_tf.family import FAMILY
 from mnas_tf.search import Settings
 from nas_tf import plugins
-from nas_tf.search.request import folders, make_request
+from nas_tf.search.request import folders, make_request, remade_request
 from nas_tf.shipping.chain import ship
 from nas_tf.shipping.settings import ShipSettings
 from nas_tf.trial import UserError
+from nasnet_tf.family import FAMILY as NASNET
+from nasnet_tf.search import Settings as NasnetSettings
 
 # What a command needs beside the setting in question, which is looked at first.
 NEEDED = {"run_dir": "--run_dir=run", "out_dir": "--out_dir=out", "out": "--out=out.json"}
@@ -101,3 +103,17 @@ def test_shipping_takes_no_other_part_than_the_runs(tmp_path):
                 ship(tmp_path, ShipSettings(**{setting: other}))
         with pytest.raises(UserError, match="describes no search space"):  # the next thing that is wrong with this run
             ship(tmp_path, ShipSettings(**{setting: theirs}))
+
+
+def test_a_judge_and_a_device_of_one_name_have_their_own_settings(cell_table, tmp_path):
+    settings = NasnetSettings(
+        run_dir=str(tmp_path), search_space="nasbench201", judge="tabular", device="tabular", algorithm="auto"
+    )
+    given = {"nasbench201": {"table": str(cell_table)}, "tabular": {"noise_percent": 1.0}}
+    request = make_request(NASNET, settings, parts=given)
+    assert request.setup.judge.settings == {"noise_percent": 1.0} and request.setup.device.settings == {}
+    assert request.flags()["tabular_noise_percent"] == 1.0 and request.settings.algorithm == "predictor"
+    again = remade_request(NASNET, request.flags(), "config.json", {})
+    assert again.setup.judge == request.setup.judge and again.setup.device == request.setup.device
+    with pytest.raises(UserError, match="noise"):
+        make_request(NASNET, settings, parts={**given, "tabular": {"noise": 1.0}}).setup.make_judge()

@@ -17,6 +17,7 @@ from nas_tf import flags, plugins
 from nas_tf.making.job import make
 from nas_tf.making.settings import LEFT_OUT, Asked, MakeSettings, family_with_weights, folders
 from nas_tf.rewards import Limits
+from nas_tf.search.request import settings_of_parts
 from nas_tf.trial import UserError
 
 
@@ -28,7 +29,8 @@ def main(words):
             "Expected a folder or a zip of images, as in nas-make flowers.zip, or --dataset and --data_dir in its "
             f"place. Received: {' '.join([*words, *sorted(search.keys() & {'dataset', 'data_dir'})]) or 'none'}"
         )
-    parts = {name: flags.read_part(folder, name).settings for folder in folders() for name in plugins.names(folder)}
+    every = ((folder, name) for folder in folders() for name in plugins.names(folder))
+    parts = settings_of_parts(every, lambda folder, name: flags.read_part(folder, name).settings)
     asked = Asked(
         images=words[0] if words else "",
         settings=flags.read(MakeSettings),

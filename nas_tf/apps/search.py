@@ -2,7 +2,7 @@
 
 from nas_tf import flags
 from nas_tf.rewards import Limits, Objective
-from nas_tf.search.request import ALGORITHMS, DATASETS, DEVICES, JUDGES, WORKERS, folders
+from nas_tf.search.request import ALGORITHMS, DATASETS, DEVICES, JUDGES, WORKERS, folders, settings_of_parts
 from nas_tf.search.run import search
 from nas_tf.training.recipe import ProxyRecipe
 
@@ -12,7 +12,8 @@ def cli(family, usage):
 
     def main():
         settings = flags.read(family.search_settings)
-        parts = {name: flags.read_part(folder, name).settings for folder, name in folders(family, settings).items()}
+        chosen = folders(family, settings).items()
+        parts = settings_of_parts(chosen, lambda folder, name: flags.read_part(folder, name).settings)
         search(family, settings, flags.read(Objective), flags.read(Limits), flags.read(ProxyRecipe), parts)
 
     for config in (family.search_settings, family.objective, Limits, family.proxy):

@@ -20,6 +20,8 @@ from nas_tf.trial import UserError
 DEVICES, DATASETS, ALGORITHMS = "nas_tf.devices", "nas_tf.datasets", "nas_tf.algorithms"
 JUDGES, WORKERS = "nas_tf.judges", "nas_tf.search.workers"
 RACE_FRACTION = 0.15
+AUTO = "auto"  # the algorithm is chosen by the number of trials
+_MOST_PREDICTED = 1000  # trials, beyond which the predictor's own time tells
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,12 @@ class SearchSettings(Settings):
         "", "Folder or zip of the images, where the data set needs one.", path=True, decides=False, group=IMAGES
     )
     algorithm: str = knob(
-        "", "Search algorithm; default: evolution with a --parent, else ppo.", folder=ALGORITHMS, group=SEARCH
+        "",
+        "Search algorithm; auto: predictor, or evolution for more than 1,000 trials; default: evolution with a "
+        "--parent, else ppo.",
+        folder=ALGORITHMS,
+        also=(AUTO,),
+        group=SEARCH,
     )
     judge: str = knob(
         "", "Where accuracy comes from; default: inherited with a --parent, else proxy.", folder=JUDGES, group=SEARCH
@@ -142,7 +149,10 @@ class SearchSettings(Settings):
         if self.num_trials == 0 and self.max_hours is None:
             raise UserError("Expected --max_hours where --num_trials=0 asks for as many as time allows. Received: none")
         object.__setattr__(self, "dataset", datasets.chosen(self.dataset, self.data_dir))
-        object.__setattr__(self, "algorithm", self.algorithm or ("evolution" if self.parent else "ppo"))
+        algorithm = self.algorithm or ("evolution" if self.parent else "ppo")
+        if algorithm == AUTO:
+            algorithm = "evolution" if self.num_trials > _MOST_PREDICTED else "predictor"
+        object.__setattr__(self, "algorithm", algorithm)
         object.__setattr__(self, "judge", self.judge or ("inherited" if self.parent else "proxy"))
 
     @property
@@ -234,7 +244,8 @@ def make_request(family, settings, objective=None, limits=None, proxy=None, part
         parts: dict from a part's name to its settings, as in `{"ppo": {"learning_rate": 1e-3}}`.
     """
     parts = plugins.expand_all(parts)
-    chosen = {folder: Part(folder, name, parts.get(name, {})) for folder, name in folders(family, settings).items()}
+    chosen = folders(family, settings)
+    chosen = {folder: Part(folder, name, _own_settings(folder, chosen, parts)) for folder, name in chosen.items()}
     if not getattr(chosen[JUDGES].module, "TRAINS", True):
         settings = dataclasses.replace(settings, final_epochs=0)
     objective, limits, proxy = objective or family.objective, limits or Limits(), proxy or family.proxy
@@ -279,6 +290,27 @@ def make_request(family, settings, objective=None, limits=None, proxy=None, part
     )
 
 
+def settings_of_parts(parts, read):
+    """Returns a dict from a part's name to its settings, of pairs of plug-in folder and part.
+
+    `read(folder, name)` returns those of one. A judge and a device may have one name; theirs are put together.
+    """
+    found = {}
+    for folder, name in parts:
+        found.setdefault(name, {}).update(read(folder, name))
+    return found
+
+
+def _own_settings(folder, chosen, parts):
+    """Returns those of the settings of a part's name that are not another part's of the same name."""
+    name = chosen[folder]
+    given = parts.get(name, {})
+    others = [each for each, other in chosen.items() if other == name and each != folder]
+    theirs = {field.name for each in others for field in _fields_of(plugins.load(each, name))}
+    ours = {field.name for field in _fields_of(plugins.load(folder, name))} if others else ()
+    return {setting: value for setting, value in given.items() if setting in ours or setting not in theirs}
+
+
 def _space_settings(judge):
     """Returns a dict of the settings that a judge says its search space to have."""
     ask = getattr(judge.module, "space_settings", None)
@@ -308,7 +340,9 @@ def remade_request(family, values, where, own, **changes):
         folder, name = field.metadata.get("folder"), getattr(settings, field.name)
         if folder and name not in field.metadata.get("also", ()):
             plugins.refuse_from_file(folder, name, where, field.name, own.get(field.name, ""))
-    parts = {name: _part_settings(folder, name, values) for folder, name in folders(family, settings).items()}
+    parts = settings_of_parts(
+        folders(family, settings).items(), lambda folder, name: _part_settings(folder, name, values)
+    )
     _refuse_programs(settings.device, values, where)
     _refuse_code(settings.dataset, values, where, own.get("dataset", ""))
     return make_request(
