@@ -30,6 +30,7 @@ ALGORITHMS = (
     "local_search",
     "predictor",
     "evolution from the parent",
+    "local_search from the parent",
     "predictor from the parent",
 )
 _CHECKPOINTS = (40, 100, 200, 400, 1000, 2000)
