@@ -1,0 +1,141 @@
+"""Cells or layers: NASNet's space against MnasNet's, with one reward, device, budget and set of images.
+
+python -m benchmarks.spaces_compared --data_dir=cifar10_jpeg.zip --device=host --out_dir=runs/spaces
+
+MnasNet's paper (section 5.3, table 5) has the factorised space and the cells searched with the same reward. Here both
+are searched for the whole front by the same algorithm, for as many hours each, on several seeds. Said are the most
+accurate children within given costs, and the hypervolume of each front: accuracy from guessing, log cost up to the most
+expensive child of all. Means with standard errors over seeds. Searches resume: the same command goes on.
+"""
+
+import dataclasses
+import math
+import pathlib
+import sys
+
+import numpy as np
+
+import mnas_tf.search
+import nasnet_tf.search
+from nas_tf import flags
+from nas_tf.ranking import pareto_front
+from nas_tf.reports import _picture
+from nas_tf.rewards import Objective, cost_of
+from nas_tf.settings import Settings, knob
+from nas_tf.training.recipe import ProxyRecipe
+
+_SHARES = (0.25, 0.5, 0.75)  # quantiles of all costs, within which the most accurate is looked for
+
+
+@dataclasses.dataclass(frozen=True)
+class Knobs(Settings):
+    data_dir: str = knob("", "Folder or zip of images; empty: digits.", path=True)
+    out_dir: str = knob("runs/spaces", "Keeps the searches.", path=True)
+    device: str = knob("none", "Where latency comes from; none: multiply-adds are the cost.", choices=("none", "host"))
+    algorithm: str = knob("predictor", "One that searches for fronts.")
+    hours: float = knob(0.5, "Of each search.", above=0)
+    seeds: int = knob(3, "Searches of each space.", least=2)
+    image_size: int = knob(32, "Of children and of the networks that are timed, in pixels.", least=8)
+    num_samples: int = knob(3000, "Training images of a child; 0: all.", least=0)
+    proxy_epochs: int = knob(3, "Epochs of a child.", least=1)
+    picture: str = knob("", "Where a picture is written; empty: none.", path=True)
+
+
+def main():
+    knobs = flags.read(Knobs)
+    cost = "mult_adds" if knobs.device == "none" else "latency_ms"
+    trials = {
+        (name, seed): searched(knobs, module, f"{name}_{seed}", seed, cost, scale)
+        for seed in range(knobs.seeds)
+        for name, module, scale in (
+            ("mnasnet", mnas_tf.search, {"proxy_width_multiplier": 0.5, "deploy_width_multiplier": 0.5}),
+            ("nasnet", nasnet_tf.search, dict(proxy_cells=1, proxy_filters=12, deploy_cells=1, deploy_filters=12)),
+        )
+    }
+    report(knobs, trials, cost)
+    print(f"command: python -m benchmarks.spaces_compared {' '.join(sys.argv[1:])}")
+
+
+def searched(knobs, module, name, seed, cost, scale):
+    """Returns the finished trials of a search."""
+    settings = module.Settings(
+        run_dir=str(pathlib.Path(knobs.out_dir) / name),
+        data_dir=knobs.data_dir,
+        algorithm=knobs.algorithm,
+        device=knobs.device,
+        num_trials=0,
+        max_hours=knobs.hours,
+        proxy_image_size=knobs.image_size,
+        deploy_image_size=knobs.image_size,
+        proxy_samples=knobs.num_samples,
+        final_epochs=0,
+        seed=seed,
+        **scale,
+    )
+    found = module.search(settings, Objective(reward="front", cost=cost), proxy=ProxyRecipe(knobs.proxy_epochs))
+    return [trial for trial in found.trials if trial.state == "done"]
+
+
+def report(knobs, trials, cost):
+    every = [each.measurement for found in trials.values() for each in found]
+    if not all(trials.values()):
+        raise SystemExit("a search has finished no trial: give it more --hours in another --out_dir")
+    costs = np.array([cost_of(each.cost, cost) for each in every])
+    limits, most = [float(np.quantile(costs, share)) for share in _SHARES], costs.max()
+    least, floor = math.log(costs.min()), min(each.accuracy for each in every)
+    unit = "ms" if cost == "latency_ms" else "M multiply-adds"
+    scale = 1.0 if cost == "latency_ms" else 1e-6
+    heads = "".join(f"{f'within {scale * limit:.3g} {unit}':>34}" for limit in limits)
+    print(f"\n{'space':10}{'trials':>8}{heads}{'hypervolume':>18}")
+    for name in ("mnasnet", "nasnet"):
+        runs = [found for (each, _), found in trials.items() if each == name]
+        row = "".join(f"{_with_error([100 * _best(run, cost, limit) for run in runs], 2):>34}" for limit in limits)
+        areas = [_hypervolume(run, cost, floor, math.log(most)) / (math.log(most) - least) for run in runs]
+        print(f"{name:10}{np.mean([len(run) for run in runs]):8.0f}{row}{_with_error([100 * a for a in areas], 2):>18}")
+    if knobs.picture:
+        draw(knobs.picture, trials, cost, scale, unit)
+
+
+def _best(trials, cost, limit):
+    return max(
+        (each.measurement.accuracy for each in trials if cost_of(each.measurement.cost, cost) <= limit), default=0.0
+    )
+
+
+def _hypervolume(trials, cost, floor, most):
+    """Returns the area, over log cost, of what is at least as good as one of the trials."""
+    area, best = 0.0, floor
+    for each in pareto_front(trials, cost):
+        area += (each.measurement.accuracy - best) * (most - math.log(cost_of(each.measurement.cost, cost)))
+        best = each.measurement.accuracy
+    return area
+
+
+def _with_error(values, digits):
+    error = np.std(values, ddof=1) / np.sqrt(len(values))
+    return f"{np.mean(values):.{digits}f} ± {error:.{digits}f}"
+
+
+def draw(path, trials, cost, scale, unit):
+    figure = _picture.new_figure(6.4, 4.4)
+    axes = figure.add_subplot()
+    for (name, seed), found in trials.items():
+        color = "C0" if name == "mnasnet" else "C1"
+        xs = [scale * cost_of(each.measurement.cost, cost) for each in found]
+        axes.scatter(xs, [100 * each.measurement.accuracy for each in found], s=8, color=color, alpha=0.3)
+        front = pareto_front(found, cost)
+        axes.step(
+            [scale * cost_of(each.measurement.cost, cost) for each in front],
+            [100 * each.measurement.accuracy for each in front],
+            where="post",
+            color=color,
+            label=name if seed == 0 else None,
+        )
+    axes.set(xscale="log", xlabel=unit, ylabel="child's validation accuracy, %")
+    axes.legend()
+    _picture.write(path, figure)
+
+
+if __name__ == "__main__":
+    flags.define(Knobs)
+    flags.run(main, __doc__)
