@@ -44,8 +44,8 @@ class SearchSettings(Settings):
     )
     algorithm: str = knob(
         "",
-        "Search algorithm; auto: predictor, or evolution for more than 1,000 trials; default: evolution with a "
-        "--parent, else ppo.",
+        "Search algorithm; auto, the default with a --parent: predictor, or evolution for more than 1,000 trials; "
+        "without a parent: ppo.",
         folder=ALGORITHMS,
         also=(AUTO,),
         group=SEARCH,
@@ -149,7 +149,7 @@ class SearchSettings(Settings):
         if self.num_trials == 0 and self.max_hours is None:
             raise UserError("Expected --max_hours where --num_trials=0 asks for as many as time allows. Received: none")
         object.__setattr__(self, "dataset", datasets.chosen(self.dataset, self.data_dir))
-        algorithm = self.algorithm or ("evolution" if self.parent else "ppo")
+        algorithm = self.algorithm or (AUTO if self.parent else "ppo")
         if algorithm == AUTO:
             algorithm = "evolution" if self.num_trials > _MOST_PREDICTED else "predictor"
         object.__setattr__(self, "algorithm", algorithm)
