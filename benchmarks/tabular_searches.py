@@ -12,14 +12,18 @@ import time
 import warnings
 
 import numpy as np
+from scipy import special
 
+from mnas_tf.spaces.mnasnet import MnasNetSpace
 from nas_tf.files import JsonLines
 from nas_tf.judges.tabular import Config as JudgeConfig
 from nas_tf.judges.tabular import TabularJudge
 from nas_tf.plugins import Part
 from nas_tf.rewards import AccuracyReward, FrontReward, LatencyReward
+from nas_tf.search.problem import make_algorithm, problem_of
 from nas_tf.search.records import Records
 from nas_tf.testing import QuickWorkers, run_search
+from nas_tf.trial import Cost, Latency, Measurement, Trial
 from nasnet_tf.spaces.nasbench201 import NASBench201
 
 OURS = ("random_search", "evolution", "local_search", "predictor", "ppo")
@@ -29,8 +33,10 @@ CHECKPOINTS = {
     "latency": (50, 100, 200),
     "front": (100, 200, 300),
     "noise": (100, 200),
+    "time": (100, 300, 1000),
 }
 NOISE_PERCENT = 1.0
+OWN_TIME_TRIALS = 1000
 _LEAST_PERCENT = 80.0
 _MOST_TRIALS = 5  # times as many as evaluations: a search that suggests what is known is ended
 
@@ -194,6 +200,35 @@ def _by_optuna(truth, case):
         if len(found) >= case.num_evaluations:
             break
     return list(found.items()), {}
+
+
+def own_milliseconds(name):
+    """Returns float [trials]: what one of our algorithms computes itself for each trial of MnasNet's space.
+
+    Accuracy and latency have a closed form and noise; the target is the median latency.
+    """
+    import threadpoolctl
+
+    space, rng = MnasNetSpace(), np.random.default_rng(0)
+    worths = [rng.normal(size=count) for count in space.num_choices]
+    costs = [rng.uniform(size=count) for count in space.num_choices]
+    reward, took = LatencyReward(sum(np.median(each) for each in costs)), []
+    with threadpoolctl.threadpool_limits(1):
+        part = Part("nas_tf.algorithms", name)
+        algorithm = make_algorithm(part, space.num_choices, 0, problem_of(space, reward, None))
+        for number in range(1, OWN_TIME_TRIALS + 1):
+            begin = time.process_time()
+            (suggestion,) = algorithm.suggest(1)
+            took.append(time.process_time() - begin)
+            tokens = suggestion.tokens
+            accuracy = special.expit(sum(each[i] for each, i in zip(worths, tokens)) / 3 + rng.normal(0, 0.05))
+            latency = Latency.estimate(float(sum(each[i] for each, i in zip(costs, tokens))))
+            facts = Measurement(float(accuracy), Cost(1, 1, 1, latency=latency), 1.0, 0.01)
+            trial = Trial(number, tokens, measurement=facts, reward=reward(facts))
+            begin = time.process_time()
+            algorithm.update([trial])
+            took[-1] += time.process_time() - begin
+    return 1e3 * np.array(took)
 
 
 def worth(truth, case, found, picked):
