@@ -3,6 +3,7 @@
 Each takes a bench, facts, processes and a target as a share of the parent's latency, and returns contenders.
 """
 
+import functools
 import itertools
 
 import numpy as np
@@ -149,18 +150,21 @@ def random_networks(bench, facts, processes, share):
 
 
 def long_import(bench, facts, processes, share):
-    """The parent at the largest image size that meets the target, at two rates for all the time of the search."""
-    best = next(each for each in smaller_parents(bench, facts, processes, share) if each.start == "import")
-    seconds = facts.get(
-        f"{best.name} plain 0", lambda: processes.call(train_contender, bench.knobs, vars(best), False, 0)
-    )["epoch_seconds"]
+    """The best smaller parent, at two rates for all the time of the search."""
+
+    def trained(each):
+        make = functools.partial(processes.call, train_contender, bench.knobs, vars(each), False, 0)
+        return facts.get(f"{each.name} plain 0", make)
+
+    best = max(smaller_parents(bench, facts, processes, share), key=lambda each: trained(each)["validation"])
+    seconds = trained(best)["epoch_seconds"]
     epochs = max(bench.knobs.epochs, round(60 * bench.knobs.search_minutes / len(_RATES) / seconds))
     return [
         Contender(
             "e",
             f"{best.name}, {epochs} epochs, rate {rate}",
             best.architecture,
-            "import",
+            best.start,
             epochs,
             best.latency_share,
             rate,

@@ -11,7 +11,7 @@ For each target, a share of the parent's latency on this machine:
 * c: NetAdapt's greedy way (arXiv 1804.03230) from the same parent: again and again, for each block the largest thing in
   its place that saves enough is fine-tuned briefly, and the most accurate one is kept.
 * d: the best of 8 random networks that differ from the parent in at most three blocks, by the judge `inherited`.
-* e: the parent with all the time that the search took, at two learning rates.
+* e: the best of a with all the time that the search took, at two learning rates.
 
 Every network is timed in turns with the parent. All but `e` have equal tries: a fine-tuning, and one with the
 fine-tuned parent as teacher; validation images choose, also within a, b and d. The parent itself, at its own latency,
