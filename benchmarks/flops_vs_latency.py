@@ -17,8 +17,8 @@ from nas_tf.bars import progress_bar
 from nas_tf.complexity import mult_adds
 from nas_tf.devices.table import LatencyTable
 from nas_tf.family import family_of
-from nas_tf.latency_tables.composition import rank_correlation
 from nas_tf.quiet import import_keras
+from nas_tf.ranks import rank_correlation
 from nas_tf.reports import _picture
 from nas_tf.settings import Settings, knob
 from nas_tf.trial import UserError

@@ -20,9 +20,9 @@ from benchmarks.contest import Contender, Facts, bench_of, judge_inherited, trai
 from nas_tf import flags
 from nas_tf.complexity import mult_adds, num_params
 from nas_tf.datasets import scale_pixels
-from nas_tf.latency_tables.composition import rank_correlation
 from nas_tf.networks import accuracy_table as tables
 from nas_tf.quiet import fresh_keras
+from nas_tf.ranks import rank_correlation
 from nas_tf.recycling import Processes
 from nas_tf.settings import Settings, knob
 from nas_tf.training.recipe import Recipe

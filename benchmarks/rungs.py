@@ -22,7 +22,7 @@ from benchmarks.contest import Facts
 from mnas_tf.family import FAMILY
 from mnas_tf.search import Settings as SearchSettings
 from nas_tf import flags
-from nas_tf.latency_tables.composition import rank_correlation
+from nas_tf.ranks import rank_correlation
 from nas_tf.recycling import Processes
 from nas_tf.rewards import AccuracyReward
 from nas_tf.search.request import make_request

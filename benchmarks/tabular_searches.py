@@ -12,7 +12,6 @@ import time
 import warnings
 
 import numpy as np
-from scipy import special
 
 from mnas_tf.spaces.mnasnet import MnasNetSpace
 from nas_tf.files import JsonLines
@@ -221,7 +220,7 @@ def own_milliseconds(name):
             (suggestion,) = algorithm.suggest(1)
             took.append(time.process_time() - begin)
             tokens = suggestion.tokens
-            accuracy = special.expit(sum(each[i] for each, i in zip(worths, tokens)) / 3 + rng.normal(0, 0.05))
+            accuracy = 1 / (1 + np.exp(-sum(each[i] for each, i in zip(worths, tokens)) / 3 - rng.normal(0, 0.05)))
             latency = Latency.estimate(float(sum(each[i] for each, i in zip(costs, tokens))))
             facts = Measurement(float(accuracy), Cost(1, 1, 1, latency=latency), 1.0, 0.01)
             trial = Trial(number, tokens, measurement=facts, reward=reward(facts))

@@ -1,8 +1,6 @@
 """Ranks trials by what the goal picks, and finds their Pareto front."""
 
-import numpy as np
-from scipy import stats
-
+from nas_tf.ranks import rank_correlation
 from nas_tf.rewards import cost_of
 
 
@@ -81,7 +79,8 @@ def rungs(trials):
     reached = {each.fingerprint or each.tokens: each.measurement.rungs for each in trials if each.state == "done"}
     found = []
     for rung in range(max(map(len, reached.values()), default=0)):
-        pairs = np.array([each[max(0, rung - 1) : rung + 1] for each in reached.values() if len(each) > rung])
-        is_known = rung > 0 and len(pairs) >= 3 and np.ptp(pairs, axis=0).all()
-        found.append((len(pairs), float(stats.spearmanr(*pairs.T).statistic) if is_known else None))
+        here = [each for each in reached.values() if len(each) > rung]
+        columns = [[each[place] for each in here] for place in (rung - 1, rung)] if rung else []
+        is_known = rung > 0 and len(here) >= 3 and all(len(set(column)) > 1 for column in columns)
+        found.append((len(here), rank_correlation(*columns) if is_known else None))
     return found

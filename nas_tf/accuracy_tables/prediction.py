@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from nas_tf.latency_tables.composition import rank_correlation
+from nas_tf.ranks import rank_correlation
 
 _PENALTIES = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)
 _FOLDS = 8

@@ -9,6 +9,8 @@ import dataclasses
 
 import numpy as np
 
+from nas_tf.ranks import rank_correlation
+
 _PENALTIES = (1e6, 1.0, 0.1, 0.01)  # with the first, all kinds have one factor
 _FOLDS = 10
 
@@ -106,18 +108,3 @@ def compare(predicted, measured):
         "worst_percentage_error": float(100 * error[worst]),
         "repeatability_percent": float(100 * np.mean(apart)),
     }
-
-
-def rank_correlation(first, second):
-    """Returns Spearman's correlation of two lists of numbers, a float. Equal numbers share their mean rank."""
-    ranks = [_ranks(np.asarray(values)) for values in (first, second)]
-    return float(np.corrcoef(*ranks)[0, 1])
-
-
-def _ranks(values):
-    order = np.argsort(values, kind="stable")
-    ranks = np.empty(len(values))
-    ranks[order] = np.arange(len(values))
-    for value in np.unique(values):
-        ranks[values == value] = ranks[values == value].mean()
-    return ranks
