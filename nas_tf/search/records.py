@@ -277,13 +277,20 @@ class Records:
 
         With `only_trial`, an id, of the measurements only that trial's own are known.
         """
-        measured = self._read(
-            "SELECT m.* FROM measurements m JOIN trials t ON t.id = m.trial_id WHERE t.fingerprint = ? "
-            "AND m.judge != ? AND m.trial_id = COALESCE(?, m.trial_id) ORDER BY m.trial_id, m.rowid",
-            (fingerprint, _rows.FULL_TRAINING, only_trial),
-        )
+        # Of thousands of trials of one architecture only the first that says something is looked at.
+        measured = []
+        for kinds in ("kind = 'accuracy'", "kind != 'accuracy'"):
+            first = self._read(
+                f"SELECT m.trial_id FROM trials t JOIN measurements m ON m.trial_id = t.id WHERE t.fingerprint = ? "
+                f"AND m.{kinds} AND m.judge != ? AND t.id = COALESCE(?, t.id) ORDER BY t.id LIMIT 1",
+                (fingerprint, _rows.FULL_TRAINING, only_trial),
+            )
+            measured += self._read(
+                f"SELECT * FROM measurements WHERE trial_id = ? AND {kinds} AND judge != ? ORDER BY rowid",
+                (first[0]["trial_id"] if first else None, _rows.FULL_TRAINING),
+            )
         refused = self._read(
-            "SELECT id, infeasible FROM trials WHERE fingerprint = ? AND infeasible IS NOT NULL ORDER BY id",
+            "SELECT id, infeasible FROM trials WHERE fingerprint = ? AND infeasible IS NOT NULL ORDER BY id LIMIT 1",
             (fingerprint,),
         )
         return _rows.read_known(self._path, measured, refused)

@@ -514,3 +514,15 @@ def test_a_network_file_system_is_refused(tmp_path, kind):
     with pytest.raises(UserError, match=f"Expected --run_dir on a local disk.*on {kind}"):
         refuse_network_file_system(tmp_path, [("/", "ext4"), (str(tmp_path), kind)])
     refuse_network_file_system(tmp_path, [(str(tmp_path), "ext4"), ("/", kind)])
+
+
+def test_what_is_known_of_an_architecture_is_of_the_first_trial_that_says_it(records):
+    """Also of the rungs that another trial reached; what thousands of copies say is not read."""
+    records.add_trials([(Trial(number, (0,)), Net("a")) for number in (1, 2, 3)])
+    records.add_cost(2, COST, "host-1", {})
+    for number, rungs in ((2, (0.5,)), (3, (0.5, 0.6))):
+        for rung, accuracy in enumerate(rungs):
+            records.add_accuracy(number, "proxy", accuracy, 3.0, None, {}, rung)
+    assert records.known("print-a") == KnownOfArchitecture((Known(2, (0.5, 3.0, None)),), Known(2, COST))
+    found = records.known("print-a", 3)
+    assert [each.value[0] for each in found.accuracies] == [0.5, 0.6] and found.cost is None
