@@ -106,6 +106,8 @@ class Search:
         done = [trial for trial in self.records.trials() if trial.state == "done"]
         expected = self.algorithm.expected(done) if done and not self.rungs else None
         if expected is not None:
+            if len(expected) != len(done) or not all(math.isfinite(each) for each in expected):
+                raise ValueError(f"Expected {len(done)} finite accuracies of expected(trials). Received: {expected}")
             self.records.expect({trial.id: accuracy for trial, accuracy in zip(done, expected)})
 
     def _make_whole(self):

@@ -516,6 +516,22 @@ def test_a_network_file_system_is_refused(tmp_path, kind):
     refuse_network_file_system(tmp_path, [(str(tmp_path), "ext4"), ("/", kind)])
 
 
+def test_expectations_count_as_long_as_every_finished_trial_has_one(records):
+    records.add_device("host-1", {})
+    for number in (1, 2):
+        trial = Trial(number, (number,), measurement=Measurement(0.5, COST, 1.0), reward=0.5)
+        records.add_finished(trial, Net(str(number)), "host-1", "proxy")
+    assert [trial.expected for trial in records.trials()] == [None, None]
+    records.expect({1: 0.4, 2: 0.6})
+    assert [trial.expected for trial in records.trials()] == [0.4, 0.6]
+    records.add_trials([(Trial(3, (3,)), Net("3"))])
+    assert [trial.expected for trial in records.trials()] == [0.4, 0.6, None]
+    records.expect({1: 0.3, 2: 0.7})
+    trial = Trial(4, (4,), measurement=Measurement(0.5, COST, 1.0), reward=0.5)
+    records.add_finished(trial, Net("4"), "host-1", "proxy")
+    assert [trial.expected for trial in records.trials()] == [None] * 4
+
+
 def test_what_is_known_of_an_architecture_is_of_the_first_trial_that_says_it(records):
     """Also of the rungs that another trial reached; what thousands of copies say is not read."""
     records.add_trials([(Trial(number, (0,)), Net("a")) for number in (1, 2, 3)])
