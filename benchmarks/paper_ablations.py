@@ -134,7 +134,14 @@ def draw(path, landed, tops):
     figure = _picture.new_figure(10, 4)
     axes = figure.add_subplot(1, 2, 1)
     for number, (reward, shares) in enumerate(landed.items()):
-        axes.hist(shares, bins=np.arange(0, 3.05, 0.1), histtype="step", color=f"C{number}", label=reward, density=True)
+        axes.hist(
+            shares,
+            bins=np.arange(0, max(map(np.max, landed.values())) + 0.1, 0.1),
+            histtype="step",
+            color=f"C{number}",
+            label=reward,
+            density=True,
+        )
     axes.axvline(1, color="black", lw=0.8, ls="--")
     axes.set(xlabel="latency of the last samples, in shares of the target", ylabel="density")
     axes.legend(fontsize=8)
