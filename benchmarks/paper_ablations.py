@@ -17,6 +17,7 @@ import time
 
 import numpy as np
 
+from benchmarks.seeds import with_error
 from benchmarks.tabular_searches import truth_of
 from nas_tf import flags
 from nas_tf.plugins import Part
@@ -83,8 +84,8 @@ def report_landing(truth, samples):
             near, below = (np.abs(shares - 1) <= 0.1).mean(1), (shares <= 1).mean(1)
             low, middle, high = np.percentile(shares, [5, 50, 95])
             print(
-                f"{reward:12}{low:8.2f}{middle:8.2f}{high:8.2f}{_with_error(100 * near, 20, 0)}"
-                f"{_with_error(100 * below, 12, 0)}"
+                f"{reward:12}{low:8.2f}{middle:8.2f}{high:8.2f}{with_error(100 * near, 0, 20)}"
+                f"{with_error(100 * below, 0, 12)}"
             )
             landed[reward] = shares.ravel()
     return landed
@@ -100,7 +101,7 @@ def report_objectives(truth, samples):
         if algorithm == "ppo":
             fits = np.where(found[..., 1] <= target, found[..., 0], truth.percents.min())
             reached = np.maximum.accumulate(fits, axis=1)
-            print(f"{reward:12}" + "".join(_with_error(reached[:, n - 1], 16, 2) for n in shown))
+            print(f"{reward:12}" + "".join(with_error(reached[:, n - 1], 2, 16) for n in shown))
 
 
 def report_tops(samples):
@@ -119,15 +120,9 @@ def report_tops(samples):
     print(f"{'':20}" + "".join(f"{n:>16}" for n in shown))
     for number, top in enumerate(_TOPS):
         for algorithm, curves in tops.items():
-            row = "".join(_with_error(curves[number, :, n - 1], 16, 2) for n in shown)
+            row = "".join(with_error(curves[number, :, n - 1], 2, 16) for n in shown)
             print(f"{f'top {top}':7}{algorithm:13}{row}")
     return tops
-
-
-def _with_error(values, width, digits):
-    """Returns a mean with the standard error over seeds as text."""
-    error = np.std(values, ddof=1) / np.sqrt(len(values))
-    return f"{np.mean(values):.{digits}f} ± {error:.{max(1, digits)}f}".rjust(width)
 
 
 def draw(path, landed, tops):

@@ -17,6 +17,7 @@ import numpy as np
 
 import mnas_tf.search
 import nasnet_tf.search
+from benchmarks.seeds import with_error
 from nas_tf import flags
 from nas_tf.ranking import pareto_front
 from nas_tf.reports import _picture
@@ -89,9 +90,9 @@ def report(knobs, trials, cost):
     print(f"\n{'space':10}{'trials':>8}{heads}{'hypervolume':>18}")
     for name in ("mnasnet", "nasnet"):
         runs = [found for (each, _), found in trials.items() if each == name]
-        row = "".join(f"{_with_error([100 * _best(run, cost, limit) for run in runs], 2):>34}" for limit in limits)
+        row = "".join(with_error([100 * _best(run, cost, limit) for run in runs], 2, 34) for limit in limits)
         areas = [_hypervolume(run, cost, floor, math.log(most)) / (math.log(most) - least) for run in runs]
-        print(f"{name:10}{np.mean([len(run) for run in runs]):8.0f}{row}{_with_error([100 * a for a in areas], 2):>18}")
+        print(f"{name:10}{np.mean([len(run) for run in runs]):8.0f}{row}{with_error([100 * a for a in areas], 2, 18)}")
     if knobs.picture:
         draw(knobs.picture, trials, cost, scale, unit)
 
@@ -109,11 +110,6 @@ def _hypervolume(trials, cost, floor, most):
         area += (each.measurement.accuracy - best) * (most - math.log(cost_of(each.measurement.cost, cost)))
         best = each.measurement.accuracy
     return area
-
-
-def _with_error(values, digits):
-    error = np.std(values, ddof=1) / np.sqrt(len(values))
-    return f"{np.mean(values):.{digits}f} ± {error:.{digits}f}"
 
 
 def draw(path, trials, cost, scale, unit):

@@ -2,7 +2,7 @@
 
 from nas_tf.testing import check_algorithm
 
-check_algorithm("my_algorithm.py", num_choices=(3, 4, 2, 5))
+check_algorithm("my_algorithm.py")
 """
 
 import dataclasses
