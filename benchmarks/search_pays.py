@@ -15,8 +15,9 @@ For each target, a share of the parent's latency on this machine:
 
 Every network is timed in turns with the parent. All but `e` have equal tries: a fine-tuning, and one with the
 fine-tuned parent as teacher; validation images choose, also within a, b and d. The parent itself, at its own latency,
-stands beside them. Test images, which nothing chose by, say who is better: a paired bootstrap over images, each with
-the share of the trainings that were right, and Holm's correction over the rivals. What is done is kept, row by row.
+stands beside them. Test images, which nothing chose by (and race images where those are few), say who is better: a
+paired bootstrap over images, each with the share of the trainings that were right, and Holm's correction over the
+rivals. What is done is kept, row by row.
 """
 
 import contextlib
