@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import dataclasses
+import pathlib
 import re
 import threading
 
@@ -31,7 +32,15 @@ class Config(Settings):
     num_threads: int = knob(1, "Threads that run the network.", least=1)
     mask: str = knob("", "Cores to pin the tool to, as a hexadecimal mask; empty: the phone's fastest.")
     delegate: str = knob(
-        "cpu", "What runs the network; a delegate must take all of it.", choices=("cpu", "gpu", "nnapi")
+        "cpu",
+        "What runs the network; a delegate must take all of it. TFLite's tool knows nnapi, LiteRT's npu.",
+        choices=("cpu", "gpu", "npu", "nnapi"),
+    )
+    library_dir: str = knob(
+        "",
+        "Folder with .so files that LiteRT's tool needs for gpu and npu (accelerators, a vendor's dispatch library): "
+        "they are put beside the tool.",
+        path=True,
     )
     num_runs: int = knob(50, "Inferences in one run of the tool at least.", least=1)
     min_seconds: float = knob(1.0, "Seconds of inferences in one run of the tool at least.", above=0)
@@ -50,7 +59,7 @@ class Config(Settings):
         3, "Tries of one network, with a pause to cool between them, before it is called unstable.", least=1
     )
     cool_seconds: float = knob(20.0, "Length of that pause.", least=0)
-    answer_seconds: float = knob(30.0, "Seconds of silence after which a phone counts as lost.", above=0, decides=False)
+    answer_seconds: float = knob(30.0, "Seconds in which a phone must do a short command, or it counts as lost.", above=0, decides=False)
     poll_seconds: float = knob(5.0, "Pause between two looks at a phone that is hot or low.", above=0, decides=False)
     patience_minutes: float = knob(
         10.0, "How long to wait for a phone that is hot, low, lost or in use.", above=0, decides=False
@@ -62,6 +71,8 @@ class Config(Settings):
         object.__setattr__(self, "serials", tuple(self.serials))
         if self.repeats % 2 == 0:
             raise UserError(f"Expected an odd --android_repeats, so that a run is the median. Received: {self.repeats}")
+        if self.library_dir and not list(pathlib.Path(self.library_dir).expanduser().glob("*.so")):
+            raise UserError(f"Expected .so files in --android_library_dir. Received: {self.library_dir!r}")
         if self.mask and not (re.fullmatch(r"[0-9a-fA-F]{1,16}", self.mask) and int(self.mask, 16)):
             raise UserError(f"Expected --android_mask to be hexadecimal without 0x, as f0. Received: {self.mask!r}")
 

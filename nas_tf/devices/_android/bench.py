@@ -13,6 +13,7 @@ import sys
 import time
 
 from nas_tf.devices._android import phone
+from nas_tf.devices._android.adapters import LIBRARIES
 from nas_tf.devices._android.adb import Adb, AdbFailed, quote
 from nas_tf.devices._android.runner import END, Runner
 from nas_tf.devices._reference import REFERENCE, Memory
@@ -25,6 +26,7 @@ RESTORE = (
     '[ "$f" = reference.tflite ] || rm -f "$f"; done; cmd power set-fixed-performance-mode-enabled false'
 )
 _PASSED_FOR_SECONDS = 60.0
+_OF_A_RUN = ("flags", "unconsumed", "delegates", "placement", "figures_from")
 _SLOWEST_PUSH = 500_000  # bytes a second
 
 
@@ -164,10 +166,19 @@ class Bench:
         if not self._adb.holds(self._tool_path, content):
             self._adb.push(self.tool.path, self._tool_path, 0o755)
         self._adb.shell(f"chmod 755 {self._tool_path}")
+        if self._config.library_dir:
+            self._push_libraries()
         self._reference_path = f"{phone.FOLDER}/reference.tflite"
         if not self._adb.holds(self._reference_path, REFERENCE.read_bytes()):
             self._adb.push(REFERENCE, self._reference_path)
         self._is_ready = True
+
+    def _push_libraries(self):
+        self._adb.shell(f"mkdir -p {LIBRARIES}")
+        for path in sorted(pathlib.Path(self._config.library_dir).expanduser().glob("*.so")):
+            remote = f"{LIBRARIES}/{path.name}"
+            if not self._adb.holds(remote, path.read_bytes()):
+                self._adb.push(path, remote, 0o755, self._config.answer_seconds + path.stat().st_size / _SLOWEST_PUSH)
 
     def _settle(self):
         """Waits until the phone is fit, and turns its mode of fixed performance on; returns whether it has one."""
@@ -292,7 +303,7 @@ class Bench:
         details = {"serial": self._adb.serial, **self.describe()}
         details |= {"threads": self._config.num_threads, "delegate": self._config.delegate}
         details |= {"asked": self._runner.flags()}
-        details |= {name: middle.details[name] for name in ("flags", "unconsumed", "delegates")}
+        details |= {name: middle.details[name] for name in _OF_A_RUN}
         details |= {"before": before.to_json(), "after": after.to_json(), "fixed_performance": fixed}
         details |= {"reference": reference, "spread": spread}
         details |= {"tool_runs": [dataclasses.asdict(run) for run in runs], "counted_runs": len(counted)}

@@ -1,5 +1,7 @@
 """Stand-in for TFLite's `benchmark_model`: its flags and its output, with the figures of real runs on this machine.
 
+With PHONE_TOOL=litert it is LiteRT's tool of that name, of `benchmark_litert.py`.
+
 It follows the tool as of 2025 (`tflite/tools/benchmark`): what TFLITE_LOG prints goes to stdout for INFO and WARN and
 to stderr for ERROR; the runtime's own lines go to stderr. Not from the tool: there is no GPU and no NNAPI here, so
 with `--use_gpu` the lines are the delegate's while the CPU computes, and operators are not profiled.
@@ -70,29 +72,44 @@ def number(value):
     return str(int(value)) if isinstance(value, (bool, int)) else value if isinstance(value, str) else f"{value:g}"
 
 
-def parse(arguments):
+def usage(defaults):
+    """As `tflite/tools/command_line_flags.cc` prints it."""
+    kinds = {bool: "bool", int: "int32", float: "float", str: "string"}
+    columns = [f"--{name}={number(value)}" for name, value in defaults.items()]
+    width = max(map(len, columns))
+    lines = [
+        f"\t{column:<{width}}\t{kinds[type(value)]}\toptional\t{name.replace('_', ' ')}"
+        for column, (name, value) in zip(columns, defaults.items())
+    ]
+    return "\n".join([f"usage: {sys.argv[1]} <flags>", "Flags:", *lines, ""])
+
+
+def parse(arguments, defaults):
     """The flags with their defaults, and those that were given; raises Failed for a value of the wrong type."""
     given, unknown, wrong = {}, [], False
+    if arguments[:1] == ["--help"]:
+        info(usage(defaults), "ERROR")
+        raise Failed
     for argument in arguments:
         name, equals, text = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--") or not equals or name not in DEFAULTS or name in given:
+        if not argument.startswith("--") or not equals or name not in defaults or name in given:
             unknown.append(argument)
             continue
         try:
-            kind = type(DEFAULTS[name])
+            kind = type(defaults[name])
             given[name] = {"true": True, "1": True, "false": False, "0": False}[text] if kind is bool else kind(text)
         except (KeyError, ValueError):
             info(f"Failed to parse flag '{name}' against argv '{argument}'", "ERROR")
             wrong = True
     if wrong:
-        info(f"usage: {sys.argv[1]} <flags>", "ERROR")
+        info(usage(defaults), "ERROR")
         raise Failed
     if unknown:
         info(f"Unconsumed cmdline flags: {' '.join(unknown)}", "WARN")
     if not given.get("graph"):
         info("Please specify the name of your TF Lite input file with --graph", "ERROR")
         raise Failed
-    return {**DEFAULTS, **given}, given
+    return {**defaults, **given}, given
 
 
 def log_parameters(given):
@@ -206,8 +223,8 @@ def statistics(times_us):
     return line + "".join(f" {name}={value}" for name, value in percentiles.items())
 
 
-def measure(interpreter, runs, min_secs, max_secs):
-    """Runs the model as often as the tool would; the list of times in whole microseconds."""
+def measure(invoke, runs, min_secs, max_secs):
+    """Calls `invoke()` as often as the tool would; the list of times in whole microseconds."""
     info(
         f"Running benchmark for at least {runs} iterations and at least {min_secs:g} seconds but terminate if "
         f"exceeding {max_secs:g} seconds."
@@ -216,7 +233,7 @@ def measure(interpreter, runs, min_secs, max_secs):
     now = start
     while (len(times_us) < runs or now < start + min_secs * 1e6) and now <= start + max_secs * 1e6:
         begin = time.monotonic_ns() // 1000
-        interpreter.invoke()
+        invoke()
         times_us.append(time.monotonic_ns() // 1000 - begin)
         now = time.monotonic_ns() // 1000
     info(statistics(times_us) + "\n")
@@ -231,7 +248,7 @@ def benchmark(arguments):
     import numpy as np
 
     info("STARTING!")
-    flags, given = parse(arguments)
+    flags, given = parse(arguments, DEFAULTS)
     log_parameters(given)
     import ai_edge_litert.interpreter  # noqa: F401 - the tool's library is in memory before its clock starts
 
@@ -243,8 +260,8 @@ def benchmark(arguments):
     for tensor in interpreter.get_input_details():
         values = np.random.default_rng(0).uniform(-0.5, 0.5, tensor["shape"])
         interpreter.set_tensor(tensor["index"], values.astype(tensor["dtype"]))
-    warmup_us = measure(interpreter, flags["warmup_runs"], flags["warmup_min_secs"], flags["max_secs"])
-    times_us = measure(interpreter, flags["num_runs"], flags["min_secs"], flags["max_secs"])
+    warmup_us = measure(interpreter.invoke, flags["warmup_runs"], flags["warmup_min_secs"], flags["max_secs"])
+    times_us = measure(interpreter.invoke, flags["num_runs"], flags["min_secs"], flags["max_secs"])
     warmup_mean, mean = sum(warmup_us) / len(warmup_us), sum(times_us) / len(times_us)
     info(
         f"Inference timings in us: Init: {init_us}, First inference: {warmup_us[0]}, Warmup (avg): {warmup_mean:g}, "
@@ -263,7 +280,7 @@ def benchmark(arguments):
 def keep_record(argv):
     """Notes what is run, for the phone's journal, before anything can go wrong."""
     record = os.environ.get("PHONE_RECORD")
-    if not record:
+    if not record or argv[1:2] == ["--help"]:
         return
     graph = next((a.removeprefix("--graph=") for a in argv if a.startswith("--graph=")), "")
     digest = hashlib.sha256(open(graph, "rb").read()).hexdigest() if os.path.isfile(graph) else None  # noqa: SIM115
@@ -282,7 +299,12 @@ def main(argv):
     elif logs == "stderr":
         os.dup2(2, 1)
     try:
-        benchmark(argv[1:])
+        if os.environ.get("PHONE_TOOL") == "litert":
+            import benchmark_litert
+
+            benchmark_litert.benchmark(argv[1:])
+        else:
+            benchmark(argv[1:])
     except Failed:
         info("Benchmarking failed.", "ERROR")
         return 1
@@ -290,4 +312,6 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    import benchmark_model  # under the name by which benchmark_litert knows it
+
+    sys.exit(benchmark_model.main(sys.argv[1:]))

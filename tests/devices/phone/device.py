@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 
-from phone.link import Link
+from phone.link import FEATURES, Link
 from phone.sandbox import MACHINES, Sandbox
 from phone.shell import STDERR, STDOUT
 
@@ -50,7 +50,8 @@ class Phone:
     `emulator`: an Android emulator with x86_64 CPUs; `found=True` has it listen where adb servers look for emulators.
     `sysfs`: files to add, path to text; None removes one. `props`: properties to add. `gpu`: what the benchmark's GPU
     delegate takes, "all", "part" or "none". `logs`: where the benchmark prints, "split" as the tool does (INFO and
-    WARN to stdout; ERROR and the runtime's own lines to stderr), "stdout" or "stderr".
+    WARN to stdout; ERROR and the runtime's own lines to stderr), "stdout" or "stderr". `tool`: which benchmark_model a
+    pushed one is, "tflite" or "litert". `features`: of its adbd; without shell_v2 it is that of Android 6 or older.
     `children_survive`: a lost link hangs up the shell only (SIGHUP), as a real phone does; else all its processes end.
     """
 
@@ -68,13 +69,16 @@ class Phone:
         props=None,
         gpu="all",
         logs="split",
+        tool="tflite",
+        features=FEATURES,
         children_survive=False,
     ):
         self.abi = abi or ("x86_64" if emulator else "arm64-v8a")
         if self.abi not in MACHINES:
             raise ValueError(f"abi must be one of {', '.join(MACHINES)}. Received: abi={abi!r}")
         self.sandbox, self.journal, self.state, self.faults = Sandbox(root, emulator, sysfs), [], {}, []
-        self._gpu, self._logs, self._children_survive = gpu, logs, children_survive
+        self._benchmark, self._children_survive = (gpu, logs, tool), children_survive
+        self.features = features
         properties = self.sandbox.properties
         if abi:
             properties.update({"ro.product.cpu.abi": abi, "ro.product.cpu.abilist": abi})
@@ -224,7 +228,7 @@ class Phone:
             stderr=asyncio.subprocess.STDOUT if merged else pipe,
             start_new_session=True,
             cwd=self.sandbox.root,
-            env=self.sandbox.environment(self.abi, identity, self._gpu, self._logs),
+            env=self.sandbox.environment(self.abi, identity, *self._benchmark),
         )
         return process, identity
 

@@ -110,12 +110,13 @@ class Link:
             return
         self.max_data = min(MAX_DATA, peer_max_data)
         self.phone.log("connect")
-        await self.send(CNXN, VERSION, MAX_DATA, f"device::{self.phone.banner};features={FEATURES}".encode())
+        await self.send(CNXN, VERSION, MAX_DATA, f"device::{self.phone.banner};features={self.phone.features}".encode())
 
     async def _open(self, remote, service):
+        name, *forms = service.split(":")[0].split(",")
         if service == "sync:":
             serve = sync.serve
-        elif service.split(":")[0].split(",")[0] in ("shell", "exec"):
+        elif name in ("shell", "exec") and ("shell_v2" in self.phone.features or not forms):
             serve = shell.serve
         else:
             self.phone.log("refused", service=service)

@@ -121,7 +121,7 @@ class Sandbox:
     def mapper(self):
         return Mapper(os.fsencode(self.root))
 
-    def environment(self, abi, identity, gpu, logs):
+    def environment(self, abi, identity, gpu, logs, tool):
         return {
             "PATH": f"{HERE / 'bin'}:/usr/bin:/bin",
             "HOME": str(self.root),
@@ -134,6 +134,7 @@ class Sandbox:
             "PHONE_MACHINES": " ".join(map(str, MACHINES[abi])),
             "PHONE_GPU": gpu,
             "PHONE_LOGS": logs,
+            "PHONE_TOOL": tool,
         }
 
     def records(self, identity):

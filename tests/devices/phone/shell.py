@@ -114,6 +114,8 @@ class Output:
                 await self._strike()
 
     async def _send(self, packet, data):
+        if data and "shell_v2" not in self._phone.features:
+            data = data.replace(b"\n", b"\r\n")  # the terminal that the first form of the service has
         if data:
             self.text[packet] += data
             self._sent += data
