@@ -25,7 +25,9 @@ __all__ = ["AndroidMeter", "Config", "make", "parse_benchmark_output"]
 class Config(Settings):
     """Which phones are used, how a file is timed there, and when a latency counts."""
 
-    serials: tuple[str, ...] = knob((), "Serials of the phones, as adb devices lists them; all: all that it lists.")
+    serials: tuple[str, ...] = knob(
+        (), "Serials of the phones, as adb devices lists them; all: all that it lists.", decides=False
+    )
     benchmark_binary: str = knob(
         "", "TFLite's benchmark_model for the phone; empty: the one nas-phone setup fetched.", program=True
     )
@@ -59,7 +61,9 @@ class Config(Settings):
         3, "Tries of one network, with a pause to cool between them, before it is called unstable.", least=1
     )
     cool_seconds: float = knob(20.0, "Length of that pause.", least=0)
-    answer_seconds: float = knob(30.0, "Seconds in which a phone must do a short command, or it counts as lost.", above=0, decides=False)
+    answer_seconds: float = knob(
+        30.0, "Seconds in which a phone must do a short command, or it counts as lost.", above=0, decides=False
+    )
     poll_seconds: float = knob(5.0, "Pause between two looks at a phone that is hot or low.", above=0, decides=False)
     patience_minutes: float = knob(
         10.0, "How long to wait for a phone that is hot, low, lost or in use.", above=0, decides=False
@@ -147,8 +151,9 @@ class AndroidMeter(Meter):
         joined = {name: _join([each[name] for each in facts]) for name in facts[0]}
         is_emulator = any(self.bench(serial).facts.is_emulator for serial in self.fleet.serials)
         marked = {"device": "emulator", "note": EMULATOR} if is_emulator else {"device": "android"}
-        settings = dataclasses.asdict(self.config)
-        return {**marked, **joined, "settings": {**settings, "serials": list(self.fleet.serials)}}
+        settings = {name: value for name, value in dataclasses.asdict(self.config).items() if name != "serials"}
+        phones = sorted(self.bench(serial).facts.identity for serial in self.fleet.serials)
+        return {**marked, **joined, "settings": {**settings, "phones": phones}}
 
     def close(self):
         self._closed.set()  # jobs in other threads ask nothing more of their phones, and give them back

@@ -104,12 +104,13 @@ def test_big_cores_of_real_phones(name, mask):
     sysfs = json.loads((SAMPLES / f"sysfs_cpu_{name}.json").read_text())
     frequencies = "\n".join(f"{path} {text.strip()}" for path, text in sysfs.items() if path.endswith("info_max_freq"))
     properties = (SAMPLES / f"getprop_{name}.txt").read_text()
-    found = facts.parse_facts("x", properties, sysfs["/sys/devices/system/cpu/online"], "", frequencies, "0")
+    present = sysfs["/sys/devices/system/cpu/present"]
+    found = facts.parse_facts("x", properties, "", present, "", frequencies, "")
     assert found.mask(1) == mask and found.abi == "arm64-v8a" and not found.is_emulator
 
 
 def emulator_by(properties):
-    return facts.parse_facts("x", properties, "0-3", "", "", "4").is_emulator
+    return facts.parse_facts("x", properties, "0-3", "0-3", "", "", "").is_emulator
 
 
 def test_getprop_redroid_like():
@@ -124,21 +125,24 @@ def test_emulators_by_their_names():
     assert emulator_by((SAMPLES / "getprop_emulator.txt").read_text())
     assert emulator_by("[ro.hardware]: [unknown]\n[ro.product.model]: [WayDroid x86_64 Device]\n")
     assert emulator_by("[ro.hardware]: [cutf_cvm]\n") and emulator_by("[ro.boot.qemu]: [1]\n")
-    # A phone with an Intel processor, as there were.
-    assert not emulator_by("[ro.hardware]: [mofd_v1]\n[ro.product.cpu.abi]: [x86_64]\n[ro.product.model]: [Z00A]\n")
+    # A phone with an Intel processor, as there were up to Android 6.
+    intel = "[ro.hardware]: [mofd_v1]\n[ro.product.cpu.abi]: [x86_64]\n[ro.product.model]: [Z00A]\n"
+    assert not emulator_by(intel + "[ro.build.version.sdk]: [23]\n")
+    assert emulator_by(intel + "[ro.build.version.sdk]: [30]\n")
 
 
 def test_masks_of_other_shapes():
     def mask(threads, *speeds):
         capacities = "\n".join(f"/cpu{core}/cpu_capacity {speed}" for core, speed in enumerate(speeds))
-        return facts.parse_facts("x", "", f"0-{len(speeds) - 1}", capacities, "", "0").mask(threads)
+        return facts.parse_facts("x", "", "0-7", f"0-{len(speeds) - 1}", capacities, "", "").mask(threads)
 
     # One prime core, three big, four small (Snapdragon 855): four threads take both clusters, as TFLite's docs do.
     assert mask(1, 250, 250, 250, 250, 800, 800, 800, 1024) == 0x80
     assert mask(4, 250, 250, 250, 250, 800, 800, 800, 1024) == 0xF0
     assert mask(1, 100, 100) == 0  # all alike: nothing to choose
-    assert facts.parse_facts("x", "", "0-1", "/cpu0/cpu_capacity 5", "", "0").mask(1) == 0  # one tells nothing
-    assert facts.parse_facts("x", "", "0,2", "/cpu0/c 5\n/cpu1/c 9\n/cpu2/c 7", "", "0").mask(1) == 4  # cpu1 is offline
+    assert facts.parse_facts("x", "", "", "0-1", "/cpu0/cpu_capacity 5", "", "").mask(1) == 0  # one tells nothing
+    absent = facts.parse_facts("x", "", "0-2", "0,2", "/cpu0/c 5\n/cpu1/c 9\n/cpu2/c 7", "", "")
+    assert absent.mask(1) == 4  # cpu1 is not there
 
 
 def test_conditions_of_real_phones():
@@ -157,7 +161,7 @@ def test_dumpsys_battery_absent():
     battery = (SAMPLES / "dumpsys_battery_absent.txt").read_text()
     now = facts.parse_condition("", battery, "null", "")
     assert now == facts.Condition(None, {}, None, False, None)
-    board = facts.parse_facts("x", "", "0-3", "", "", "4")
+    board = facts.parse_facts("x", "", "0-3", "0-3", "", "", "")
     assert facts.complaint(board, now, android.Config()) is None
     low = facts.parse_condition("", battery.replace("present: false", "present: true"), "null", "")
     assert "is at 0 %: charge it to 20 %" in facts.complaint(board, low, android.Config())

@@ -126,10 +126,12 @@ SEVERITY = re.compile(r"(?:(INFO|VERBOSE|WARN|WARNING|ERROR|FATAL): )?(.*)", re.
 # The tool stops after each of these, whatever it printed before. After "failed to invoke" it goes on in vain.
 FAILURE = re.compile(
     r"Benchmarking failed|Failed to (?:initialize the interpreter|initialize model loader|load model|mmap model|"
-    r"allocate tensors|set thread number|compile model\.|create litert environment|apply \S+ delegate\.)|Disallowed CPU fallback detected|failed to invoke"
+    r"allocate tensors|set thread number|compile model\.|create litert environment|apply \S+ delegate\.)|"
+    r"Disallowed CPU fallback detected|failed to invoke"
 )
 REFUSAL = re.compile(
-    r"Failed to initialize the interpreter|Failed to allocate tensors|Failed to compile model\.|[Dd]idn't find (?:custom )?op|not supported|"
+    r"Failed to initialize the interpreter|Failed to allocate tensors|Failed to compile model\.|"
+    r"[Dd]idn't find (?:custom )?op|not supported|"
     r"unresolved custom op|failed to prepare|not a valid Flatbuffer"
 )
 # Flags that no other program prints, and one of which every version prints: a run may also begin with one of these.

@@ -17,7 +17,6 @@ import time
 
 from nas_tf.trial import EvaluationError, UserError
 
-
 _MOST_OUTPUT = 8 << 20  # bytes that one command may print
 _STDOUT, _STDERR, _EXIT = 1, 2, 3  # packets of the shell service's second form
 _STATUS = "--nas_tf status--"  # before the exit status, where the phone's adbd has the first form only
@@ -157,9 +156,12 @@ class Adb:
                     connection.send_command(f"shell:sh -c {quote(script)}; echo '{_STATUS}'$?")
                     connection.check_okay()
                     result = answer.of_first_form()
-            except TimeoutError:
-                self.is_silent = not answer.size
-                raise
+            except TimeoutError as error:
+                if not answer.size:
+                    raise
+                raise PhoneGone(  # it answers, and is not hung
+                    f"{self.serial} did not end {script[:60]!r} within {timeout_seconds:.0f} s"
+                ) from error
             except _Flood:
                 raise AdbFailed(
                     f"{self.serial}: {script[:60]!r} printed more than {_MOST_OUTPUT >> 20} MiB, and was ended"

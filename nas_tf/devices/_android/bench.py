@@ -17,6 +17,7 @@ from nas_tf.devices._android.adapters import LIBRARIES
 from nas_tf.devices._android.adb import Adb, AdbFailed, quote
 from nas_tf.devices._android.runner import END, Runner
 from nas_tf.devices._reference import REFERENCE, Memory
+from nas_tf.quiet import count
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
 EMULATOR = "emulator: not a phone's latency"
@@ -64,10 +65,22 @@ class Bench:
         self.facts, self.condition = phone.read(self._adb, log)
         self.tool = find_tool(self.facts.abi)
         self._tool_path = f"{phone.FOLDER}/benchmark_model"
-        self._memory = Memory("phones", serial)
+        self._memory = Memory("phones", self.facts.identity)
+        self._know_all_cores()
         self._is_ready = False
         self.mask = int(config.mask, 16) if config.mask else self.facts.mask(config.num_threads)
         self._runner = Runner(self._adb, config, self.mask, self._tool_path, log)
+
+    def _know_all_cores(self):
+        """Takes the speeds of cores from an earlier time where some sleep so that the phone does not tell them."""
+        memory, key = self._memory.read(), f"capacities:{self.facts.build}"
+        if self.facts.capacities:
+            told = {str(core): speed for core, speed in self.facts.capacities.items()}
+            if memory.get(key) != told:
+                self._memory.write({**memory, key: told})
+        elif isinstance(memory.get(key), dict):
+            known = {int(core): speed for core, speed in memory[key].items()}
+            self.facts = dataclasses.replace(self.facts, capacities=known)
 
     def describe(self):
         """JSON-ready dict of all that a latency depends on and phones of one model have in common."""
@@ -185,6 +198,11 @@ class Bench:
         self.condition = phone.condition(self._adb)
         deadline, is_told = time.monotonic() + 60 * self._config.patience_minutes, False
         while (why := self._why_unfit()) is not None:
+            if self._asleep():
+                phone.wake(self._adb)
+                self.condition = phone.condition(self._adb)
+                if (why := self._why_unfit()) is None:
+                    break
             if not is_told:
                 print(f"waiting for {self._adb.serial}: {why}", file=sys.stderr, flush=True)
                 is_told = True
@@ -206,7 +224,17 @@ class Bench:
         hot = self.condition.thermal_status
         if not self.facts.is_emulator and hot is not None and hot > self._config.max_thermal_status:
             return f"its thermal status is {hot}, over {self._config.max_thermal_status} (--android_max_thermal_status)"
+        if asleep := self._asleep():
+            return f"{count(asleep, 'core')} of those it is pinned to sleep (mask {self.mask:x}), and do not wake up"
         return self.complaint()
+
+    def _asleep(self):
+        """int: how many cores that the tool is to run on sleep, if so many do that its threads lack some."""
+        if not self.mask or self.condition.online is None:
+            return 0
+        ours = {core for core in range(self.mask.bit_length()) if self.mask >> core & 1}
+        awake = len(ours & self.condition.online)
+        return 0 if awake >= min(self._config.num_threads, len(ours)) else len(ours) - awake
 
     def _look(self):
         self.condition = phone.condition(self._adb)
@@ -300,7 +328,7 @@ class Bench:
         """Returns the middle `Latency` of the runs that count, with all that was observed in its details."""
         counted = runs[-self._config.repeats :]
         middle = sorted(counted, key=lambda run: run.latency_ms)[len(counted) // 2]
-        details = {"serial": self._adb.serial, **self.describe()}
+        details = {"serial": self._adb.serial, "phone": self.facts.identity, **self.describe()}
         details |= {"threads": self._config.num_threads, "delegate": self._config.delegate}
         details |= {"asked": self._runner.flags()}
         details |= {name: middle.details[name] for name in _OF_A_RUN}

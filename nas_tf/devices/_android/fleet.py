@@ -1,18 +1,20 @@
 """Which phones there are, which process holds each of them, and what is remembered of each between commands.
 
 A process holds a phone by a file lock. Meanwhile another worker, or another search on this machine, waits or takes
-another phone. A process that dies releases its phone.
+another phone. A process that dies releases its phone. One phone may have several serials, over USB and over a network:
+what is locked is the phone.
 """
 
 import contextlib
 import fcntl
 import os
+import sys
 import time
 
-from nas_tf.devices._android import adb
+from nas_tf.devices._android import adb, phone
 from nas_tf.devices._android.adb import PhoneGone
 from nas_tf.devices._reference import Memory
-from nas_tf.trial import UserError
+from nas_tf.trial import EvaluationError, UserError
 
 _STATES = {
     "unauthorized": "accept the dialog 'Allow USB debugging?' on its screen (unplug and plug it in to see it again)",
@@ -64,6 +66,20 @@ def _list(listed):
     return ", ".join(f"{serial} ({state})" for serial, state in listed.items())
 
 
+def distinct(serials, identities):
+    """Returns the serials without those of a phone that another one before it is of; it says which it leaves out.
+
+    Args:
+        identities: dict from a serial to the phone's identity, where that is known.
+    """
+    kept = {}
+    for serial in serials:
+        other = kept.setdefault(identities.get(serial, serial), serial)
+        if other != serial:
+            print(f"{serial} is the phone {other}: it is used once", file=sys.stderr, flush=True)
+    return tuple(kept.values())
+
+
 class Fleet:
     """The phones of one meter, each lent to one job at a time.
 
@@ -73,7 +89,10 @@ class Fleet:
     """
 
     def __init__(self, serials, answer_seconds):
-        self.serials, self._answer_seconds = tuple(serials), answer_seconds
+        self._answer_seconds, self._identities = answer_seconds, {}
+        for serial in serials:
+            self._identify(serial)
+        self.serials = distinct(serials, self._identities)
         self.lent = set()
         self._failures = dict.fromkeys(self.serials, 0)
         self._not_before = dict.fromkeys(self.serials, 0.0)
@@ -109,15 +128,20 @@ class Fleet:
     def _take(self, serials, deadline):
         while True:
             # The phone that has rested longest comes first: so phones share the work, and the heat.
-            for serial in sorted(serials, key=_last_lent):
+            for serial in sorted(serials, key=self._last_lent):
                 if time.monotonic() < self._not_before[serial]:
                     continue
-                lock = _lock(serial)
+                if serial not in self._identities and not self._identify(serial):
+                    self.put_aside(serial, _LONGEST_BACKOFF_SECONDS)
+                    continue
+                lock = _lock(self._identities[serial])
                 if lock is None:
                     continue
                 os.utime(lock.fileno())
-                probe_seconds = min(self._answer_seconds, _PROBE_SECONDS)
-                if self._failures[serial] == 0 or adb.Adb(serial, probe_seconds).is_back():
+                if self._failures[serial] == 0:
+                    return serial, lock
+                known = self._identities.pop(serial)  # behind an address there may be another phone now
+                if self._identify(serial) == known:
                     return serial, lock
                 lock.close()
                 self.put_aside(serial, _LONGEST_BACKOFF_SECONDS)
@@ -128,18 +152,25 @@ class Fleet:
                 )
             time.sleep(0.05)
 
+    def _identify(self, serial):
+        """Returns the identity of the phone that now has this serial; None where it does not answer."""
+        asked = adb.Adb(serial, min(self._answer_seconds, _PROBE_SECONDS))
+        with contextlib.suppress(EvaluationError, UserError):
+            if asked.is_back():
+                self._identities[serial] = phone.identity(asked)
+        return self._identities.get(serial)
 
-def _last_lent(serial):
-    """float: when a phone was last lent, by any process; 0 if never."""
-    try:
-        return Memory("phones", serial).lock_path.stat().st_mtime
-    except OSError:
-        return 0.0
+    def _last_lent(self, serial):
+        """float: when a phone was last lent, by any process; 0 if never."""
+        try:
+            return Memory("phones", self._identities.get(serial, serial)).lock_path.stat().st_mtime
+        except OSError:
+            return 0.0
 
 
-def _lock(serial):
+def _lock(identity):
     """Returns the open file whose lock says that this process holds the phone, or None where another holds it."""
-    file = open(Memory("phones", serial).lock_path, "a")  # noqa: SIM115  it is open as long as the phone is held
+    file = open(Memory("phones", identity).lock_path, "a")  # noqa: SIM115  it is open as long as the phone is held
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -1,32 +1,59 @@
 """What a phone is and in what condition: its properties, cores, heat, battery and storage, read and parsed."""
 
 import dataclasses
+import hashlib
 import re
+import time
+
+from nas_tf.devices._android.adb import AdbFailed
 
 FOLDER = "/data/local/tmp/nas_tf"
 _MARK = "--nas_tf--"
 _CPU = "/sys/devices/system/cpu"
 _STATIC = (
     "getprop",
-    f"cat {_CPU}/online 2>/dev/null",
+    f"cat {_CPU}/possible 2>/dev/null",
+    f"cat {_CPU}/present 2>/dev/null",
     f'for f in {_CPU}/cpu[0-9]*/cpu_capacity; do [ -r "$f" ] && echo "$f $(cat "$f")"; done',
     f'for f in {_CPU}/cpu[0-9]*/cpufreq/cpuinfo_max_freq; do [ -r "$f" ] && echo "$f $(cat "$f")"; done',
-    "grep -c ^processor /proc/cpuinfo",
+    "cat /proc/cpuinfo 2>/dev/null",
 )
 _CHANGING = (
     "dumpsys thermalservice 2>/dev/null",
     "dumpsys battery 2>/dev/null",
     "settings get global low_power 2>/dev/null",
     "df -k /data/local/tmp 2>/dev/null",
+    f"cat {_CPU}/online 2>/dev/null",
 )
+# Keeps each core busy for a moment: phones take sleeping clusters back for work.
+WAKE = (
+    f"for c in {_CPU}/cpu[0-9]*; do (i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done) & done; wait; echo nas_tf awake"
+)
+_WAKE_TRIES, _WAKE_PAUSE_SECONDS = 5, 0.3
 # Thermal types of android.hardware.thermal; others are currents, voltages and sensors of the board.
 _THERMAL_TYPES = {0: "cpu", 2: "battery", 3: "skin"}
 _LEAST_FREE_BYTES = 100 << 20
-# Properties that name a device, and the names that emulators have there, those in a container included. Any of these
-# properties may be disguised; the processor says nothing, since there were phones with x86.
-_NAMES = [f"ro.product.{name}" for name in ("manufacturer", "brand", "model", "device", "name")]
-_NAMES += ["ro.hardware", "ro.boot.hardware"]
-_EMULATORS = re.compile("goldfish|ranchu|cutf_cvm|cuttlefish|vbox86|genymotion|redroid|waydroid|anbox", re.IGNORECASE)
+# Signs of an emulator, or of Android in a container or a virtual machine. Any of these may be disguised, so all are
+# looked for. Properties that name a device, and what programs call it there:
+_NAMES = [f"ro.product.{name}" for name in ("manufacturer", "brand", "model", "device", "name", "board")]
+_NAMES += ["ro.hardware", "ro.boot.hardware", "ro.build.flavor", "ro.board.platform"]
+_EMULATORS = re.compile(
+    r"goldfish|ranchu|cutf_cvm|cuttlefish|vsoc_|vbox86|genymotion|redroid|waydroid|anbox|bluestacks|\bbst|ldplayer|"
+    r"windows_(?:x86|arm)|subsystem for android|android_x86|sdk_gphone",
+    re.IGNORECASE,
+)
+# Properties that only they have, by a part of their names.
+_THEIR_PROPERTIES = re.compile(
+    r"redroid|waydroid|genymotion|vbox86|bluestacks|\bbst\.|anbox|qemud|goldfish|ranchu|cuttlefish|wsa_", re.IGNORECASE
+)
+_SOFTWARE_GRAPHICS = re.compile("swiftshader|emulation|pastel|lavapipe|mesa|virgl", re.IGNORECASE)
+_LAST_X86_SDK = 23  # the last phones with Intel's processors had Android 6
+# Makers and parts, in /proc/cpuinfo, of processors of servers and Macs: Ampere, Apple, Cavium, Marvell, Neoverse, Kunpeng.
+_NOT_IN_PHONES = re.compile(
+    r"^CPU implementer\s*: 0x(?:c0|61|42|43)$|^CPU part\s*: 0x(?:d0c|d40|d49|d4f|d8e|d84)$|^flags\s*:.*\bhypervisor\b",
+    re.MULTILINE,
+)
+_NO_SERIAL = re.compile(r"|unknown|0123456789ABCDEF|(.)\1*|EMULATOR.*", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,19 +61,21 @@ class Facts:
     """What does not change about a phone.
 
     Attributes:
-        serial: adb's name of it.
+        serial: adb's name of it, of which one phone may have several.
+        identity: its own name: model and a digest of its serial number.
         model: its manufacturer and model.
         android: its version of Android.
-        sdk: the level of Android's API.
+        sdk: the level of Android's API; 0 where that is not told.
         build: the fingerprint of its build of Android.
         abi: Android's name of its processor.
-        cores: how many cores are online.
-        capacities: dict from each online core to its relative speed (cpu_capacity, else its highest frequency in kHz);
-            empty where the system does not tell, as on emulators.
-        is_emulator: whether it is an emulator.
+        cores: how many cores it has, those that sleep included.
+        capacities: dict from each core to its relative speed (cpu_capacity, else its highest frequency in kHz); empty
+            where the system does not tell it of every core, as on emulators.
+        emulator_signs: tuple of text, why it is taken for an emulator; empty: it is a phone.
     """
 
     serial: str
+    identity: str
     model: str
     android: str
     sdk: int
@@ -54,7 +83,12 @@ class Facts:
     abi: str
     cores: int
     capacities: dict
-    is_emulator: bool
+    emulator_signs: tuple = ()
+
+    @property
+    def is_emulator(self):
+        """bool: whether it is an emulator, or Android in a container or a virtual machine."""
+        return bool(self.emulator_signs)
 
     def mask(self, num_threads):
         """int: the fastest cores as a bit mask, in whole clusters of equal cores, so many that each thread has a core.
@@ -81,6 +115,7 @@ class Condition:
         battery_percent: level of the battery; None also where there is no battery.
         battery_saver: whether the battery saver is on.
         free_bytes: free storage.
+        online: frozenset of the cores that do not sleep.
     """
 
     thermal_status: int | None
@@ -88,6 +123,7 @@ class Condition:
     battery_percent: int | None
     battery_saver: bool
     free_bytes: int | None
+    online: frozenset | None = None
 
     def to_json(self):
         """JSON-ready dict of heat and battery."""
@@ -105,10 +141,31 @@ def read(adb, log=lambda name, text: None):
         adb: the phone's `adb.Adb`.
         log: `log(name, text)` is called with all that the phone printed.
     """
-    sections = _ask(adb, _STATIC + _CHANGING)
-    for command, text in zip(_STATIC + _CHANGING, sections):
-        log("phone.txt", f"$ {command}\n{text}")
-    return parse_facts(adb.serial, *sections[: len(_STATIC)]), parse_condition(*sections[len(_STATIC) :])
+    for attempt in range(_WAKE_TRIES):
+        sections = _ask(adb, _STATIC + _CHANGING)
+        for command, text in zip(_STATIC + _CHANGING, sections):
+            log("phone.txt", f"$ {command}\n{text}")
+        facts = parse_facts(adb.serial, *sections[: len(_STATIC)])
+        now = parse_condition(*sections[len(_STATIC) :])
+        # The system tells no frequency of a core that sleeps.
+        if facts.capacities or now.online is None or len(now.online) >= facts.cores:
+            break
+        if attempt < _WAKE_TRIES - 1:
+            wake(adb)
+    return facts, now
+
+
+def wake(adb):
+    """Keeps the phone's cores busy for a moment, so that those that sleep wake up."""
+    adb.run(WAKE)
+    time.sleep(_WAKE_PAUSE_SECONDS)
+
+
+def identity(adb):
+    """Returns the `Facts.identity` of the phone of an `adb.Adb`."""
+    properties, cpuinfo = _ask(adb, ("getprop", "cat /proc/cpuinfo 2>/dev/null"))
+    prop = _properties(properties)
+    return _identity(adb.serial, prop, _emulator_signs(adb.serial, prop, cpuinfo))
 
 
 def condition(adb):
@@ -144,51 +201,102 @@ def complaint(facts, now, config):
 def _ask(adb, commands):
     """list[str]: what each of the commands prints."""
     script = f"; echo {_MARK}; ".join(commands) + "; true"
-    return adb.shell(script).replace("\r\n", "\n").split(f"{_MARK}\n")
+    sections = adb.shell(script).replace("\r\n", "\n").split(f"{_MARK}\n")
+    if len(sections) != len(commands):
+        raise AdbFailed(f"{adb.serial} answered {len(sections)} of {len(commands)} questions")
+    return sections
 
 
-def parse_facts(serial, properties, online, capacities, frequencies, processors):
-    """Returns the `Facts` that are in the text of `getprop`, of sysfs and of /proc/cpuinfo."""
-    prop = dict(re.findall(r"^\[(.*?)\]: \[(.*?)\]$", properties, re.MULTILINE | re.DOTALL))
-    cores = _cores(online.strip())
-    speeds = _speeds(capacities) or _speeds(frequencies)
-    if cores:
-        speeds = {core: speed for core, speed in speeds.items() if core in cores}
-    if len(speeds) < len(cores):  # a core of unknown speed may be the fastest
-        speeds = {}
-    qemu = "1" in (prop.get("ro.kernel.qemu"), prop.get("ro.boot.qemu"))
-    named = any(_EMULATORS.search(prop.get(name, "")) for name in _NAMES)
+def parse_facts(serial, properties, possible, present, capacities, frequencies, cpuinfo):
+    """Returns the `Facts` that are in the text of `getprop`, of sysfs and of /proc/cpuinfo.
+
+    Where capacities are not told of every core, or are all alike, frequencies may tell cores apart.
+    """
+    prop = _properties(properties)
+    cores = _cores(present) & _cores(possible) or _cores(present) or _cores(possible)
+    told = []
+    for text in (capacities, frequencies):
+        speeds = _speeds(text)
+        if speeds and (not cores or cores <= speeds.keys()):  # a core of unknown speed may be the fastest
+            told.append({core: speed for core, speed in speeds.items() if not cores or core in cores})
+    speeds = next((each for each in told if len(set(each.values())) > 1), told[0] if told else {})
+    signs = _emulator_signs(serial, prop, cpuinfo)
     return Facts(
         serial=serial,
-        model=f"{prop.get('ro.product.manufacturer', '')} {prop.get('ro.product.model', 'unknown model')}".strip(),
+        identity=_identity(serial, prop, signs),
+        model=_model(prop),
         android=prop.get("ro.build.version.release", "unknown"),
-        sdk=int(prop.get("ro.build.version.sdk") or 0),
+        sdk=_sdk(prop),
         build=prop.get("ro.build.fingerprint", "unknown"),
         abi=prop.get("ro.product.cpu.abi", "unknown"),
-        cores=len(cores) or int(processors.strip() or 0),
+        cores=len(cores) or len(re.findall(r"^processor\s*:", cpuinfo, re.MULTILINE)),
         capacities=speeds,
-        is_emulator=qemu or named or serial.startswith("emulator-"),
+        emulator_signs=signs,
     )
+
+
+def _properties(text):
+    return dict(re.findall(r"^\[(.*?)\]: \[(.*?)\]$", text, re.MULTILINE | re.DOTALL))
+
+
+def _model(prop):
+    return f"{prop.get('ro.product.manufacturer', '')} {prop.get('ro.product.model', 'unknown model')}".strip()
+
+
+def _sdk(prop):
+    level = re.match(r"\d{1,4}", prop.get("ro.build.version.sdk", ""))
+    return int(level[0]) if level else 0
+
+
+def _identity(serial, prop, signs):
+    """str: what is the same over USB and over a network. A phone without a serial number is what adb calls it."""
+    own = next((prop[name] for name in ("ro.serialno", "ro.boot.serialno") if prop.get(name)), "")
+    if signs or _NO_SERIAL.fullmatch(own):
+        return serial
+    names = [own, *(prop.get(name, "") for name in ("ro.product.manufacturer", "ro.product.device"))]
+    return f"{_model(prop)} {hashlib.sha256(chr(0).join(names).encode()).hexdigest()[:8]}"
+
+
+def _emulator_signs(serial, prop, cpuinfo):
+    """tuple of text: why this is taken for an emulator."""
+    signs = [
+        name
+        for name, value in prop.items()
+        if (re.match(r"ro\.(?:kernel|boot)\.qemu", name) and value not in ("", "0")) or _THEIR_PROPERTIES.search(name)
+    ]
+    signs += [f"{name}={prop[name]}" for name in _NAMES if _EMULATORS.search(prop.get(name, ""))]
+    graphics = ("ro.hardware.egl", "ro.hardware.vulkan")
+    signs += [f"{name}={prop[name]}" for name in graphics if _SOFTWARE_GRAPHICS.search(prop.get(name, ""))]
+    if prop.get("ro.product.cpu.abi", "").startswith("x86") and _sdk(prop) > _LAST_X86_SDK:
+        signs.append(f"an {prop['ro.product.cpu.abi']} processor with Android {prop.get('ro.build.version.release')}")
+    if found := _NOT_IN_PHONES.search(cpuinfo):
+        signs.append(" ".join(found[0].split())[:40])
+    if serial.startswith("emulator-"):
+        signs.append(serial)
+    return tuple(signs)
 
 
 def _cores(text):
     """Returns the set of cores in a list such as `0-1,4`, here {0, 1, 4}."""
     cores = set()
-    for first, last in re.findall(r"(\d+)(?:-(\d+))?", text):
-        cores |= set(range(int(first), int(last or first) + 1))
+    for line in text.splitlines():
+        if re.fullmatch(r"\s*\d{1,4}(?:-\d{1,4})?(?:,\d{1,4}(?:-\d{1,4})?)*\s*", line):  # not a warning's
+            for first, last in re.findall(r"(\d+)(?:-(\d+))?", line):
+                cores |= set(range(int(first), int(last or first) + 1))
     return cores
 
 
 def _speeds(text):
-    return {int(core): int(speed) for core, speed in re.findall(r"/cpu(\d+)/\S+ (\d+)", text) if int(speed) > 0}
+    return {int(core): int(speed) for core, speed in re.findall(r"/cpu(\d+)/\S+ (\d+)$", text, re.M) if int(speed) > 0}
 
 
-def parse_condition(thermal, battery, low_power, storage):
-    """Returns the `Condition` in the text of two `dumpsys`, of `settings get global low_power` and of `df -k`."""
+def parse_condition(thermal, battery, low_power, storage, online=""):
+    """Returns the `Condition` in the text of two `dumpsys`, `settings get global low_power`, `df -k` and sysfs."""
     status = re.search(r"^Thermal Status: (\d+)", thermal, re.MULTILINE)
     if re.search(r"^\s*present: false$", battery, re.MULTILINE):
         battery = ""  # the rest is zeros that nobody measured
-    level = re.search(r"^\s*level: (\d+)", battery, re.MULTILINE)
+    level, scale = (re.search(rf"^\s*{name}: (\d+)", battery, re.MULTILINE) for name in ("level", "scale"))
+    full = int(scale[1]) if scale and int(scale[1]) else 100
     now = thermal.split("Current temperatures from HAL:")[-1]
     temperatures = {}
     for value, kind in re.findall(r"Temperature\{mValue=(-?[\d.]+), mType=(\d+),", now):
@@ -197,11 +305,12 @@ def parse_condition(thermal, battery, low_power, storage):
             temperatures[name] = max(temperatures.get(name, 0.0), round(float(value), 1))
     if "battery" not in temperatures and (match := re.search(r"^\s*temperature: (\d+)", battery, re.MULTILINE)):
         temperatures["battery"] = int(match[1]) / 10
-    numbers = re.findall(r"\s(\d+)(?=\s)", storage.strip().splitlines()[-1]) if storage.strip() else []
+    row = re.findall(r"\s(\d+)\s+(\d+)\s+(\d+)\s+\d+%", storage)
     return Condition(
         thermal_status=int(status[1]) if status else None,
         temperatures_c=temperatures,
-        battery_percent=int(level[1]) if level else None,
-        battery_saver=low_power.strip() == "1",
-        free_bytes=int(numbers[2]) * 1024 if len(numbers) >= 3 else None,
+        battery_percent=round(100 * int(level[1]) / full) if level else None,
+        battery_saver="1" in low_power.split(),
+        free_bytes=int(row[-1][2]) * 1024 if row else None,
+        online=frozenset(_cores(online)) or None,
     )

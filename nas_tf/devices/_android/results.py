@@ -24,7 +24,18 @@ _DEFINITIONS = {
     "LatencyMetrics": [
         (name, number, _FLOAT, _OPTIONAL)
         for number, name in enumerate(
-            "avg_ms min_ms max_ms stddev_ms median_ms p5_ms p95_ms init_ms first_inference_ms average_warm_up_ms".split(),
+            [
+                "avg_ms",
+                "min_ms",
+                "max_ms",
+                "stddev_ms",
+                "median_ms",
+                "p5_ms",
+                "p95_ms",
+                "init_ms",
+                "first_inference_ms",
+                "average_warm_up_ms",
+            ],
             1,
         )
     ],
@@ -82,7 +93,9 @@ def _read(name, content):
     try:
         message.ParseFromString(content)
     except DecodeError as error:
-        raise BenchmarkLogError(f"Expected a {name} in the file that benchmark_model wrote. Received: {error}") from error
+        raise BenchmarkLogError(
+            f"Expected a {name} in the file that benchmark_model wrote. Received: {error}"
+        ) from error
     return message
 
 

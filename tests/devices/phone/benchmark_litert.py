@@ -103,7 +103,7 @@ def floats(values):
 
 def whole(values):
     found = b""
-    for number, value in values.items():  # noqa: A001
+    for number, value in values.items():
         found += bytes([number << 3])
         while value > 127:
             found += bytes([value & 127 | 128])
@@ -136,7 +136,9 @@ def compile_model(flags):
     litert("Creating LiteRT environment with options", "environment.cc:29")
     litert("CPU accelerator registered.", "auto_registration.cc:148")
     try:
-        plain = Interpreter(flags["graph"], experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+        plain = Interpreter(
+            flags["graph"], experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        )
         types = [each["op_name"] for each in plain._get_ops_details()]
         options = Options(cpu_options=CpuOptions(num_threads=max(1, flags["num_threads"])))
         model = CompiledModel.from_file(flags["graph"], options=options)

@@ -298,8 +298,11 @@ def main(argv):
         os.dup2(1, 2)
     elif logs == "stderr":
         os.dup2(2, 1)
+    tool = os.environ.get("PHONE_TOOL")
+    while tool == "endless" and argv[1:2] != ["--help"]:  # a tool with a defect
+        info("count=")
     try:
-        if os.environ.get("PHONE_TOOL") == "litert":
+        if tool == "litert":
             import benchmark_litert
 
             benchmark_litert.benchmark(argv[1:])

@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 import time
+import zlib
 
 from phone.link import FEATURES, Link
 from phone.sandbox import MACHINES, Sandbox
@@ -51,7 +52,7 @@ class Phone:
     `sysfs`: files to add, path to text; None removes one. `props`: properties to add. `gpu`: what the benchmark's GPU
     delegate takes, "all", "part" or "none". `logs`: where the benchmark prints, "split" as the tool does (INFO and
     WARN to stdout; ERROR and the runtime's own lines to stderr), "stdout" or "stderr". `tool`: which benchmark_model a
-    pushed one is, "tflite" or "litert". `features`: of its adbd; without shell_v2 it is that of Android 6 or older.
+    pushed one is, "tflite", "litert" or "endless", which never stops to print. `features`: of its adbd; without shell_v2 it is that of Android 6 or older.
     `children_survive`: a lost link hangs up the shell only (SIGHUP), as a real phone does; else all its processes end.
     """
 
@@ -60,7 +61,7 @@ class Phone:
         root,
         *,
         model=None,
-        serial="712KPBF1235565",
+        serial=None,
         abi=None,
         sdk=None,
         emulator=False,
@@ -82,7 +83,8 @@ class Phone:
         properties = self.sandbox.properties
         if abi:
             properties.update({"ro.product.cpu.abi": abi, "ro.product.cpu.abilist": abi})
-        properties.update({"ro.serialno": serial, "ro.boot.serialno": serial})
+        self.serial = serial or f"712KPBF{zlib.crc32(str(root).encode()):07d}"  # each phone has its own
+        properties.update({"ro.serialno": self.serial, "ro.boot.serialno": self.serial})
         if model:
             properties["ro.product.model"] = model
         if not emulator or sdk:

@@ -70,6 +70,7 @@ class Sandbox:
         if not re.fullmatch(r"[\w./-]+", str(self.root)):
             raise ValueError(f"root must be a path that a shell needs no quotes for. Received: root={root}")
         self.elsewhere = self.root.with_name(self.root.name + ".phone")
+        self.more_programs = ""  # a folder of programs that go before the usual ones
         for folder in ("data/local/tmp", "sdcard", "proc", "sys"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         for folder in ("state", "records"):
@@ -123,7 +124,7 @@ class Sandbox:
 
     def environment(self, abi, identity, gpu, logs, tool):
         return {
-            "PATH": f"{HERE / 'bin'}:/usr/bin:/bin",
+            "PATH": f"{self.more_programs or HERE / 'bin'}:{HERE / 'bin'}:/usr/bin:/bin",
             "HOME": str(self.root),
             "TMPDIR": str(self.root / "data" / "local" / "tmp"),
             "LANG": "C.UTF-8",
