@@ -1,8 +1,8 @@
 """One phone over adb, through adbutils: shells, pushes and their time-outs. Names that the user gives are quoted here.
 
-adbutils raises its own kinds of error, bare EOFErrors and OSErrors; its pushes have no time-out, and its shells only one
-for silence. This module raises two kinds only: `PhoneGone` (the phone, or the connection to it, is lost: another phone
-may take its job) and `AdbFailed`. A command has so many seconds in all, and may print so much.
+adbutils raises its own kinds of error, bare EOFErrors and OSErrors; its pushes have no time-out, and its shells only
+one for silence. This module raises two kinds only: `PhoneGone` (the phone, or the connection to it, is lost: another
+phone may take its job) and `AdbFailed`. A command has so many seconds in all, and may print so much.
 """
 
 import contextlib

@@ -48,7 +48,7 @@ _THEIR_PROPERTIES = re.compile(
 )
 _SOFTWARE_GRAPHICS = re.compile("swiftshader|emulation|pastel|lavapipe|mesa|virgl", re.IGNORECASE)
 _LAST_X86_SDK = 23  # the last phones with Intel's processors had Android 6
-# Makers and parts, in /proc/cpuinfo, of processors of servers and Macs: Ampere, Apple, Cavium, Marvell, Neoverse, Kunpeng.
+# Makers and parts, in /proc/cpuinfo, of processors of servers and Macs: Ampere, Apple, Cavium, Marvell, Neoverse.
 _NOT_IN_PHONES = re.compile(
     r"^CPU implementer\s*: 0x(?:c0|61|42|43)$|^CPU part\s*: 0x(?:d0c|d40|d49|d4f|d8e|d84)$|^flags\s*:.*\bhypervisor\b",
     re.MULTILINE,

@@ -19,26 +19,11 @@ _PROCESSORS = (
 )
 _OPTIONAL, _REPEATED = 1, 3
 _FLOAT, _INT64, _INT32, _STRING, _MESSAGE = 2, 3, 5, 9, 11
+_LATENCIES = ["avg_ms", "min_ms", "max_ms", "stddev_ms", "median_ms", "p5_ms", "p95_ms", "init_ms"]
+_LATENCIES += ["first_inference_ms", "average_warm_up_ms"]
 # Message: its fields, each of name, number, kind and label; of a message also its type.
 _DEFINITIONS = {
-    "LatencyMetrics": [
-        (name, number, _FLOAT, _OPTIONAL)
-        for number, name in enumerate(
-            [
-                "avg_ms",
-                "min_ms",
-                "max_ms",
-                "stddev_ms",
-                "median_ms",
-                "p5_ms",
-                "p95_ms",
-                "init_ms",
-                "first_inference_ms",
-                "average_warm_up_ms",
-            ],
-            1,
-        )
-    ],
+    "LatencyMetrics": [(name, number, _FLOAT, _OPTIONAL) for number, name in enumerate(_LATENCIES, 1)],
     "MemoryMetrics": [
         ("init_footprint_kb", 1, _INT64, _OPTIONAL),
         ("overall_footprint_kb", 2, _INT64, _OPTIONAL),
@@ -201,7 +186,7 @@ def placement(by_delegate, total, said_by):
 
 
 def placement_in_log(details):
-    """Returns the placement that a log tells, `details` being of a `Latency` that was read from it; None if it does not.
+    """Returns the placement that a log tells, `details` being of a `Latency` read from it; None if it tells none.
 
     Delegates are applied one after another, each to what those before it left, with a node for each part that one took:
     so the first one's count of nodes is the network's, and none is asked for what it replaced of those.

@@ -1,7 +1,7 @@
 """One run of benchmark_model on a phone: its command, how it ends, and its figures, strictly read.
 
-A tool that writes its figures and where each node ran to files is read there; what it prints must agree. Where it writes
-none, what it prints is all.
+A tool that writes its figures and where each node ran to files is read there; what it prints must agree. Where it
+writes none, what it prints is all.
 """
 
 import contextlib
@@ -140,7 +140,7 @@ class Runner:
         return latency
 
     def _with_files(self, latency):
-        """Returns the `Latency` with the figures of the tool's files in place of what it printed, where it wrote them."""
+        """Returns the `Latency` with the figures of the tool's files, where it wrote them, in place of the printed."""
         figures, placement = {}, None
         if self.adapter.result_flag and (content := self._adb.read(_RESULTS, results.MOST_BYTES)):
             found = results.read_figures(content)

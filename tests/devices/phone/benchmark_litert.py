@@ -1,4 +1,4 @@
-"""Stand-in for LiteRT 2's own `benchmark_model` (`litert/tools`): its flags, output and files, with figures of real runs.
+"""Stand-in for LiteRT 2's own `benchmark_model` (`litert/tools`): its flags, output and files, of real runs.
 
 The network runs as a CompiledModel on this machine's CPU. Not from the tool: there is no GPU and no NPU here, so with
 these the lines and the files are the delegate's while the CPU computes. Its messages are LiteRT's format strings, its
@@ -64,8 +64,8 @@ def say_replaced(found, total):
     for name, nodes in found:
         partitions = 1 if nodes == left else 2
         runtime(
-            f"Replacing {nodes} out of {left} node(s) with delegate ({name}) node, yielding {partitions} partitions for "
-            "subgraph 0.",
+            f"Replacing {nodes} out of {left} node(s) with delegate ({name}) node, yielding {partitions} partitions "
+            "for subgraph 0.",
             "VERBOSE",
         )
         left = left - nodes + 1
@@ -78,7 +78,7 @@ def runtime_info(path, types, found):
     details = model_runtime_info_pb2.ModelRuntimeDetails(model_name="model")
     subgraph = details.subgraphs.add(subgraph_id=0, subgraph_type="TFLITE_SUBGRAPH", name="main")
     start = 0
-    for index, (name, nodes) in enumerate(found):
+    for index, (_, nodes) in enumerate(found):
         for node in range(start, start + nodes):
             subgraph.nodes.add(id=node, type=types[node], delegated_to_node_id=len(types) + index)
         start += nodes
@@ -103,8 +103,8 @@ def floats(values):
 
 def whole(values):
     found = b""
-    for number, value in values.items():
-        found += bytes([number << 3])
+    for field, value in values.items():
+        found += bytes([field << 3])
         while value > 127:
             found += bytes([value & 127 | 128])
             value >>= 7

@@ -52,7 +52,8 @@ class Phone:
     `sysfs`: files to add, path to text; None removes one. `props`: properties to add. `gpu`: what the benchmark's GPU
     delegate takes, "all", "part" or "none". `logs`: where the benchmark prints, "split" as the tool does (INFO and
     WARN to stdout; ERROR and the runtime's own lines to stderr), "stdout" or "stderr". `tool`: which benchmark_model a
-    pushed one is, "tflite", "litert" or "endless", which never stops to print. `features`: of its adbd; without shell_v2 it is that of Android 6 or older.
+    pushed one is, "tflite", "litert" or "endless", which never stops to print. `features`: of its adbd; without
+    shell_v2 it is that of Android 6 or older.
     `children_survive`: a lost link hangs up the shell only (SIGHUP), as a real phone does; else all its processes end.
     """
 
