@@ -107,8 +107,21 @@ class Latency:
     def latency_ms(self):
         return self.median_ms if self.statistic == "median" else self.mean_ms
 
+    @property
+    def ran_on(self):
+        """str: where the network's nodes ran, such as "gpu 40 of 42 nodes, cpu 2 of 42 nodes"; empty if not told."""
+        return placement_in_words(self.details.get("placement"))
+
     def to_json(self):
         return dataclasses.asdict(self)
+
+
+def placement_in_words(placement):
+    """str: a placement, a dict of `nodes`, from a processor to a number of nodes, and `of_nodes`; empty for None."""
+    if not placement:
+        return ""
+    nodes = sorted(placement["nodes"].items(), key=lambda each: -each[1])
+    return ", ".join(f"{where} {count} of {placement['of_nodes']} nodes" for where, count in nodes)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import importlib.metadata
 import pathlib
+import sys
 import tempfile
 
 from nas_tf import datasets, flags
@@ -55,7 +56,7 @@ class PhoneSettings(Settings):
     )
     data_dir: str = knob("", "Folder or zip of these images, where the data set needs one.", path=True, group=IMAGES)
     tool_version: str = knob("", "Version of benchmark_model that setup fetches; empty: that of ai-edge-litert here.")
-    tool_sha256: str = knob("", "SHA-256 that the fetched tool must have.")
+    tool_sha256: str = knob("", "SHA-256 that the fetched tool must have: says yes to a first fetch.")
 
     def __post_init__(self):
         super().__post_init__()
@@ -79,8 +80,16 @@ def setup(settings, config, say=print):
                 bar.total = total
                 bar.update(done - bar.n)
 
-            fetched = tool.fetch(abi, version, settings.tool_sha256, progress=show)
+            fetched = tool.fetch(abi, version, settings.tool_sha256, progress=show, confirm=_confirm)
         say(f"{fetched.path}\n{abi}, version {fetched.version}, SHA-256 {fetched.sha256}")
+
+
+def _confirm(url, sha256):
+    """Asks the user about a file that nothing vouches for; without a terminal nobody can be asked."""
+    if not sys.stdin.isatty():
+        return False
+    print(f"\n{url}\nhas SHA-256 {sha256}. It will run on your phone. Install it? [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def measure(settings, config, words, say=print):

@@ -137,16 +137,24 @@ def _pin(threads, kind):
 
 
 def _load_runtime(name):
-    """Returns the runtime's `Interpreter` class and its version."""
+    """Returns a function that makes a TFLite file ready, `ready(path, threads)`, and the runtime's version."""
+    import functools
     import importlib.metadata
 
-    if name == "litert":
+    if name == "tflite_runtime":
+        from tflite_runtime.interpreter import Interpreter
+
+        version = "tflite-runtime " + importlib.metadata.version("tflite-runtime")
+        return functools.partial(_ready, Interpreter), version
+    if name == "compiled_model":
+        from ai_edge_litert.compiled_model import CompiledModel
+
+        ready, kind = functools.partial(_ready_compiled, CompiledModel), ", CompiledModel"
+    else:
         from ai_edge_litert.interpreter import Interpreter
 
-        return Interpreter, "ai-edge-litert " + importlib.metadata.version("ai-edge-litert")
-    from tflite_runtime.interpreter import Interpreter
-
-    return Interpreter, "tflite-runtime " + importlib.metadata.version("tflite-runtime")
+        ready, kind = functools.partial(_ready, Interpreter), ""
+    return ready, f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}{kind}"
 
 
 def _numbers(text):
@@ -155,16 +163,34 @@ def _numbers(text):
 
 def _ready(interpreter_class, path, threads):
     """Returns a function that runs a TFLite file once, on random inputs."""
-    import numpy as np
-
     interpreter = interpreter_class(model_path=path, num_threads=threads)
     interpreter.allocate_tensors()
-    rng = np.random.default_rng(0)
     for detail in interpreter.get_input_details():
-        is_float = np.issubdtype(detail["dtype"], np.floating)
-        value = rng.uniform(-1, 1, detail["shape"]) if is_float else rng.integers(0, 127, detail["shape"])
-        interpreter.set_tensor(detail["index"], value.astype(detail["dtype"]))
+        interpreter.set_tensor(detail["index"], _random(detail["shape"], detail["dtype"]))
     return interpreter.invoke
+
+
+def _ready_compiled(compiled_model_class, path, threads):
+    """As `_ready`, by LiteRT's CompiledModel, which newer apps use."""
+    from ai_edge_litert.options import CpuOptions, Options
+
+    model = compiled_model_class.from_file(path, options=Options(cpu_options=CpuOptions(num_threads=threads)))
+    signature = next(iter(model.get_signature_list()))
+    inputs, outputs = {}, {}
+    for name, detail in model.get_input_tensor_details(signature).items():
+        inputs[name] = model.create_input_buffer_by_name(signature, name)
+        inputs[name].write(_random(detail["shape"], detail["dtype"]))
+    for name in model.get_output_tensor_details(signature):
+        outputs[name] = model.create_output_buffer_by_name(signature, name)
+    return lambda: model.run_by_name(signature, inputs, outputs)
+
+
+def _random(shape, dtype):
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    is_float = np.issubdtype(dtype, np.floating)
+    return (rng.uniform(-1, 1, shape) if is_float else rng.integers(0, 127, shape)).astype(dtype)
 
 
 def main():
@@ -172,7 +198,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", help="without one, only the runtime's version is printed")
     parser.add_argument("--beside", help="a file whose latency is known, timed in turns with the model")
-    parser.add_argument("--runtime", choices=("litert", "tflite_runtime"), default="litert")
+    parser.add_argument("--runtime", choices=("litert", "compiled_model", "tflite_runtime"), default="litert")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cores", type=_numbers, default=[], help="cores to choose from, such as 0,1,2; default: all")
     # `nas_tf.devices.host.Config` has the defaults that count.
@@ -184,16 +210,16 @@ def main():
 
     if sys.platform == "linux":  # nobody reads what it says once its parent is gone, and the network may never end
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    interpreter_class, version = _load_runtime(args.runtime)
+    ready, version = _load_runtime(args.runtime)
     figures = {"runtime": version, "python": sys.version.split()[0]}
     if args.model is None:
         print(json.dumps(figures))
         return
     cores = _pin(args.threads, args.cores)
-    run = _ready(interpreter_class, args.model, args.threads)
+    run = ready(args.model, args.threads)
     if args.beside:
         _warm_up(run, args.warmup_seconds)
-        beside = _ready(interpreter_class, args.beside, args.threads)
+        beside = ready(args.beside, args.threads)
         milliseconds, theirs, ratios = time_in_turns(run, beside, args.min_seconds, args.max_seconds, args.tolerance)
         spread = _spread(ratios)
         figures |= {"ratio": _quantile(ratios, 0.5), "beside_ms": _quantile(theirs, 0.5)}

@@ -27,7 +27,11 @@ class Config(Settings):
     """How a file is timed on this machine."""
 
     num_threads: int = knob(1, "Threads that run the network; each gets a core.", least=1)
-    runtime: str = knob("litert", "TFLite runtime.", choices=("litert", "tflite_runtime"))
+    runtime: str = knob(
+        "litert",
+        "TFLite runtime; compiled_model: LiteRT's CompiledModel, which newer apps use, in place of its Interpreter.",
+        choices=("litert", "compiled_model", "tflite_runtime"),
+    )
     python: str = knob("", "Python of the virtual environment that holds the runtime; empty: this one.", program=True)
     warmup_seconds: float = knob(0.2, "Seconds of runs before any run counts; one run at least.", least=0)
     min_seconds: float = knob(0.5, "Seconds of counted runs at least.", above=0)

@@ -33,8 +33,14 @@ def files_table(records):
         lines.append(text + ("  FAILED" if record.failure else ""))
     lines.append("-: not measured; ±: standard error of the validation images")
     timed = [record for record in records if record.latency]
-    lines += dict.fromkeys(f"latency: on {record.device_name}, {record.measured_at[:10]}" for record in timed)
+    lines += dict.fromkeys(
+        f"latency: on {record.device_name}, {record.measured_at[:10]}{_where(record)}" for record in timed
+    )
     return "\n".join([*lines, *(f"FAILED {line}" for line in failures(records))])
+
+
+def _where(record):
+    return f"; {record.latency.ran_on}" if record.latency.ran_on else ""
 
 
 def draw_files(path, records, title, chance=None):

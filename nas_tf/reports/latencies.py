@@ -21,6 +21,7 @@ _COLUMNS = (
     "init_ms",
     "first_inference_ms",
     "runs",
+    "placement",
     "tflite_bytes",
     "device",
     "error",
@@ -46,7 +47,7 @@ class Row:
 def table_of_rows(rows, about):
     """Returns the rows as aligned text."""
     width = max([len(row.network) for row in rows] + [7])
-    header = f"{'network':<{width}} {'type':>8} {'ms':>9} {'spread':>7} {'init ms':>8} {'first ms':>9} {'MB':>6}"
+    header = f"{'network':<{width}} {'type':>8} {'ms':>9} {'spread':>7} {'init ms':>8} {'first ms':>9} {'MB':>6}  on"
     lines = [device_line(about), "", header]
     for row in rows:
         start = f"{row.network:<{width}} {row.number_type:>8} "
@@ -56,7 +57,8 @@ def table_of_rows(rows, about):
         latency = row.latency
         lines.append(
             f"{start}{significant(latency.latency_ms):>9} {row.spread or 0:>7.1%} {number(latency.init_ms, '.1f'):>8} "
-            f"{significant(latency.first_inference_ms):>9} {row.tflite_bytes / 1e6:>6.2f}"
+            f"{significant(latency.first_inference_ms):>9} {row.tflite_bytes / 1e6:>6.2f}  "
+            f"{latency.ran_on or 'not told'}"
         )
     return "\n".join(lines)
 
@@ -78,6 +80,7 @@ def write_rows_csv(path, rows, about):
                 *figures,
                 latency and latency.first_inference_ms,
                 latency and latency.runs,
+                latency and latency.ran_on,
                 row.tflite_bytes,
                 device_line(about),
                 row.error,

@@ -152,7 +152,9 @@ def _latency(record):
     if latency is None:
         return _NONE
     spread = "" if latency.std_ms is None else f", standard deviation {significant(latency.std_ms)} ms"
-    return f"{milliseconds(record.latency_ms)} ({latency.statistic} of {latency.runs} runs{spread})"
+    return f"{milliseconds(record.latency_ms)} ({latency.statistic} of {latency.runs} runs{spread})" + (
+        f", {latency.ran_on}" if latency.ran_on else ""
+    )
 
 
 def _conditions(record):

@@ -121,7 +121,7 @@ def _shipped(run_dir):
                     record.file if record.failure is None else f"{record.file} (failed: {record.failure})",
                     record.number_type,
                     share(record.validation_accuracy, record.num_validation),
-                    milliseconds(record.latency_ms),
+                    milliseconds(record.latency_ms) + _ran_on(record),
                     "-" if record.bytes is None else f"{record.bytes:,}",
                 )
                 for record in records
@@ -133,6 +133,10 @@ def _shipped(run_dir):
         )
         return shipped, network.dataset
     return None, None
+
+
+def _ran_on(record):
+    return f" ({record.latency.ran_on})" if record.latency and record.latency.ran_on else ""
 
 
 def _figures(network):

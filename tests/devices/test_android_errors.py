@@ -1,6 +1,7 @@
 """What is wrong with a phone, or with what speaks to it, in one clear line each; the tool and how it is fetched."""
 
 import functools
+import hashlib
 import http.server
 import json
 import pathlib
@@ -15,8 +16,8 @@ from support import ROOT
 from nas_tf.apps import _phone_check
 from nas_tf.devices import android
 from nas_tf.devices._android import adb as adb_module
+from nas_tf.devices._android import download, tool
 from nas_tf.devices._android import phone as facts
-from nas_tf.devices._android import tool
 from nas_tf.devices._android.adb import AdbFailed
 from nas_tf.devices._android.bench import Bench
 from nas_tf.devices._android.runner import Runner
@@ -205,14 +206,26 @@ def test_check_says_which_flag_was_not_taken(phone, meter_of, monkeypatch):
 class _Server(http.server.SimpleHTTPRequestHandler):
     """Serves one file, whole or from an offset; the first answer breaks off half-way."""
 
-    content, asked = elf_header("arm64-v8a") + bytes(range(256)) * 400, []
+    content, asked, etag, moved_to, length = elf_header("arm64-v8a") + bytes(range(256)) * 400, [], '"one"', None, None
 
     def do_GET(self):
         start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        if self.headers.get("If-Range") not in (None, self.etag):
+            start = 0
         self.asked.append(start)
         rest = self.content[start:]
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(rest)))
+        if self.moved_to:
+            self.send_response(302)
+            self.send_header("Location", self.moved_to)
+            self.end_headers()
+            return
+        self.send_response(416 if start and not rest else 206 if start else 200)
+        if start:
+            size = len(self.content)
+            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}" if rest else f"bytes */{size}")
+        if self.etag:
+            self.send_header("ETag", self.etag)
+        self.send_header("Content-Length", str(self.length or len(rest)))
         self.end_headers()
         self.wfile.write(rest[: len(rest) // 2] if len(self.asked) == 1 else rest)
 
@@ -231,7 +244,7 @@ def address():
 
 
 def test_the_tool_is_fetched_resumed_and_pinned(address):
-    fetch = functools.partial(tool.fetch, "arm64-v8a", "2.3.0", address=address)
+    fetch = functools.partial(tool.fetch, "arm64-v8a", "2.3.0", address=address, confirm=lambda url, sha256: True)
     with pytest.raises(UserError, match=r"broke off after \d+ of \d+ bytes: the same command goes on from there"):
         fetch()
     fetched = fetch()
@@ -264,7 +277,57 @@ def test_a_page_in_place_of_the_tool_is_not_kept(address, monkeypatch):
     with pytest.raises(UserError, match="which is no program of Android or Linux"):
         tool.fetch("arm64-v8a", "2.3.1", address=address)
     monkeypatch.setattr(_Server, "content", real)
-    assert tool.fetch("arm64-v8a", "2.3.1", address=address).version == "2.3.1"
+    fetched = tool.fetch("arm64-v8a", "2.3.1", address=address, confirm=lambda url, sha256: True)
+    assert fetched.version == "2.3.1"
+
+
+def test_a_first_fetch_needs_the_users_word(address):
+    _Server.asked.append(-1)
+    digest = hashlib.sha256(_Server.content).hexdigest()
+    with pytest.raises(UserError, match=f"nothing here vouches for it.*--tool_sha256={digest}"):
+        tool.fetch("arm64-v8a", "2.3.0", address=address)
+    with pytest.raises(UserError, match="Expected TFLite's benchmark_model"):
+        tool.find("", "arm64-v8a")
+    fetched = tool.fetch("arm64-v8a", "2.3.0", sha256=digest, address=address)
+    assert fetched.sha256 == digest and _Server.asked[1:] == [0, len(_Server.content)]  # nothing is fetched twice
+
+
+def test_a_download_goes_on_only_from_the_same_version(address, monkeypatch, tmp_path):
+    path, half = tmp_path / "file", len(_Server.content) // 2
+    with pytest.raises(UserError, match="broke off"):
+        download.download(address, path)
+    changed = bytes(reversed(_Server.content))
+    monkeypatch.setattr(_Server, "etag", '"two"')
+    monkeypatch.setattr(_Server, "content", changed)
+    download.download(address, path)
+    assert path.read_bytes() == changed and _Server.asked == [0, 0]
+    for etag in (None, 'W/"weak"'):  # which no version can be told by
+        path.unlink()
+        _Server.asked.clear()
+        monkeypatch.setattr(_Server, "etag", etag)
+        with pytest.raises(UserError, match=f"broke off after {half}"):
+            download.download(address, path)
+        download.download(address, path)
+        assert path.read_bytes() == changed and _Server.asked == [0, 0]
+
+
+def test_a_download_is_bounded_in_size_and_time(address, monkeypatch, tmp_path):
+    _Server.asked.append(-1)
+    with pytest.raises(UserError, match="Expected at most 1,000"):
+        download.download(address, tmp_path / "file", most_bytes=1000)
+    with pytest.raises(UserError, match="took longer than 0 s"):
+        download.download(address, tmp_path / "file", most_seconds=0.0)
+    monkeypatch.setattr(_Server, "length", 10**12)
+    with pytest.raises(UserError, match=r"is of 1,000,000,0.* bytes\. Expected at most"):
+        download.download(address, tmp_path / "file")
+
+
+def test_a_redirect_to_another_scheme_is_not_followed(address, monkeypatch, tmp_path):
+    for target in ("https://example.org/tool", "ftp://example.org/tool", "file:///etc/passwd"):
+        monkeypatch.setattr(_Server, "moved_to", target)
+        with pytest.raises(UserError, match=r"redirects to .*: it is not followed|Cannot fetch"):
+            download.download(address, tmp_path / "file")
+        assert not (tmp_path / "file").exists()
 
 
 def test_a_tool_that_is_not_there_cannot_be_fetched(address):

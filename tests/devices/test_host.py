@@ -10,11 +10,13 @@ import sys
 import threading
 import time
 
+import keras
 import psutil
 import pytest
 from phone.client import wait_until
 from support import ROOT
 
+from benchmarks import compiled_model
 from nas_tf import export, resume
 from nas_tf.devices import _cores, _host_timer, host
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, KilledWorker, UserError
@@ -24,8 +26,6 @@ REFERENCE_MS = 4.0
 
 @pytest.fixture(scope="module")
 def tflite_file(tmp_path_factory):
-    import keras
-
     inputs = keras.Input((32, 32, 3))
     x = keras.layers.Conv2D(16, 3, activation="relu")(inputs)
     model = keras.Model(inputs, keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(x)))
@@ -466,3 +466,26 @@ def test_the_timing_process_keeps_to_its_core(tflite_file):
         check=True,
     )
     assert json.loads(process.stdout)["cores"] == [max(os.sched_getaffinity(0))]
+
+
+@pytest.mark.real
+def test_compiled_model_is_timed_as_the_official_tool_times_it(tmp_path):
+    """LiteRT's own tool of the wheel and our timer, in turns; this machine may be disturbed, so a few times."""
+    path, pairs = tmp_path / "net.tflite", []
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((64, 64, 3)), *(keras.layers.Conv2D(32, 3, 2) for _ in range(3))]
+    export.to_tflite(keras.Sequential(layers), path)  # a millisecond: the tool's figures have two decimals
+    for _ in range(8):
+        pairs.append((compiled_model.ours_ms(path, "compiled_model"), compiled_model.official_ms(path)))
+        if abs(pairs[-1][0] / pairs[-1][1] - 1) < 0.05:
+            return
+    raise AssertionError(f"ours and LiteRT's medians in ms, eight times: {pairs}")
+
+
+def test_the_runtime_compiled_model_has_a_reference_of_its_own(tflite_file):
+    settings = {"warmup_seconds": 0.0, "min_seconds": 0.02, "max_seconds": 0.1, "max_spread": 10, "attempts": 1}
+    meter = host.make(host.Config(runtime="compiled_model", **settings))
+    assert meter.measure(tflite_file).latency_ms > 0
+    assert meter.describe()["runtime"].endswith(", CompiledModel")
+    with pytest.raises(InfeasibleArchitecture, match="The TFLite runtime refused the network: "):
+        meter.measure(__file__)

@@ -11,7 +11,7 @@ from phone import Phone
 
 from nas_tf.devices._android import adapters, results
 from nas_tf.devices._android.log import BenchmarkLogError, parse_benchmark_output
-from nas_tf.trial import InfeasibleArchitecture, UserError
+from nas_tf.trial import InfeasibleArchitecture, UserError, placement_in_words
 
 
 def measured(meter_of, phone, small_model, **settings):
@@ -111,7 +111,7 @@ print(details.SerializeToString().hex())
     good, lost = map(bytes.fromhex, published(script).split())
     found = results.read_placement(good)
     assert found["nodes"] == {"gpu": 3, "cpu": 2}
-    assert results.in_words(found) == "gpu 3 of 5 nodes, cpu 2 of 5 nodes"
+    assert placement_in_words(found) == "gpu 3 of 5 nodes, cpu 2 of 5 nodes"
     with pytest.raises(BenchmarkLogError, match="It names 9"):
         results.read_placement(lost)
     for content in (b"\xff\xff", b""):

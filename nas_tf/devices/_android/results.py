@@ -201,13 +201,3 @@ def placement_in_log(details):
     if total is None or sum(by_delegate.values()) > total:
         return None
     return placement(by_delegate, total, "log")
-
-
-def in_words(found):
-    """str: a placement, such as "gpu 40 of 42, cpu 2 of 42"; empty for None."""
-    if not found:
-        return ""
-    return ", ".join(
-        f"{where} {count} of {found['of_nodes']} nodes"
-        for where, count in sorted(found["nodes"].items(), key=lambda each: -each[1])
-    )

@@ -13,7 +13,7 @@ from nas_tf.devices._android import adapters, results
 from nas_tf.devices._android.adb import AdbFailed, PhoneGone, quote
 from nas_tf.devices._android.log import BenchmarkLogError, parse_benchmark_output, unhonoured_flags
 from nas_tf.devices._android.phone import FOLDER
-from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError, placement_in_words
 
 PID_FILE = f"{FOLDER}/benchmark.pid"
 _RESULTS, _PLACEMENT = f"{FOLDER}/results.pb", f"{FOLDER}/runtime_info.pb"
@@ -159,13 +159,13 @@ class Runner:
         delegate, placement, took = self._config.delegate, details["placement"], details["delegated"]
         if delegate == "cpu":
             if placement and set(placement["nodes"]) != {"cpu"}:
-                raise BenchmarkLogError(f"it was to run on the CPU, and ran on {results.in_words(placement)}")
+                raise BenchmarkLogError(f"it was to run on the CPU, and ran on {placement_in_words(placement)}")
             return
         if placement is None and took is None:
             raise BenchmarkLogError(f"it does not say whether the {delegate} delegate took the network")
         part = took if took in ("partial", "none") else None
         if placement and placement["nodes"].get(delegate, 0) < placement["of_nodes"]:
-            part = results.in_words(placement)
+            part = placement_in_words(placement)
         if part:
             fell_back = placement and set(placement["nodes"]) == {"cpu"}
             raise InfeasibleArchitecture(

@@ -5,9 +5,8 @@ import hashlib
 import os
 import pathlib
 import struct
-import urllib.error
-import urllib.request
 
+from nas_tf.devices._android.download import download
 from nas_tf.devices._reference import cache_folder
 from nas_tf.files import load_json, write_json
 from nas_tf.trial import UserError, first_line
@@ -79,17 +78,22 @@ def how_to_get(abi):
     return f"no official one is published for {abi}; {build} and give --android_benchmark_binary=PATH"
 
 
-def fetch(abi, version, sha256="", address=ADDRESS, progress=lambda done, total: None):
+def fetch(
+    abi, version, sha256="", address=ADDRESS, progress=lambda done, total: None, confirm=lambda url, sha256: False
+):
     """Downloads the official `Tool` for `abi` into the cache and returns it.
 
-    A download that broke off continues where it stopped.
+    A download that broke off continues where it stopped. No digests of the tool are published: a version that is
+    fetched for the first time here needs the user's word.
 
     Args:
         abi: Android's name of the phone's processor.
         version: of TFLite.
-        sha256: checksum that the file must have; empty: the one that it had when this version was first fetched here.
+        sha256: checksum that the file must have; empty: the one that it had when this version was first fetched here,
+            or one that is confirmed.
         address: where it is, with `{version}` and `{platform}` in place of these.
         progress: `progress(done, total)` is called with numbers of bytes.
+        confirm: `confirm(url, sha256)` says whether the user takes a file that nothing vouches for.
 
     Raises:
         UserError: there is no such tool, it cannot be fetched, or the file has another checksum.
@@ -106,49 +110,29 @@ def fetch(abi, version, sha256="", address=ADDRESS, progress=lambda done, total:
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{pins} is damaged: {first_line(error)}. Remove it to fetch without comparing") from error
     partial = folder / f"{version.replace('/', '_')}.part"
-    _download(url, partial, progress)
+    download(url, partial, progress, hint="; or give --android_benchmark_binary=PATH")
     try:
         tool = _check(partial, abi, version)
     except UserError:
         partial.unlink(missing_ok=True)  # for instance the page of a gateway: next time it is fetched from the start
         raise
-    expected = sha256.lower() or known[url] or tool.sha256
+    expected = sha256.lower() or known[url]
+    if not expected:
+        if not confirm(url, tool.sha256):
+            raise UserError(
+                f"{url} has SHA-256 {tool.sha256}, and nothing here vouches for it. Compare it with another source or "
+                f"machine, then give --tool_sha256={tool.sha256}"
+            )
+        expected = tool.sha256
     if tool.sha256 != expected:
         partial.unlink()
         raise UserError(f"Expected {url} to have SHA-256 {expected}. Received: {tool.sha256}; nothing was installed")
     write_json(pins, {**known, url: tool.sha256})
     path = folder / "benchmark_model"
     os.replace(partial, path)
+    partial.with_name(partial.name + ".version.json").unlink(missing_ok=True)
     write_json(path.with_suffix(".json"), {"version": version, "url": url, "sha256": tool.sha256})
     return find("", abi)
-
-
-def _download(url, partial, progress):
-    done = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            if answer.status != 206:  # the server sends the whole file
-                done = 0
-            total = done + int(answer.headers.get("Content-Length") or 0)
-            with open(partial, "ab" if done else "wb") as file:
-                while chunk := answer.read(1 << 16):
-                    file.write(chunk)
-                    done += len(chunk)
-                    progress(done, total)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is left to fetch
-            return
-        raise UserError(
-            f"Cannot fetch {url}: {error}. Is there such a version? Or give --android_benchmark_binary=PATH"
-        ) from error
-    except OSError as error:
-        raise UserError(
-            f"Cannot fetch {url}: {error}. The same command goes on where this one stopped; or give "
-            "--android_benchmark_binary=PATH"
-        ) from error
-    if total and done != total:
-        raise UserError(f"{url} broke off after {done} of {total} bytes: the same command goes on from there")
 
 
 def _check(path, abi, version):
