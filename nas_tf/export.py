@@ -45,7 +45,7 @@ def to_tflite(model, path, batch_size=1, number_type="float32", calibration=None
             weights as float16. `dynamic` stores the weights of large kernels as int8, and quantises activations while
             it runs if the runtime has such a kernel (dynamic range). `int8` computes in integers only.
         calibration: training images on which the ranges of `int8` are calibrated: float32 [n, height, width, 3], scaled
-            as the model takes them.
+            as the model takes them; of a model with several inputs a tuple of such arrays.
         call: `call(function, *arguments)` returns the function's value, as `nas_tf.recycling.Processes.call` does. The
             converter then runs in that process, and leaves this one the memory that it keeps; None: here.
 
@@ -220,9 +220,10 @@ def _choose_type(converter, number_type, batch_size, calibration):
         converter.target_spec.supported_types = [tf.float16]
     if number_type != "int8":
         return
-    whole = len(calibration) // batch_size * batch_size or len(calibration)
-    batches = [calibration[i : i + batch_size] for i in range(0, whole, batch_size)]
-    converter.representative_dataset = lambda: ([batch] for batch in batches)
+    inputs = calibration if isinstance(calibration, tuple) else (calibration,)
+    whole = len(inputs[0]) // batch_size * batch_size or len(inputs[0])
+    batches = [[each[i : i + batch_size] for each in inputs] for i in range(0, whole, batch_size)]
+    converter.representative_dataset = lambda: iter(batches)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
 

@@ -4,6 +4,8 @@ nas-table --search_space=mnasnet --device=host --out=host_mnasnet.json
 nas-table --search_space=nasnet --device=android --deploy_image_size=224 --num_classes=10 --out=phone_nasnet.json
 mnas-search --device=table --table=host_mnasnet.json --run_dir=runs/first ...
 
+nas-table --check=phone_nasnet.json --device=android
+
 nas-table --of=accuracy --parent=efficientnet_lite0 --data_dir=flowers.zip --deploy_image_size=160 --out=flowers.json
 nas-table --accuracy_table=flowers.json --device=host --out=flowers_host.json
 nas-table --best --accuracy_table=flowers.json --latency_table=flowers_host.json --target_latency_ms=3 --out=best.json
@@ -22,13 +24,15 @@ from nas_tf import datasets, flags, plugins
 from nas_tf.accuracy_tables import builder as accuracy_builder
 from nas_tf.accuracy_tables.choosing import Chooser
 from nas_tf.datasets import Source
+from nas_tf.devices.table import LatencyTable
+from nas_tf.export import NUMBER_TYPES
 from nas_tf.family import deploy_scale, deploy_settings, families, family_of, space_from_file
 from nas_tf.files import check_writable, write_json
-from nas_tf.latency_tables import builder
+from nas_tf.latency_tables import builder, checking
 from nas_tf.networks.accuracy_table import AccuracyTable, Predictor
 from nas_tf.plugins import Part
 from nas_tf.reports import accuracy_table as accuracy_report
-from nas_tf.reports.latency_table import draw_scatter, validation_text
+from nas_tf.reports.latency_table import draw_scatter, validation_text, verdict_text
 from nas_tf.search.request import RACE_FRACTION
 from nas_tf.settings import CHILDREN, DEVICE, IMAGES, NETWORK, RUN, TARGET, knob
 from nas_tf.training.children import ChildTraining, child_scale
@@ -48,7 +52,23 @@ class TableSettings(builder.Thoroughness):
     search_space: str = knob(
         "mnasnet", "Search space, of any family; or the path of a .py file.", path=True, group=NETWORK
     )
+    check: str = knob(
+        "",
+        "Latency table, a file or a shipped one, to be checked on --device; no table is made.",
+        path=True,
+        group=RUN,
+    )
+    check_networks: int = knob(10, "With --check: how many networks are timed.", least=3, group=RUN)
+    check_percent: float = knob(
+        0.0,
+        "With --check: mean error up to which the table holds; 0: twice its own on unseen networks, at least 5.",
+        least=0,
+        group=RUN,
+    )
     device: str = knob("host", "Device that times files.", folder="nas_tf.devices", group=DEVICE)
+    number_type: str = knob(
+        "float32", "Type of the TFLite files of a latency table.", choices=NUMBER_TYPES, group=NETWORK
+    )
     num_classes: int = knob(1000, "Classes of the networks of a latency table.", least=1, group=NETWORK)
     out: str = knob(
         "",
@@ -70,6 +90,8 @@ class TableSettings(builder.Thoroughness):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.check:
+            return
         if not self.out.endswith(".json"):
             raise UserError(f"Expected --out, a file that ends in .json. Received: {self.out!r}")
         if pathlib.Path(self.out).exists():
@@ -132,6 +154,7 @@ def make_table(settings, deploy, parts=None, say=print):
         scale=scale,
         device=Part("nas_tf.devices", settings.device, parts.get(settings.device, {})),
         thoroughness=settings,
+        number_type=settings.number_type,
     )
     out = pathlib.Path(settings.out)
     check_writable(out.parent)
@@ -217,6 +240,31 @@ def choose(settings, say=print):
     return best
 
 
+def check_table(settings, parts=None, say=print):
+    """Times networks of a latency table on a device, says whether it holds there, and returns whether it does.
+
+    Space and scale are the table's own.
+
+    Args:
+        settings: the `TableSettings`.
+        parts: dict from the name of the device to its settings.
+        say: takes each line of text.
+    """
+    parts = plugins.expand_all(parts)
+    table = LatencyTable.read(settings.check)
+    family = family_of(table.space)
+    space = family.space(table.space, table.facts.get("space_settings", {}))
+    kept = {**table.scale, **table.scale.get("style", {})}
+    names = {field.name for field in dataclasses.fields(space.module.Scale)}
+    scale = space.module.Scale(**{name: value for name, value in kept.items() if name in names})
+    device = Part("nas_tf.devices", settings.device, parts.get(settings.device, {}))
+    verdict = checking.check(
+        table, settings.check, space, scale, device, settings.check_networks, settings.check_percent
+    )
+    say(verdict_text(table, verdict))
+    return verdict.holds
+
+
 def _part_of(kind, settings):
     """Returns the settings of a dataclass that `settings` extend."""
     return kind(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(kind)})
@@ -232,7 +280,10 @@ def main():
     settings, deploy = flags.read(TableSettings), flags.read(deploy_settings())
     if settings.best:
         choose(settings)
-        return
+        return 0
+    if settings.check:
+        parts = {settings.device: flags.read_part("nas_tf.devices", settings.device).settings}
+        return int(not check_table(settings, parts))
     folder = family_of(settings.search_space).space_folder
     parts = {settings.search_space: flags.read_part(folder, settings.search_space).settings}
     if settings.of == ACCURACY:
@@ -241,6 +292,7 @@ def main():
     else:
         parts[settings.device] = flags.read_part("nas_tf.devices", settings.device).settings
         make_table(settings, deploy, parts)
+    return 0
 
 
 def cli():

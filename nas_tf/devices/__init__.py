@@ -69,9 +69,11 @@ class Estimator(Device):
 
     Attributes:
         answers_at_once: whether an estimate takes microseconds, so that an algorithm may ask for many.
+        number_type: type of the TFLite files whose latencies they are.
     """
 
     answers_at_once = False
+    number_type = "float32"
 
     def knows(self, architecture):
         """bool: whether the architecture, one of the space's, can be estimated."""

@@ -153,7 +153,7 @@ class AndroidMeter(Meter):
         marked = {"device": "emulator", "note": EMULATOR} if is_emulator else {"device": "android"}
         settings = {name: value for name, value in dataclasses.asdict(self.config).items() if name != "serials"}
         phones = sorted(self.bench(serial).facts.identity for serial in self.fleet.serials)
-        return {**marked, **joined, "settings": {**settings, "phones": phones}}
+        return {**marked, **joined, "phones": phones, "settings": settings}
 
     def close(self):
         self._closed.set()  # jobs in other threads ask nothing more of their phones, and give them back

@@ -78,6 +78,11 @@ class LatencyTable:
         facts = {key: each for key, each in value.items() if key not in _KEYS}
         return cls(value["space"], value["scale"], value["device"], value["intercept_ms"], value["units"], facts)
 
+    @property
+    def number_type(self):
+        """str: type of the TFLite files whose latencies these are."""
+        return self.facts.get("number_type", "float32")
+
     def write(self, path):
         """Writes the table to a file, which `read` reads."""
         fields = {name: getattr(self, name) for name in _KEYS if name != "version"}
@@ -205,6 +210,10 @@ class TableEstimator(Estimator):
             "made_at": table.facts.get("made_at"),
             "table": fingerprint([table.space, table.scale, table.intercept_ms, table.units]),
         }
+
+    @property
+    def number_type(self):
+        return self._table.number_type
 
     def knows(self, architecture):
         try:

@@ -27,6 +27,7 @@ from nas_tf.recycling import Processes
 from nas_tf.settings import Settings, knob
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, OwnFileError, UserError
 
+_CALIBRATION_MAPS = 4
 _PACKAGES = ("mobile-nas-tf", "keras", "tensorflow", "ai-edge-litert")
 
 
@@ -50,12 +51,14 @@ class TablePlan:
         scale: the family's deployment `Scale`.
         device: the device's `Part`.
         thoroughness: how thoroughly it is made.
+        number_type: type of the TFLite files, of `nas_tf.export.NUMBER_TYPES`.
     """
 
     space: Part
     scale: object
     device: Part
     thoroughness: Thoroughness = dataclasses.field(default_factory=Thoroughness)
+    number_type: str = "float32"
 
 
 def build(plan, folder, say=print):
@@ -85,6 +88,7 @@ def build(plan, folder, say=print):
         "device": about,
         "seed": thoroughness.seed,
         "networks": [list(tokens) for tokens, _ in networks],
+        **({"number_type": plan.number_type} if plan.number_type != "float32" else {}),
     }
     timings = _Timings(pathlib.Path(folder), asked)
     units = {unit.name: unit for unit in space.all_units(plan.scale)}
@@ -158,6 +162,7 @@ def _convert(plan, targets, networks, timings):
             kind,
             networks[name][0] if kind == "network" else name,
             timings.file(kind, name),
+            plan.number_type,
         )
         for kind, name in missing
     }
@@ -171,14 +176,23 @@ def _convert(plan, targets, networks, timings):
                 raise EvaluationError(f"{kind} {name} cannot be converted, so there is no table: {failure}")
 
 
-def _convert_one(space_part, scale, kind, what, path):
+def convert_network(space_part, scale, tokens, path, number_type="float32"):
+    """Writes the TFLite file of a space's network, as a table's networks are converted."""
+    _convert_one(space_part, scale, "network", tokens, path, number_type)
+
+
+def _convert_one(space_part, scale, kind, what, path, number_type):
     import_keras().backend.clear_session()
     space = space_part.space
     try:
         if kind == "network":
-            to_tflite(space.build(space.decode(what), scale), path)
+            model = space.build(space.decode(what), scale)
         else:
-            to_tflite(next(unit for unit in space.all_units(scale) if unit.name == what).build(), path)
+            model = next(unit for unit in space.all_units(scale) if unit.name == what).build()
+        # Ranges of random maps: which they are does not change how long integers take.
+        rng, shapes = np.random.default_rng(0), [(_CALIBRATION_MAPS, *each.shape[1:]) for each in model.inputs]
+        maps = tuple(rng.uniform(-1, 1, shape).astype("float32") for shape in shapes)
+        to_tflite(model, path, 1, number_type, maps)
     except Exception as error:
         if own_line(error) is None:
             raise
@@ -235,6 +249,7 @@ def _compose(plan, units, networks, timings, about, latency_scale, device):
         model.units,
         {
             "space_settings": plan.space.settings,
+            "number_type": plan.number_type,
             "factors": model.factors,
             "validation": validation,
             "timings_ms": {name: ms for name, (ms, _) in alone.items()},

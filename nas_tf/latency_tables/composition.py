@@ -2,7 +2,8 @@
 
 In a network, a unit finds its inputs and weights elsewhere in the caches than when it runs alone again and again, and
 one call runs all units. So a unit adds `timing factor` x its own timing + `ms per megabyte` x its size + `ms per unit`.
-The timing factor may differ from kind to kind. How much is chosen by cross-validation.
+The timing factor may differ from kind to kind. How much is chosen by cross-validation. None of these is negative, so
+that no unit's cost is.
 """
 
 import dataclasses
@@ -41,18 +42,18 @@ def fit(kinds, timings, counts, measured):
 
     def describe(unit):
         ms, megabytes = timings[unit]
-        return np.array([ms, megabytes, float(ms > 0), *(ms * (kinds[unit] == name) for name in names)])
+        return np.array([megabytes, float(ms > 0), *(ms * (kinds[unit] == name) for name in names)])
 
     columns = {unit: describe(unit) for unit in timings}
     design = np.array([sum(count * columns[unit] for unit, count in each.items()) for each in counts])
     errors = [_cross_validate(design, measured, penalty) for penalty in _PENALTIES]
     penalty = _PENALTIES[int(np.argmin(errors))]
-    solution = _solve(design, measured, penalty)
+    solution, common = _solve(design, measured, penalty)
     factors = {
-        "timing_factor": solution[0],
-        "ms_per_megabyte": solution[1],
-        "ms_per_unit": solution[2],
-        "timing_factor_of_kind": {name: solution[0] + each for name, each in zip(names, solution[3:])},
+        "timing_factor": common,
+        "ms_per_megabyte": solution[0],
+        "ms_per_unit": solution[1],
+        "timing_factor_of_kind": dict(zip(names, solution[2:].tolist())),
         "penalty": penalty,
         "cross_validated_error_percent": 100 * min(errors),
     }
@@ -63,25 +64,38 @@ def _cross_validate(design, measured, penalty):
     errors = []
     for fold in range(_FOLDS):
         held_out = np.arange(len(measured)) % _FOLDS == fold
-        solution = _solve(design[~held_out], measured[~held_out], penalty)
+        solution, _ = _solve(design[~held_out], measured[~held_out], penalty)
         errors += list(np.abs(design[held_out] @ solution / measured[held_out] - 1))
     return float(np.mean(errors))
 
 
 def _solve(design, measured, penalty):
-    """Returns the coefficients of least absolute relative error, by reweighted least squares.
+    """Returns the coefficients of least absolute relative error, none negative, by reweighted least squares.
 
-    All but the first two are penalised, as shares of the latency that they stand for.
+    Penalised, as shares of the latency that they stand for, are those of a unit, and of each kind how far its timing
+    factor is from the common one.
+
+    Returns:
+        `(coefficients, the common timing factor)`.
     """
+    from scipy.optimize import nnls
+
     relative = design / measured[:, np.newaxis]
-    shares = np.sqrt(penalty * len(measured)) * np.diag(np.sqrt((relative**2).mean(axis=0)))[2:]
+    sizes = np.sqrt(penalty * len(measured)) * np.sqrt((relative**2).mean(axis=0))
+    num_kinds = design.shape[1] - 2
+    # The last column is the common factor, which stands in the penalties alone.
+    rows = np.hstack([relative, np.zeros((len(measured), 1))])
+    penalties = np.zeros((1 + num_kinds, design.shape[1] + 1))
+    penalties[0, 1] = sizes[1]
+    penalties[1:, 2:-1] = np.diag(sizes[2:])
+    penalties[1:, -1] = -sizes[2:]
     weights = np.ones(len(measured))
     for _ in range(20):
-        rows = np.vstack([relative * weights[:, np.newaxis], shares])
-        solution = np.linalg.lstsq(rows, np.concatenate([weights, np.zeros(len(shares))]), rcond=None)[0]
-        weights = 1 / np.sqrt(np.maximum(np.abs(relative @ solution - 1), 0.01))
+        matrix = np.vstack([rows * weights[:, np.newaxis], penalties])
+        solution, _ = nnls(matrix, np.concatenate([weights, np.zeros(len(penalties))]), maxiter=100 * matrix.shape[1])
+        weights = 1 / np.sqrt(np.maximum(np.abs(rows @ solution - 1), 0.01))
         weights /= weights.mean()
-    return solution
+    return solution[:-1], float(solution[-1])
 
 
 def compare(predicted, measured):

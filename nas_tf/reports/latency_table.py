@@ -2,7 +2,9 @@
 
 import statistics
 
+from nas_tf.quiet import count
 from nas_tf.reports import _picture
+from nas_tf.reports.device import device_name
 from nas_tf.reports.numbers import milliseconds
 
 _LEAST_REPEATABILITY_PERCENT = 2.0
@@ -14,6 +16,7 @@ def validation_text(table):
     worst = found["networks"][found["worst"]]
     note = f"\n{table.device['note']}" if table.device.get("note") else ""
     lines = [
+        heading(table),
         f"{len(found['networks'])} random networks not seen before, predicted against measured "
         f"(median of {len(worst['measured_ms'])} timings each):",
         f"  mean absolute percentage error   {found['mean_absolute_percentage_error']:.2f} %",
@@ -30,6 +33,49 @@ def validation_text(table):
             "timings that are there stay"
         )
     return "\n".join(lines) + note
+
+
+def heading(table):
+    """Returns what a table is of in one line: device, build, tool, threads, delegate, files, date and its error."""
+    device, settings = table.device, table.device.get("settings", {})
+    tool = device.get("tool", {}).get("version") or device.get("runtime")
+    tested = table.facts.get("validation")
+    error = tested and (
+        f"{tested['mean_absolute_percentage_error']:.1f} % off on {len(tested['networks'])} networks not seen before"
+    )
+    words = [
+        device_name(device),
+        device.get("build"),
+        tool and (f"benchmark_model {tool}" if "tool" in device else tool),
+        settings.get("num_threads") and count(settings["num_threads"], "thread"),
+        settings.get("delegate", "cpu"),
+        f"{table.number_type} files",
+        table.facts["made_at"][:10] if table.facts.get("made_at") else "date not told",
+        error or "its error is not told",
+    ]
+    return "; ".join(filter(None, words))
+
+
+def verdict_text(table, verdict):
+    """Returns in words whether a table holds: of a `nas_tf.latency_tables.checking.Verdict`."""
+    lines = [f"the table: {heading(table)}", f"{'predicted':>12} {'measured':>12} {'ratio':>7}  network"]
+    lines += [
+        f"{milliseconds(predicted):>12} {milliseconds(measured):>12} {ratio:>7.3f}  {architecture}"
+        for (architecture, predicted, measured), ratio in zip(verdict.rows, verdict.ratios)
+    ]
+    ratios, rank = verdict.ratios, verdict.rank_correlation
+    found = (
+        f"mean error {verdict.error_percent:.1f} % (at most {verdict.bound_percent:.1f} %), rank correlation {rank:.3f}"
+    )
+    if verdict.holds:
+        return "\n".join([*lines, f"The table holds here: {found}"])
+    middle = statistics.median(ratios)
+    lines.append(f"The table does not hold here: {found}")
+    lines.append(
+        f"Networks take {middle:.2f} times as long as it says ({min(ratios):.2f} to {max(ratios):.2f}). Make a table "
+        "of this device with nas-table"
+    )
+    return "\n".join(lines)
 
 
 def draw_scatter(path, table):

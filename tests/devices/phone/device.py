@@ -53,7 +53,7 @@ class Phone:
     delegate takes, "all", "part" or "none". `logs`: where the benchmark prints, "split" as the tool does (INFO and
     WARN to stdout; ERROR and the runtime's own lines to stderr), "stdout" or "stderr". `tool`: which benchmark_model a
     pushed one is, "tflite", "litert" or "endless", which never stops to print. `features`: of its adbd; without
-    shell_v2 it is that of Android 6 or older.
+    shell_v2 it is that of Android 6 or older. `slower`: how many inferences it does in place of each.
     `children_survive`: a lost link hangs up the shell only (SIGHUP), as a real phone does; else all its processes end.
     """
 
@@ -72,6 +72,7 @@ class Phone:
         gpu="all",
         logs="split",
         tool="tflite",
+        slower=1,
         features=FEATURES,
         children_survive=False,
     ):
@@ -79,7 +80,7 @@ class Phone:
         if self.abi not in MACHINES:
             raise ValueError(f"abi must be one of {', '.join(MACHINES)}. Received: abi={abi!r}")
         self.sandbox, self.journal, self.state, self.faults = Sandbox(root, emulator, sysfs), [], {}, []
-        self._benchmark, self._children_survive = (gpu, logs, tool), children_survive
+        self._benchmark, self._children_survive = (gpu, logs, tool, slower), children_survive
         self.features = features
         properties = self.sandbox.properties
         if abi:

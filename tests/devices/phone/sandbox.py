@@ -122,7 +122,7 @@ class Sandbox:
     def mapper(self):
         return Mapper(os.fsencode(self.root))
 
-    def environment(self, abi, identity, gpu, logs, tool):
+    def environment(self, abi, identity, gpu, logs, tool, slower):
         return {
             "PATH": f"{self.more_programs or HERE / 'bin'}:{HERE / 'bin'}:/usr/bin:/bin",
             "HOME": str(self.root),
@@ -136,6 +136,7 @@ class Sandbox:
             "PHONE_GPU": gpu,
             "PHONE_LOGS": logs,
             "PHONE_TOOL": tool,
+            "PHONE_SLOWER": str(slower),
         }
 
     def records(self, identity):
