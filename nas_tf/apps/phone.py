@@ -44,6 +44,12 @@ class PhoneSettings(Settings):
         required="at least one type",
         group=NETWORK,
     )
+    delegates: tuple[str, ...] = knob(
+        (),
+        f"Delegates by which measure times each file, of {', '.join(android.DELEGATES)}; default: --android_delegate.",
+        choices=android.DELEGATES,
+        group=NETWORK,
+    )
     image_size: int = knob(
         224, "Height and width, in pixels, at which published networks are measured.", least=1, most=4096, group=NETWORK
     )
@@ -55,6 +61,9 @@ class PhoneSettings(Settings):
         group=IMAGES,
     )
     data_dir: str = knob("", "Folder or zip of these images, where the data set needs one.", path=True, group=IMAGES)
+    tool_address: str = knob(
+        tool.ADDRESS, "Where setup fetches benchmark_model, with {version} and {platform} in place of these."
+    )
     tool_version: str = knob("", "Version of benchmark_model that setup fetches; empty: that of ai-edge-litert here.")
     tool_sha256: str = knob("", "SHA-256 that the fetched tool must have: says yes to a first fetch.")
 
@@ -80,7 +89,9 @@ def setup(settings, config, say=print):
                 bar.total = total
                 bar.update(done - bar.n)
 
-            fetched = tool.fetch(abi, version, settings.tool_sha256, progress=show, confirm=_confirm)
+            fetched = tool.fetch(
+                abi, version, settings.tool_sha256, settings.tool_address, progress=show, confirm=_confirm
+            )
         say(f"{fetched.path}\n{abi}, version {fetched.version}, SHA-256 {fetched.sha256}")
 
 
@@ -102,9 +113,9 @@ def measure(settings, config, words, say=print):
                 raise UserError(f"Expected a TFLite file. There is no file {word!r}")
             family_of_published(word)
     check_writable(settings.out_dir)
-    meter = android.make(config)
-    meter.check()
-    about = meter.describe()
+    meters, refused = _meters(config, settings.delegates or (config.delegate,))
+    about = next(iter(meters.values())).describe()
+    about["settings"] = {**about["settings"], "delegate": ", ".join(meters)}
     images = _calibration(settings, words)
     jobs = [
         (word, None if pathlib.Path(word).is_file() else each)
@@ -115,7 +126,7 @@ def measure(settings, config, words, say=print):
     with tempfile.TemporaryDirectory(prefix="nas_tf_") as folder, progress_bar(jobs, unit="file") as bar:
         for number, (word, number_type) in enumerate(bar):
             path = pathlib.Path(folder) / f"{number}.tflite"
-            rows.append(_measure_one(settings, meter, word, number_type, path, images))
+            rows += _measure_one(settings, meters, refused, word, number_type, path, images)
     say(table_of_rows(rows, about))
     out = pathlib.Path(settings.out_dir)
     write_rows_csv(out / "latencies.csv", rows, about)
@@ -132,14 +143,42 @@ def _calibration(settings, words):
     return images.calibration_images(settings.image_size)
 
 
-def _measure_one(settings, meter, word, number_type, path, images):
+def _meters(config, delegates):
+    """Returns a dict from a delegate to its meter, and one from a delegate that the phone has not to the reason.
+
+    Raises:
+        UserError: the phone has none of them.
+    """
+    meters, refused = {}, {}
+    for delegate in delegates:
+        meter = android.make(dataclasses.replace(config, delegate=delegate))
+        try:
+            meter.check()
+            meters[delegate] = meter
+        except UserError as error:
+            if len(delegates) == 1:
+                raise
+            refused[delegate] = str(error)
+    if not meters:
+        raise UserError("; ".join(refused.values()))
+    return meters, refused
+
+
+def _measure_one(settings, meters, refused, word, number_type, path, images):
+    """Returns the `Row`s of one file, one for each delegate."""
     name, path = (word, path) if number_type else (pathlib.Path(word).name, pathlib.Path(word))
+    rows = [Row(name, number_type or "", None, None, why, delegate) for delegate, why in refused.items()]
     try:
         if number_type:
             _convert(settings, number_type, word, path, images)
-        return Row(name, number_type or "", path.stat().st_size, meter.measure(path))
     except (InfeasibleArchitecture, EvaluationError) as error:
-        return Row(name, number_type or "", None, None, str(error))
+        return [Row(name, number_type, None, None, str(error), delegate) for delegate in meters] + rows
+    for delegate, meter in meters.items():
+        try:
+            rows.append(Row(name, number_type or "", path.stat().st_size, meter.measure(path), "", delegate))
+        except (InfeasibleArchitecture, EvaluationError) as error:
+            rows.append(Row(name, number_type or "", None, None, str(error), delegate))
+    return rows
 
 
 def _convert(settings, number_type, name, path, images=None):

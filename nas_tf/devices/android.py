@@ -16,9 +16,10 @@ from nas_tf.devices._android.runner import END
 from nas_tf.settings import Settings, knob
 from nas_tf.trial import EvaluationError, UserError
 
+DELEGATES = ("cpu", "gpu", "npu", "nnapi")
 _TRIES = 8  # of one network on one phone that is lost or fails, before the phone is given up
 _RETURN_SECONDS = 1.0  # that a job has to give its phone back once the meter is closed
-__all__ = ["AndroidMeter", "Config", "make", "parse_benchmark_output"]
+__all__ = ["DELEGATES", "AndroidMeter", "Config", "make", "parse_benchmark_output"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Config(Settings):
     delegate: str = knob(
         "cpu",
         "What runs the network; a delegate must take all of it. TFLite's tool knows nnapi, LiteRT's npu.",
-        choices=("cpu", "gpu", "npu", "nnapi"),
+        choices=DELEGATES,
     )
     library_dir: str = knob(
         "",

@@ -13,6 +13,7 @@ from nas_tf.trial import Latency
 _COLUMNS = (
     "network",
     "type",
+    "delegate",
     "latency_ms",
     "spread",
     "std_ms",
@@ -37,6 +38,7 @@ class Row:
     tflite_bytes: int | None
     latency: Latency | None
     error: str = ""
+    delegate: str = "cpu"
 
     @property
     def spread(self):
@@ -47,10 +49,11 @@ class Row:
 def table_of_rows(rows, about):
     """Returns the rows as aligned text."""
     width = max([len(row.network) for row in rows] + [7])
-    header = f"{'network':<{width}} {'type':>8} {'ms':>9} {'spread':>7} {'init ms':>8} {'first ms':>9} {'MB':>6}  on"
+    header = f"{'network':<{width}} {'type':>8} {'delegate':>8} {'ms':>9} {'spread':>7}"
+    header += f" {'init ms':>8} {'first ms':>9} {'MB':>6}  on"
     lines = [device_line(about), "", header]
     for row in rows:
-        start = f"{row.network:<{width}} {row.number_type:>8} "
+        start = f"{row.network:<{width}} {row.number_type:>8} {row.delegate:>8} "
         if row.error:
             lines.append(f"{start}not measured: {row.error}")
             continue
@@ -75,6 +78,7 @@ def write_rows_csv(path, rows, about):
             [
                 row.network,
                 row.number_type,
+                row.delegate,
                 latency and latency.latency_ms,
                 row.spread,
                 *figures,
@@ -109,7 +113,9 @@ def draw_rows(path, rows, about):
             capsize=3,
         )
         axes.annotate(milliseconds(ms), (max([ms, *values]) + 0.01 * right, place), va="center", fontsize=8)
-    axes.set_yticks(range(len(measured)), [f"{row.network} {row.number_type}" for row in reversed(measured)])
+    axes.set_yticks(
+        range(len(measured)), [f"{row.network} {row.number_type} {row.delegate}" for row in reversed(measured)]
+    )
     axes.set_xlim(0, 1.15 * right)
     axes.set_xlabel("latency (ms); whiskers: the runs of the tool")
     axes.set_title(device_line(about), fontsize=9)

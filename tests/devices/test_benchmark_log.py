@@ -141,10 +141,31 @@ def test_several_runs_keep_their_order():
         "07-08 15:37:34.590 {pid:>5}  {pid} I tflite  : {line}",
         "07-08 15:37:34.590 I/tflite  ({pid:>5}): {line}",
         "2026-07-08 15:37:34.590123 {pid} {pid} I tflite: {line}",
+        "2026-07-08 15:37:34.590 +0200 {pid} {pid} I tflite  : {line}",
+        "1594215454.590  {pid}  {pid} I tflite  : {line}",
+        "07-08 15:37:34.590 10234 {pid} {pid} I tflite  : {line}",
+        "07-08 15:37:34.590 u0_a71  {pid} {pid} I tflite  : {line}",
+        "I/tflite  ( {pid}): {line}",
+        "I/tflite  : {line}",
+        "I( {pid}) {line}  (tflite)",
+        "I( {pid}: {pid}) {line}",
+        "[ 07-08 15:37:34.590  {pid}: {pid} I/tflite   ]\n{line}\n",
+        "\x1b[38;5;40m07-08 15:37:34.590 {pid} {pid} I tflite  : {line}\x1b[0m",
+        "{line}",
     ],
 )
-def test_logcat_forms(form):
-    assert figures(parse_benchmark_output(as_logcat(SLOW, 71, form))[0]) == figures(parse_benchmark_output(SLOW)[0])
+@pytest.mark.parametrize("text", [SLOW, LITERT], ids=["tflite", "litert"])
+def test_logcat_forms(form, text):
+    form = form.replace("tflite", "litert") if text == LITERT else form
+    text = text.replace("\n========== BENCHMARK RESULTS ==========", "").replace("\nMemory Usage:", "")
+    assert figures(parse_benchmark_output(as_logcat(text, 71, form))[0]) == figures(parse_benchmark_output(text)[0])
+
+
+def test_a_long_log_is_read_in_one_go():
+    """40 MB of other programs' lines between those of the tool: every line is looked at once."""
+    noise = "07-08 15:37:34.590    90    90 D other   : " + "x" * 950 + "\n"
+    text = as_logcat(SLOW, 71)
+    assert figures(parse_benchmark_output(40_000 * noise + text + noise)[0]) == figures(parse_benchmark_output(SLOW)[0])
 
 
 def test_processes_do_not_mix():

@@ -115,11 +115,24 @@ REMAINS = re.compile(
     r"(?:count|first|curr|min|max|avg|std|p5|median|p95|overall)=\d|timings in us|nitialized session|unning benchmark|"
     r"model file size \(MB|node\(s\) with delegate|Benchmarking"
 )
-# A line of logcat in its formats "threadtime" (the default) and "time".
-LOGCAT = re.compile(
-    r"(?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d\.\d+\s+(?:(?P<pid>\d+)\s+\d+\s+(?P<level>[VDIWEFAS])\s+(?P<tag>[^:]*?)\s*: ?|"
-    r"(?P<level2>[VDIWEFAS])/(?P<tag2>.*?)\s*\(\s*(?P<pid2>\d+)\): ?)(?P<message>.*)"
-)
+# A line of logcat: its formats "threadtime" (the default), "time", "brief", "tag", "process" and "thread", the first
+# two also with years, zones, seconds since 1970 or since the start, and user ids. "raw" has nothing to take off.
+_TIME = r"(?:(?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d\.\d+(?: [+-]\d{4})?|\d+\.\d{3,})"
+_LEVEL = "[VDIWEFAS]"
+_LOGCAT = [
+    re.compile(pattern)
+    for pattern in (
+        rf"{_TIME}:?\s+(?:[\w]+\s+)?(?P<pid>\d+)\s+\d+\s+(?P<level>{_LEVEL})\s+(?P<tag>[^:]*?)\s*: ?(?P<message>.*)",
+        rf"(?:{_TIME}:?\s+)?(?P<level>{_LEVEL})/(?P<tag>[^(:]*?)\s*(?:\(\s*(?:\w+:\s*)?(?P<pid>\d+)\))?\s*: ?"
+        r"(?P<message>.*)",
+        rf"(?P<level>{_LEVEL})\(\s*(?P<pid>\d+)\) (?P<message>.*?)\s+\((?P<tag>[^()]*)\)",
+        rf"(?P<level>{_LEVEL})\(\s*(?P<pid>\d+):\s*\d+\) (?P<message>.*)",
+    )
+]
+# The format "long": a head, and then the message to the next empty line.
+_LOGCAT_HEAD = re.compile(rf"\[ {_TIME}\s+(?:\w+:\s*)?(?P<pid>\d+):\s*\d+ (?P<level>{_LEVEL})/(?P<tag>.*?)\s*\]")
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
+_TAGS = ("tflite", "litert", None)
 SEVERITY = re.compile(r"(?:(INFO|VERBOSE|WARN|WARNING|ERROR|FATAL): )?(.*)", re.DOTALL)
 
 
@@ -145,6 +158,36 @@ HEAD_FLAGS = (
     "Use gpu",
     "Use NNAPI",
 )
+
+
+def lines_of(text):
+    """Yields `(number, process id, severity, line)` of the lines that may be the tool's, without what logcat adds.
+
+    Process id and severity are text where logcat says them, else None. No white space is taken off the ends of lines:
+    it may be a damaged digit.
+    """
+    head = None
+    # splitlines() would also break lines at damaged bytes.
+    for number, line in enumerate((_COLOUR.sub("", text) if "\x1b" in text else text).split("\n")):
+        line = line.rstrip("\r")
+        if found := line[:2] == "[ " and _LOGCAT_HEAD.fullmatch(line):
+            head = found
+            continue
+        if head is not None:
+            if not line:
+                head = None
+            elif head["tag"] in _TAGS:
+                yield number, head["pid"], head["level"], line
+            continue
+        # Lines of the tool itself never have these second characters, and no time before them.
+        if line[:1].isdigit() or (line[:1] in "VDIWEFAS" and line[1:2] in ("/", "(")):
+            found = next(filter(None, (pattern.fullmatch(line) for pattern in _LOGCAT)), None)
+            if found:
+                parts = found.groupdict()
+                if parts.get("tag") in _TAGS:
+                    yield number, parts["pid"], parts["level"], parts["message"]
+                continue
+        yield number, None, None, line
 
 
 def quoted(line):

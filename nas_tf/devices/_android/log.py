@@ -1,8 +1,8 @@
 """Reads what TensorFlow Lite's `benchmark_model` prints. Every figure is checked against the others.
 
 The tool prints a line for each fact: up to TF 2.x to stderr; later as "INFO: ..." to stdout, and errors to stderr; as
-an app to logcat, under the tag `tflite`. A figure that is printed twice was formatted from one number both times. So
-the two are compared as text, and may differ only in digits that the format drops.
+an app to logcat, under the tags `tflite` and `litert`. A figure that is printed twice was formatted from one number
+both times. So the two are compared as text, and may differ only in digits that the format drops.
 
 LiteRT 2's own tool, of the same name, prints the same lines but for the first that names the file and the summary,
 which it gives in ms at two decimals.
@@ -15,7 +15,6 @@ from nas_tf.devices._android._log_lines import (
     FAILURE,
     HEAD_FLAGS,
     KIND,
-    LOGCAT,
     REFUSAL,
     REMAINS,
     SEVERITY,
@@ -24,6 +23,7 @@ from nas_tf.devices._android._log_lines import (
     Times,
     contradiction,
     figure,
+    lines_of,
     megabytes,
     quoted,
 )
@@ -59,26 +59,16 @@ def parse_benchmark_output(text):
     Raises:
         BenchmarkLogError: the text has no run; or a run in it is cut, failed, contradicts itself or has another form.
     """
-    # splitlines() would also break lines at damaged bytes.
-    lines = text.split("\n")
-    processes = collections.defaultdict(_Process)
-    for number, line in enumerate(lines):
-        pid, severity = None, None
-        # No other white space is stripped: at the end of a line it may be a damaged digit.
-        line = line.rstrip("\r")
-        if line[:1].isdigit() and (logcat := LOGCAT.fullmatch(line)):
-            if "tflite" not in (logcat["tag"], logcat["tag2"]):
-                continue
-            pid, line = logcat["pid"] or logcat["pid2"], logcat["message"]
-            severity = logcat["level"] or logcat["level2"]
+    processes, last = collections.defaultdict(_Process), text.count("\n")
+    for number, pid, severity, line in lines_of(text):
         if line := line.lstrip(" \t"):
-            processes[pid].read(line, severity, number, is_last=number == len(lines) - 1)
+            processes[pid].read(line, severity, number, is_last=number == last)
     for process in processes.values():
         process.finish()
     found = sorted((run for process in processes.values() for run in process.runs), key=lambda run: run.number)
     if not found:
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        raise BenchmarkLogError(f"Expected a run of benchmark_model. Received a log that ends with {quoted(last)}")
+        end = text.rstrip()[-1000:].split("\n")[-1].strip()
+        raise BenchmarkLogError(f"Expected a run of benchmark_model. Received a log that ends with {quoted(end)}")
     return [run.latency() for run in found]
 
 
