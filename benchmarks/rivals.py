@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.contest import Contender, bench_of, judge_inherited, shares, train_contender
 from mnas_tf import pretrained
+from nas_tf.complexity import mult_adds
 from nas_tf.datasets import scale_pixels
 from nas_tf.export import to_keras
 from nas_tf.networks import inheritance
@@ -17,6 +18,7 @@ from nas_tf.networks.folder import read_keras
 
 ABOVE = 1.005  # of the target: how far above it a network may be, for noise
 _BELOW = 0.05  # of the target: how far below it a random network may be
+_NEAR = (0.4, 1.1)  # multiply-adds of what is timed, in shares of the parent's, beside the target
 _WIDTHS, _LARGEST = (1.0, 0.875, 0.75, 0.625, 0.5), 1.25
 _RANDOM, _MOST_CHANGES = 8, 3
 _NETADAPT_STEP = 0.07  # of the parent's latency, that each step saves at least
@@ -24,13 +26,20 @@ _RATES = (3e-4, 1e-3)
 
 
 def smaller_parents(bench, facts, processes, share):
-    """For each width the parent at the largest size that meets the target."""
-    found = []
+    """For each width the parent at the largest size that meets the target.
+
+    Latency does not follow multiply-adds, but not every size need be timed: those are that have about so many.
+    """
+    found, own = [], mult_adds(bench.build(bench.parent.architecture))
     for width in _WIDTHS:
         largest = int(_LARGEST * bench.scale.image_size) // 4 * 4  # a narrow network may see larger images
-        sizes = list(range(largest, bench.scale.image_size // 2 - 1, -4))
+        sizes = [
+            size
+            for size in range(largest, bench.scale.image_size // 2 - 1, -4)
+            if _NEAR[0] * share <= mult_adds(bench.build(bench.narrow(width, size))) / own <= _NEAR[1] * share
+        ]
         took = facts.get(
-            f"sizes {width}", lambda w=width, s=sizes: shares(bench, [bench.narrow(w, size) for size in s])
+            f"{share} sizes {width}", lambda w=width, s=sizes: shares(bench, [bench.narrow(w, size) for size in s])
         )
         size, each = next(((size, each) for size, each in zip(sizes, took) if each <= share * ABOVE), (0, 0.0))
         if size:

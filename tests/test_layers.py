@@ -39,6 +39,7 @@ OWNERS = {
     "ray": ("nas_tf.search.workers.ray",),
     "adbutils": ("nas_tf.devices._android.adb",),
     "tensorflow": ("nas_tf.export", "nas_tf.datasets.tfds", "nas_tf.datasets._tfds_images", "nas_tf.training.machine"),
+    "google": ("nas_tf.devices._android.results",),
     "flatbuffers": ("nas_tf.shipping._flatbuffer",),
     "safetensors": ("mnas_tf._pytorch_weights",),
     "tensorflow_datasets": ("nas_tf.datasets.tfds",),

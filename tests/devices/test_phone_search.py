@@ -1,5 +1,7 @@
 """A search with its phones: two of them, simulated, through real adb, while every scripted fault strikes once."""
 
+import hashlib
+import http.server
 import json
 import pathlib
 import shutil
@@ -12,7 +14,7 @@ import time
 import zipfile
 
 import pytest
-from phone import Fault, Phone
+from phone import Fault, Phone, elf_header
 from phone.client import wait_until
 from phone.meter import QUICK, given
 from support import assert_one_line, readme_commands, script
@@ -190,12 +192,12 @@ def test_nas_phone_measures_files_and_published_networks(adb, phone, tmp_path, b
     assert process.returncode == 0, process.stderr[-3000:]
     assert "Google Pixel 2 XL, Android 11, arm64-v8a, cores f0, 1 thread, cpu" in process.stdout
     lines = (out / "latencies.csv").read_text().splitlines()
-    assert [line.split(",")[:2] for line in lines[1:]] == [
-        [odd.name, ""],
-        ["mnasnet_small", "float32"],
-        ["mnasnet_small", "int8"],
+    assert [line.split(",")[:3] for line in lines[1:]] == [
+        [odd.name, "", "cpu"],
+        ["mnasnet_small", "float32", "cpu"],
+        ["mnasnet_small", "int8", "cpu"],
     ]
-    assert {float(line.split(",")[2]) for line in lines[1:]} <= given(phone)
+    assert {float(line.split(",")[3]) for line in lines[1:]} <= given(phone)
     assert (out / "latencies.png").read_bytes().startswith(b"\x89PNG") and not (tmp_path / "hacked").exists()
 
 
@@ -232,13 +234,82 @@ def assert_checked(text, out_dir):
     assert "Inference (avg)" in _text_of(path)
 
 
-def test_nas_phone_check_times_published_networks(environment, phone, tmp_path, binary, small_model, monkeypatch):
+@pytest.fixture
+def tool_server():
+    """The address of a server of benchmark_model for arm64 phones, and the SHA-256 of what it serves."""
+    content = elf_header("arm64-v8a")
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/{{version}}/{{platform}}", hashlib.sha256(content).hexdigest()
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_readmes_path_with_the_tool_that_is_fetched(adb, tmp_path, tool_server, small_model, plain_space):
+    """setup, measure and a search, against a phone on which LiteRT's own benchmark_model runs."""
+    environment = {**adb.env, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    address, digest = tool_server
+    setup, _ = readme_commands("nas-phone")
+    search = next(words for words in readme_commands("mnas-search") if "--device=android" in words)
+    quick = [f"--android_{name}={value}" for name, value in QUICK.items()]
+    with Phone(tmp_path / "one", tool="litert") as phone:
+        adb.connect(phone)
+        refused = script(*setup, f"--tool_address={address}", env=environment)
+        assert_one_line(refused, 2, "nothing here vouches for it", f"--tool_sha256={digest}")
+        process = script(*setup, f"--tool_address={address}", f"--tool_sha256={digest}", env=environment)
+        assert process.returncode == 0 and f"SHA-256 {digest}" in process.stdout
+
+        words = ("nas-phone", "measure", str(small_model), "--delegates=cpu,gpu,nnapi", f"--out_dir={tmp_path / 'out'}")
+        process = script(*words, *quick, env=environment)
+        assert process.returncode == 1  # one could not be measured, and is said
+        lines = [line.split(None, 2)[1:] for line in process.stdout.splitlines() if line.startswith(small_model.name)]
+        said = {delegate: rest for delegate, rest in lines}
+        assert said["cpu"].endswith("cpu 4 of 4 nodes") and said["gpu"].endswith("gpu 4 of 4 nodes")
+        assert "LiteRT's benchmark_model knows the delegates cpu, gpu, npu" in said["nnapi"]
+
+        process = script(
+            *search,
+            f"--run_dir={tmp_path / 'run'}",
+            f"--search_space={plain_space}",
+            *(
+                "--dataset=digits",
+                "--data_dir=",
+                "--algorithm=random_search",
+                "--num_trials=2",
+                "--target_latency_ms=1",
+            ),
+            *("--deploy_image_size=24", "--proxy_image_size=8", "--proxy_samples=100", "--proxy_epochs=1"),
+            *("--num_workers=1", "--final_epochs=0", *quick),
+            env=environment,
+        )
+        assert process.returncode == 0, process.stderr[-3000:]
+        rows = query(tmp_path / "run", "SELECT value, details FROM measurements WHERE kind = 'latency'")
+        details = [json.loads(text)["latency"]["details"] for _, text in rows]
+        assert {value for value, _ in rows} <= given(phone) and len(rows) >= 2
+        assert {each["figures_from"] for each in details} == {"file"}
+        assert all(set(each["placement"]["nodes"]) == {"cpu"} for each in details)
+
+
+@pytest.mark.parametrize("tool", ["tflite", "litert"])
+def test_nas_phone_check_times_published_networks(environment, tool, tmp_path, binary, small_model, monkeypatch):
     """With a small network in each file: the published ones are built, and converted in the test below."""
     monkeypatch.setattr(phone_app, "to_tflite", lambda model, path, *_: shutil.copy(small_model, path))
     monkeypatch.setattr(_phone_check, "REPEATS", 3)
-    config = android.Config(**{**QUICK, "serials": (environment.connect(phone),), "benchmark_binary": binary})
     said = []
-    phone_app.check(phone_app.PhoneSettings(out_dir=str(tmp_path)), config, said.append)
+    with Phone(tmp_path / "one", tool=tool) as phone:
+        config = android.Config(**{**QUICK, "serials": (environment.connect(phone),), "benchmark_binary": binary})
+        phone_app.check(phone_app.PhoneSettings(out_dir=str(tmp_path)), config, said.append)
     assert_checked("\n".join(said), tmp_path)
 
 
