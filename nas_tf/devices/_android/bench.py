@@ -85,7 +85,9 @@ class Bench:
     def describe(self):
         """JSON-ready dict of all that a latency depends on and phones of one model have in common."""
         facts = {name: getattr(self.facts, name) for name in ("model", "android", "build", "abi", "cores")}
-        return {**facts, "mask": f"{self.mask:x}", "tool": self.tool.to_json()}
+        libraries = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in self._libraries()}
+        found = {**facts, "mask": f"{self.mask:x}", "tool": self.tool.to_json()}
+        return {**found, "libraries": libraries} if libraries else found
 
     def complaint(self):
         """Says what is wrong with the phone and what to do, in one line; returns None where nothing is wrong."""
@@ -179,16 +181,21 @@ class Bench:
         if not self._adb.holds(self._tool_path, content):
             self._adb.push(self.tool.path, self._tool_path, 0o755)
         self._adb.shell(f"chmod 755 {self._tool_path}")
-        if self._config.library_dir:
-            self._push_libraries()
+        self._push_libraries()
         self._reference_path = f"{phone.FOLDER}/reference.tflite"
         if not self._adb.holds(self._reference_path, REFERENCE.read_bytes()):
             self._adb.push(REFERENCE, self._reference_path)
         self._is_ready = True
 
+    def _libraries(self):
+        """list of `pathlib.Path`: what is put beside the tool."""
+        folder = self._config.library_dir
+        return sorted(pathlib.Path(folder).expanduser().glob("*.so")) if folder else []
+
     def _push_libraries(self):
-        self._adb.shell(f"mkdir -p {LIBRARIES}")
-        for path in sorted(pathlib.Path(self._config.library_dir).expanduser().glob("*.so")):
+        if self._libraries():
+            self._adb.shell(f"mkdir -p {LIBRARIES}")
+        for path in self._libraries():
             remote = f"{LIBRARIES}/{path.name}"
             if not self._adb.holds(remote, path.read_bytes()):
                 self._adb.push(path, remote, 0o755, self._config.answer_seconds + path.stat().st_size / _SLOWEST_PUSH)

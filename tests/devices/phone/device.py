@@ -105,6 +105,7 @@ class Phone:
             thermal=[0],
             fixed_performance_works=1,
         )
+        self._spawned = []
         self._links, self._survivors, self._identities = set(), [], itertools.count()
         self._lock, self._changed, self._closing = threading.Lock(), threading.Condition(), False
         self._listener, self._server = _listen(EMULATOR_PORTS if found else [0]), None
@@ -234,6 +235,7 @@ class Phone:
             cwd=self.sandbox.root,
             env=self.sandbox.environment(self.abi, identity, *self._benchmark),
         )
+        self._spawned.append(process)
         return process, identity
 
     def kill(self, process):
@@ -290,3 +292,5 @@ class Phone:
         for process in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        for process in self._spawned:
+            process._transport.close()  # while the loop still runs, which its pipes belong to
