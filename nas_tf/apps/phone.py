@@ -155,7 +155,7 @@ def _meters(config, delegates):
         try:
             meter.check()
             meters[delegate] = meter
-        except UserError as error:
+        except (UserError, EvaluationError) as error:
             if len(delegates) == 1:
                 raise
             refused[delegate] = str(error)

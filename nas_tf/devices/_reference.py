@@ -60,3 +60,13 @@ class Memory:
     def write(self, value):
         """Remembers a JSON-ready dict in place of what was remembered before."""
         write_json(self._path, value)
+
+    def update(self, **values):
+        """Remembers some JSON-ready values beside others, which another process may be writing; None forgets one."""
+        with open(self._path.with_suffix(".writing"), "a") as file:
+            with contextlib.suppress(ImportError, OSError):
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX)
+            found = {**self.read(), **values}
+            self.write({name: value for name, value in found.items() if value is not None})

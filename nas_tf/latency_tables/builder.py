@@ -254,6 +254,7 @@ def _compose(plan, units, networks, timings, about, latency_scale, device):
             "validation": validation,
             "timings_ms": {name: ms for name, (ms, _) in alone.items()},
             "num_calibration": num_calibration,
+            "seen": [architecture.fingerprint for _, architecture in networks],
             "versions": versions,
             "made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         },

@@ -177,7 +177,7 @@ class _Phone:
         self.text = text
 
     def run(self, command, timeout_seconds=None):
-        return 0, self.text, ""
+        return 0, "Flags:\n\t--num_threads=-1\tint32\n" if command.endswith("--help 2>&1") else self.text, ""
 
 
 def test_flags_that_the_tool_did_not_take():
@@ -323,11 +323,20 @@ def test_a_download_is_bounded_in_size_and_time(address, monkeypatch, tmp_path):
 
 
 def test_a_redirect_to_another_scheme_is_not_followed(address, monkeypatch, tmp_path):
-    for target in ("https://example.org/tool", "ftp://example.org/tool", "file:///etc/passwd"):
+    for target in ("https://example.org/tool", "ftp://example.org/tool"):
         monkeypatch.setattr(_Server, "moved_to", target)
-        with pytest.raises(UserError, match=r"redirects to .*: it is not followed|Cannot fetch"):
+        with pytest.raises(UserError, match=r"redirects to .*: it is not followed"):
             download.download(address, tmp_path / "file")
-        assert not (tmp_path / "file").exists()
+    monkeypatch.setattr(_Server, "moved_to", "file:///etc/passwd")
+    with pytest.raises(UserError, match=r"redirects to .*: it is not followed|Cannot fetch"):
+        download.download(address, tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize("wrong", ["example.com/x", "https://", "file:///etc/passwd", "{version}{oops}{"])
+def test_an_address_that_is_none_is_refused(wrong):
+    with pytest.raises(UserError, match="Expected an address that begins with https://"):
+        tool.fetch("arm64-v8a", "2.3.0", address=wrong)
 
 
 def test_a_tool_that_is_not_there_cannot_be_fetched(address):

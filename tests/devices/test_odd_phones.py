@@ -101,6 +101,18 @@ def test_phones_without_a_serial_number_are_told_apart_by_adb():
     assert identity("a", "HT6C0").startswith("Google Pixel ") and "HT6C0" not in identity("a", "HT6C0")
 
 
+def test_another_phone_behind_the_address_of_a_lost_one_is_not_used(phone, meter_of, small_model, capfd):
+    meter = meter_of(phone, patience_minutes=0.01)
+    assert meter.measure(small_model).latency_ms > 0
+    own = phone.sandbox.properties["ro.serialno"]
+    state = phone.sandbox.elsewhere / "state" / "getprop"
+    state.write_text(state.read_text().replace(own, "OTHER71"))
+    meter.fleet.put_aside(phone.address, 0.0)  # as when it is lost
+    with pytest.raises(PhoneGone, match="came free or back in time"):
+        meter.measure(small_model)
+    assert f"{phone.address} is Google Pixel 2 XL" in capfd.readouterr().err
+
+
 def test_a_phone_known_by_an_mdns_name_is_connected_again(environment, monkeypatch):
     """Wireless debugging lists phones by such names; the adb server is asked to connect to it by that name."""
     name, asked = "adb-712KPBF1235565-AbCdEf._adb-tls-connect._tcp", []
@@ -126,6 +138,29 @@ def test_cores_that_sleep_are_not_taken_for_the_phone(phone, tmp_path, meter_of)
     assert not differences(awake, asleep) and asleep["cores"] == 8 and asleep["mask"] == "f0"
 
 
+def test_equal_capacities_of_a_phone_whose_fast_cores_sleep_pin_nothing_by_chance(tmp_path, meter_of):
+    """What was told while all were awake counts; on a first look nothing is guessed."""
+    equal = {f"{CPU}/cpu{core}/cpu_capacity": "1024\n" for core in range(8)}
+    with Phone(tmp_path / "one", sysfs=equal) as phone:
+
+        def sleep():
+            phone.path(f"{CPU}/online").write_text("0-3\n")
+            for core in range(4, 8):
+                phone.path(f"{CPU}/cpu{core}/cpufreq/cpuinfo_max_freq").unlink()
+
+        awake = meter_of(phone).describe()
+        sleep()
+        asleep = meter_of(phone).describe()
+        assert not differences(awake, asleep) and asleep["mask"] == "f0"
+        phone.path(f"{CPU}/online").write_text("0-7\n")
+    with Phone(
+        tmp_path / "two", sysfs={**equal, f"{CPU}/online": "0-3\n", f"{CPU}/cpu7/cpufreq/cpuinfo_max_freq": None}
+    ) as phone:
+        with pytest.raises(EvaluationError, match="does not tell how fast its cores are while some of them sleep"):
+            meter_of(phone).describe()
+        assert meter_of(phone, mask="f0").describe()["mask"] == "f0"
+
+
 def test_a_cluster_that_sleeps_is_woken(phone, meter_of, small_model):
     phone.path(f"{CPU}/online").write_text("0-3\n")
 
@@ -142,7 +177,7 @@ def test_a_cluster_that_sleeps_is_woken(phone, meter_of, small_model):
 
 def test_a_cluster_that_stays_asleep_is_told(phone, meter_of, small_model):
     phone.path(f"{CPU}/online").write_text("0-3\n")
-    with pytest.raises(EvaluationError, match="4 cores of those it is pinned to sleep"):
+    with pytest.raises(EvaluationError, match=r"4 cores of those that .* is to time on stayed asleep"):
         meter_of(phone, poll_seconds=0.05, patience_minutes=0.01).measure(small_model)
     assert not phone.events("benchmark")
 
@@ -230,11 +265,31 @@ def test_emulators_and_containers_by_many_signs(sign):
     text = PIXEL + sign + "\n"
     found = facts.parse_facts("x", text, "", "", "", "", "")
     assert found.is_emulator and len(found.emulator_signs) == 1
-    assert not facts.parse_facts("x", PIXEL, "", "", "", "", "CPU implementer\t: 0x41\nCPU part\t: 0xd0b\n").is_emulator
 
 
 @pytest.mark.parametrize(
-    "cpuinfo", ["CPU implementer\t: 0xc0\n", "CPU part\t: 0xd0c\n", "flags\t\t: fpu vme hypervisor lahf_lm\n"]
+    ("more", "implementer", "part"),
+    [
+        ("", "0x41", "0xd0b"),
+        ("[ro.product.model]: [ELE-L29]", "0x48", "0xd40"),  # Kirin 980: HiSilicon's Cortex-A76
+        ("[vendor.audio.wsa_speaker]: [1]", "0x51", "0x804"),
+        ("[ro.kernel.qemu.gles]: [false]", "0x41", "0xd05"),
+        ("[ro.product.name]: [TitanBox]", "0x41", "0xd05"),
+        ("[ro.hardware.egl]: [mesa]", "0x41", "0xd05"),
+    ],
+)
+def test_real_phones_are_none(more, implementer, part):
+    cores = f"processor\t: 0\nCPU implementer\t: {implementer}\nCPU variant\t: 0x1\nCPU part\t: {part}\n"
+    assert facts.parse_facts("x", PIXEL + more + "\n", "", "", "", "", cores).emulator_signs == ()
+
+
+@pytest.mark.parametrize(
+    "cpuinfo",
+    [
+        "CPU implementer\t: 0xc0\n",
+        "CPU implementer\t: 0x41\nCPU part\t: 0xd0c\n",
+        "flags\t\t: fpu vme hypervisor lahf_lm\n",
+    ],
 )
 def test_android_on_a_server_is_no_phone(cpuinfo):
     assert facts.parse_facts("x", PIXEL, "", "", "", "", cpuinfo).is_emulator

@@ -43,7 +43,8 @@ _GRAMMAR = {
     "replaced": (
         r"Replacing \d",
         rf"Replacing (?P<nodes>{_FROM_0})(?: out of (?P<of>{_WHOLE}))? node\(s\) with delegate \((?P<name>.+?)\) node, "
-        rf"yielding (?P<partitions>{_FROM_0}) partitions(?: for (?:the whole graph|subgraph \d+(?: \(.*\))?))?\.?",
+        rf"yielding (?P<partitions>{_FROM_0}) partitions"
+        r"(?: for (?:the whole graph|subgraph (?P<subgraph>\d+)(?: \(.*\))?))?\.?",
         "Replacing 9 out of 9 node(s) with delegate (NAME) node, yielding 1 partitions",
     ),
     "several": (

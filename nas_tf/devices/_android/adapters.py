@@ -56,11 +56,10 @@ HARMLESS = ("--use_xnnpack=true", "--use_cpu=true")
 
 
 def choose(usage):
-    """Returns the `Adapter` of the tool that printed this text when it was asked for `--help`.
-
-    A text that lists no flags is taken for one of TFLite's tool: none of its versions is without the flags used here.
-    """
+    """Returns the `Adapter` of the tool that printed this text when it was asked for `--help`; None: it has none."""
     known = set(_USAGE.findall(usage))
+    if "num_threads" not in known:
+        return None
     tool = LITERT if "use_npu" in known and "use_xnnpack" not in known else TFLITE
     found = {}
     if "result_file_path" in known:

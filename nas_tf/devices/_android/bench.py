@@ -66,21 +66,32 @@ class Bench:
         self.tool = find_tool(self.facts.abi)
         self._tool_path = f"{phone.FOLDER}/benchmark_model"
         self._memory = Memory("phones", self.facts.identity)
-        self._know_all_cores()
+        if not config.mask:
+            self._know_all_cores()
         self._is_ready = False
         self.mask = int(config.mask, 16) if config.mask else self.facts.mask(config.num_threads)
         self._runner = Runner(self._adb, config, self.mask, self._tool_path, log)
 
     def _know_all_cores(self):
-        """Takes the speeds of cores from an earlier time where some sleep so that the phone does not tell them."""
-        memory, key = self._memory.read(), f"capacities:{self.facts.build}"
-        if self.facts.capacities:
+        """Takes the speeds of cores from an earlier time where some sleep so that the phone does not tell them.
+
+        Raises:
+            Unfit: there was no earlier time.
+        """
+        key = f"capacities:{self.facts.build}"
+        known = self._memory.read().get(key)
+        if self.facts.tells_cores_apart:
             told = {str(core): speed for core, speed in self.facts.capacities.items()}
-            if memory.get(key) != told:
-                self._memory.write({**memory, key: told})
-        elif isinstance(memory.get(key), dict):
-            known = {int(core): speed for core, speed in memory[key].items()}
-            self.facts = dataclasses.replace(self.facts, capacities=known)
+            if known != told:
+                self._memory.update(**{key: told})
+        elif not phone.all_awake(self.facts, self.condition):
+            if not isinstance(known, dict):
+                raise Unfit(
+                    f"{self._adb.serial} does not tell how fast its cores are while some of them sleep, and they do "
+                    "not wake up: keep its screen on, or give --android_mask"
+                )
+            speeds = {int(core): speed for core, speed in known.items()}
+            self.facts = dataclasses.replace(self.facts, capacities=speeds)
 
     def describe(self):
         """JSON-ready dict of all that a latency depends on and phones of one model have in common."""
@@ -144,9 +155,7 @@ class Bench:
 
     def renew_reference(self):
         """As `check_reference`, with the first latency of the reference network forgotten and taken again."""
-        memory = self._memory.read()
-        memory.pop(self._reference_key(), None)
-        self._memory.write(memory)
+        self._memory.update(**{self._reference_key(): None})
         return self.check_reference()
 
     def check_reference(self):
@@ -205,11 +214,6 @@ class Bench:
         self.condition = phone.condition(self._adb)
         deadline, is_told = time.monotonic() + 60 * self._config.patience_minutes, False
         while (why := self._why_unfit()) is not None:
-            if self._asleep():
-                phone.wake(self._adb)
-                self.condition = phone.condition(self._adb)
-                if (why := self._why_unfit()) is None:
-                    break
             if not is_told:
                 print(f"waiting for {self._adb.serial}: {why}", file=sys.stderr, flush=True)
                 is_told = True
@@ -231,17 +235,26 @@ class Bench:
         hot = self.condition.thermal_status
         if not self.facts.is_emulator and hot is not None and hot > self._config.max_thermal_status:
             return f"its thermal status is {hot}, over {self._config.max_thermal_status} (--android_max_thermal_status)"
-        if asleep := self._asleep():
-            return f"{count(asleep, 'core')} of those it is pinned to sleep (mask {self.mask:x}), and do not wake up"
         return self.complaint()
 
-    def _asleep(self):
-        """int: how many cores that the tool is to run on sleep, if so many do that its threads lack some."""
-        if not self.mask or self.condition.online is None:
-            return 0
+    def _wake_cores(self):
+        """Wakes the cores that the tool is pinned to, or waits for them: some phones park whole clusters.
+
+        Raises:
+            Unfit: so many stayed asleep that its threads would lack some.
+        """
         ours = {core for core in range(self.mask.bit_length()) if self.mask >> core & 1}
-        awake = len(ours & self.condition.online)
-        return 0 if awake >= min(self._config.num_threads, len(ours)) else len(ours) - awake
+        deadline = time.monotonic() + 60 * self._config.patience_minutes
+        while ours:
+            online = phone.online(self._adb)
+            if online is None or len(ours & online) >= min(self._config.num_threads, len(ours)):
+                return
+            if time.monotonic() > deadline:
+                raise Unfit(
+                    f"{count(len(ours - online), 'core')} of those that {self._adb.serial} is to time on stayed asleep "
+                    f"(mask {self.mask:x}): keep its screen on"
+                )
+            phone.wake(self._adb)
 
     def _look(self):
         self.condition = phone.condition(self._adb)
@@ -261,6 +274,7 @@ class Bench:
         """
         count, runs = self._config.repeats, []
         while True:
+            self._wake_cores()
             try:
                 runs.append(self._runner.run(remote))
             except InfeasibleArchitecture as error:
@@ -283,8 +297,8 @@ class Bench:
 
         A timing that passes is remembered.
         """
-        key, memory = self._reference_key(), self._memory.read()
-        known, drift = memory.get(key), 0.0
+        key, drift = self._reference_key(), 0.0
+        known = self._memory.read().get(key)
         if known is None:
             ms = self._steady_reference_ms()
             known = {"baseline_ms": ms, "taken_at": time.strftime("%Y-%m-%d %H:%M:%S")}
@@ -295,7 +309,7 @@ class Bench:
                 if drift <= self._config.max_drift:
                     break
         if drift <= self._config.max_drift:
-            self._memory.write({**memory, key: {**known, "ms": ms, "passed_at": time.time()}})
+            self._memory.update(**{key: {**known, "ms": ms, "passed_at": time.time()}})
         return {**known, "ms": ms, "drift": drift}
 
     def _steady_reference_ms(self):
@@ -315,6 +329,7 @@ class Bench:
     def _reference_ms(self):
         config = self._config
         short = min(0.3, config.min_seconds), min(0.2, config.warmup_seconds)
+        self._wake_cores()
         try:
             return self._runner.run(self._reference_path, 30, *short).latency_ms
         except InfeasibleArchitecture as error:

@@ -39,6 +39,8 @@ def download(url, path, progress=lambda done, total: None, most_bytes=MOST_BYTES
     Raises:
         UserError: there is no such file, it cannot be fetched, it is too large, or it takes too long.
     """
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https") or not urllib.parse.urlsplit(url).netloc:
+        raise UserError(f"Expected an address that begins with https://. Received: {url!r}")
     version = path.with_name(path.name + ".version.json")
     deadline = time.monotonic() + most_seconds
     opener = urllib.request.build_opener(_SameScheme)
@@ -54,14 +56,16 @@ def download(url, path, progress=lambda done, total: None, most_bytes=MOST_BYTES
                     path.unlink()  # the rest of another version
                     continue
                 done = done if answer.status == 206 else 0
-                total = done + int(answer.headers.get("Content-Length") or 0)
+                length = answer.headers.get("Content-Length") or "0"
+                total = done + int(length) if length.isdecimal() else 0
                 if total > most_bytes:
                     raise UserError(f"{url} is of {total:,} bytes. Expected at most {most_bytes:,}")
-                if now and not now.startswith("W/"):
-                    write_json(version, {"url": url, "etag": now})
-                else:
-                    version.unlink(missing_ok=True)
                 with open(path, "ab" if done else "wb") as file:
+                    # Only now: a file that is kept is never said to be of a later version than it is.
+                    if now and not now.startswith("W/"):
+                        write_json(version, {"url": url, "etag": now})
+                    else:
+                        version.unlink(missing_ok=True)
                     while chunk := answer.read1(1 << 16):
                         done += len(chunk)
                         if done > most_bytes:

@@ -89,10 +89,10 @@ class Fleet:
     """
 
     def __init__(self, serials, answer_seconds):
-        self._answer_seconds, self._identities = answer_seconds, {}
+        self._answer_seconds, self._own = answer_seconds, {}
         for serial in serials:
             self._identify(serial)
-        self.serials = distinct(serials, self._identities)
+        self.serials = distinct(serials, self._own)
         self.lent = set()
         self._failures = dict.fromkeys(self.serials, 0)
         self._not_before = dict.fromkeys(self.serials, 0.0)
@@ -131,17 +131,16 @@ class Fleet:
             for serial in sorted(serials, key=self._last_lent):
                 if time.monotonic() < self._not_before[serial]:
                     continue
-                if serial not in self._identities and not self._identify(serial):
+                own = self._own.get(serial) or self._identify(serial)
+                if own is None:
                     self.put_aside(serial, _LONGEST_BACKOFF_SECONDS)
                     continue
-                lock = _lock(self._identities[serial])
+                lock = _lock(own)
                 if lock is None:
                     continue
                 os.utime(lock.fileno())
-                if self._failures[serial] == 0:
-                    return serial, lock
-                known = self._identities.pop(serial)  # behind an address there may be another phone now
-                if self._identify(serial) == known:
+                # Behind the address of a phone that was lost there may be another one now, which is not used.
+                if self._failures[serial] == 0 or self._identify(serial) == own:
                     return serial, lock
                 lock.close()
                 self.put_aside(serial, _LONGEST_BACKOFF_SECONDS)
@@ -153,17 +152,23 @@ class Fleet:
             time.sleep(0.05)
 
     def _identify(self, serial):
-        """Returns the identity of the phone that now has this serial; None where it does not answer."""
+        """Returns the identity of the phone that now has this serial; None where it does not answer.
+
+        The first one that is found is the fleet's for good.
+        """
         asked = adb.Adb(serial, min(self._answer_seconds, _PROBE_SECONDS))
         with contextlib.suppress(EvaluationError, UserError):
             if asked.is_back():
-                self._identities[serial] = phone.identity(asked)
-        return self._identities.get(serial)
+                found = phone.identity(asked)
+                if found != self._own.setdefault(serial, found):
+                    print(f"{serial} is {found} now, and was {self._own[serial]}: it is not used", file=sys.stderr)
+                return found
+        return None
 
     def _last_lent(self, serial):
         """float: when a phone was last lent, by any process; 0 if never."""
         try:
-            return Memory("phones", self._identities.get(serial, serial)).lock_path.stat().st_mtime
+            return Memory("phones", self._own.get(serial, serial)).lock_path.stat().st_mtime
         except OSError:
             return 0.0
 

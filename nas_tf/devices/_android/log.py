@@ -217,7 +217,9 @@ class _Run:
         nodes, partitions = int(match["nodes"]), int(match["partitions"])
         if of_nodes is not None and nodes > of_nodes:
             raise contradiction("no more nodes replaced than there are", line)
-        self.delegates.append({"name": match["name"], "nodes": nodes, "of_nodes": of_nodes, "partitions": partitions})
+        subgraph = {"subgraph": int(match["subgraph"])} if match["subgraph"] not in (None, "0") else {}
+        found = {"name": match["name"], "nodes": nodes, "of_nodes": of_nodes, "partitions": partitions}
+        self.delegates.append(found | subgraph)
 
     def applied(self, match, line):
         self._step(line, (_NOTHING, _LOADED), self.stage)

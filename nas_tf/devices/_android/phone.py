@@ -38,21 +38,26 @@ _LEAST_FREE_BYTES = 100 << 20
 _NAMES = [f"ro.product.{name}" for name in ("manufacturer", "brand", "model", "device", "name", "board")]
 _NAMES += ["ro.hardware", "ro.boot.hardware", "ro.build.flavor", "ro.board.platform"]
 _EMULATORS = re.compile(
-    r"goldfish|ranchu|cutf_cvm|cuttlefish|vsoc_|vbox86|genymotion|redroid|waydroid|anbox|bluestacks|\bbst|ldplayer|"
+    r"goldfish|ranchu|cutf_cvm|cuttlefish|vsoc_|vbox86|genymotion|redroid|waydroid|\banbox|bluestacks|\bbst|ldplayer|"
     r"windows_(?:x86|arm)|subsystem for android|android_x86|sdk_gphone",
     re.IGNORECASE,
 )
 # Properties that only they have, by a part of their names.
 _THEIR_PROPERTIES = re.compile(
-    r"redroid|waydroid|genymotion|vbox86|bluestacks|\bbst\.|anbox|qemud|goldfish|ranchu|cuttlefish|wsa_", re.IGNORECASE
+    r"redroid|waydroid|genymotion|vbox86|bluestacks|^bst\.|\banbox|qemud|goldfish|ranchu|cuttlefish",
+    re.IGNORECASE,
 )
-_SOFTWARE_GRAPHICS = re.compile("swiftshader|emulation|pastel|lavapipe|mesa|virgl", re.IGNORECASE)
+_SOFTWARE_GRAPHICS = re.compile("swiftshader|emulation|pastel|lavapipe|virgl", re.IGNORECASE)
 _LAST_X86_SDK = 23  # the last phones with Intel's processors had Android 6
-# Makers and parts, in /proc/cpuinfo, of processors of servers and Macs: Ampere, Apple, Cavium, Marvell, Neoverse.
+# In /proc/cpuinfo: makers of processors of servers and Macs (Ampere, Apple, Cavium, Broadcom), and Arm's own Neoverse
+# parts; another maker's part of the same number is another core (HiSilicon's Cortex-A76 is 0xd40).
 _NOT_IN_PHONES = re.compile(
-    r"^CPU implementer\s*: 0x(?:c0|61|42|43)$|^CPU part\s*: 0x(?:d0c|d40|d49|d4f|d8e|d84)$|^flags\s*:.*\bhypervisor\b",
+    r"^CPU implementer\s*: 0x(?:c0|61|42|43)$|"
+    r"^CPU implementer\s*: 0x41$(?:\n(?!processor|CPU implementer).*)*?\nCPU part\s*: 0x(?:d0c|d40|d49|d4f|d8e|d84)$|"
+    r"^flags\s*:.*\bhypervisor\b",
     re.MULTILINE,
 )
+_NO = ("", "0", "false", "no", "off")
 _NO_SERIAL = re.compile(r"|unknown|0123456789ABCDEF|(.)\1*|EMULATOR.*", re.IGNORECASE)
 
 
@@ -90,12 +95,17 @@ class Facts:
         """bool: whether it is an emulator, or Android in a container or a virtual machine."""
         return bool(self.emulator_signs)
 
+    @property
+    def tells_cores_apart(self):
+        """bool: whether some cores are known to be faster than others."""
+        return len(set(self.capacities.values())) > 1
+
     def mask(self, num_threads):
         """int: the fastest cores as a bit mask, in whole clusters of equal cores, so many that each thread has a core.
 
         It is 0 where the system does not tell, or all cores are alike: then nothing is pinned.
         """
-        if len(set(self.capacities.values())) < 2:
+        if not self.tells_cores_apart:
             return 0
         chosen = set()
         for capacity in sorted(set(self.capacities.values()), reverse=True):
@@ -148,11 +158,21 @@ def read(adb, log=lambda name, text: None):
         facts = parse_facts(adb.serial, *sections[: len(_STATIC)])
         now = parse_condition(*sections[len(_STATIC) :])
         # The system tells no frequency of a core that sleeps.
-        if facts.capacities or now.online is None or len(now.online) >= facts.cores:
+        if facts.tells_cores_apart or all_awake(facts, now):
             break
         if attempt < _WAKE_TRIES - 1:
             wake(adb)
     return facts, now
+
+
+def all_awake(facts, now):
+    """bool: whether no core sleeps, or the phone does not tell."""
+    return now.online is None or len(now.online) >= facts.cores
+
+
+def online(adb):
+    """Returns the set of cores of an `adb.Adb`'s phone that do not sleep; None where it does not tell."""
+    return frozenset(_cores(adb.run(_CHANGING[-1])[1])) or None
 
 
 def wake(adb):
@@ -262,7 +282,7 @@ def _emulator_signs(serial, prop, cpuinfo):
     signs = [
         name
         for name, value in prop.items()
-        if (re.match(r"ro\.(?:kernel|boot)\.qemu", name) and value not in ("", "0")) or _THEIR_PROPERTIES.search(name)
+        if (re.match(r"ro\.(?:kernel|boot)\.qemu", name) and value.lower() not in _NO) or _THEIR_PROPERTIES.search(name)
     ]
     signs += [f"{name}={prop[name]}" for name in _NAMES if _EMULATORS.search(prop.get(name, ""))]
     graphics = ("ro.hardware.egl", "ro.hardware.vulkan")

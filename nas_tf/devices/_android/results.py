@@ -194,10 +194,11 @@ def placement_in_log(details):
     delegates = details["delegates"]
     if not delegates:
         return None
-    total = delegates[0]["of_nodes"]
-    by_delegate = {}
+    by_delegate, totals = {}, {}
     for each in delegates:
+        totals.setdefault(each.get("subgraph", 0), each["of_nodes"])
         by_delegate[each["name"]] = by_delegate.get(each["name"], 0) + each["nodes"]
-    if total is None or sum(by_delegate.values()) > total:
+    if None in totals.values() or sum(by_delegate.values()) > sum(totals.values()):
         return None
+    total = sum(totals.values())
     return placement(by_delegate, total, "log")

@@ -58,10 +58,14 @@ class Runner:
 
         Raises:
             UserError: it cannot run networks on the delegate of the settings.
+            AdbFailed: it does not start.
         """
         status, usage, _ = self._adb.run(f"{self._environment()}{quote(self._tool_path)} --help 2>&1")
         self._log("benchmark_model.txt", f"$ {self._tool_path} --help\n{usage}\nexit status {status}\n")
         found = adapters.choose(usage)
+        if found is None:
+            said = (usage.strip().splitlines() or ["nothing"])[-1][:200]
+            raise AdbFailed(f"Expected benchmark_model on {self._adb.serial} to list its flags. It says: {said}")
         if self._config.delegate not in found.delegates:
             raise UserError(
                 f"{found.name} knows the delegates {', '.join(found.delegates)}. Received: --android_delegate="
@@ -147,7 +151,7 @@ class Runner:
             results.check_figures(found, latency)
             # Floats of four bytes: of whole microseconds, but for the mean, of which the log has six digits.
             figures = {name: round(found[theirs], 3) for name, theirs in _FIGURES.items()}
-            figures["mean_ms"] = float(f"{found['avg_ms']:.7g}")
+            figures |= {"mean_ms": float(f"{found['avg_ms']:.7g}"), "statistic": "median"}
         if self.adapter.placement_flags and (content := self._adb.read(_PLACEMENT, results.MOST_BYTES)):
             placement = results.read_placement(content)
         placement = placement or results.placement_in_log(latency.details)

@@ -100,7 +100,7 @@ def fetch(
     """
     if abi not in PLATFORMS:
         raise UserError(how_to_get(abi))
-    url = address.format(version=version, platform=PLATFORMS[abi])
+    url = address.replace("{version}", version).replace("{platform}", PLATFORMS[abi])
     folder = cache_folder() / abi
     folder.mkdir(parents=True, exist_ok=True)
     pins = folder / "sha256.json"

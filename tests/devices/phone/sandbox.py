@@ -33,7 +33,7 @@ HAL Ready: false
 # Paths of the phone within a command; /proc/PID and /proc/self stay the host's, where the processes are.
 PATHS = re.compile(r"(?<![\w./-])/(?=(?:data|sdcard|sys|proc(?!/(?:\d|self|\$)))(?![\w.-]))")
 # Where a shell starts a program: at the start of a command, after programs that start others, after assignments.
-START = r"""(?:^|[;|(\n{]|(?<!>)&|\b(?:then|do|else)\s)\s*(?:\w+=\S*\s+)*
+START = r"""(?:^|[;|(\n{]|(?<!>)&|\b(?:then|do|else)\s|\bsh\s-c\s'(?=/))\s*(?:\w+=\S*\s+)*
             (?:(?:exec|nohup|setsid|env|time|nice|timeout|taskset)\s+(?:[\w.=-]+\s+)*)*"""
 
 
