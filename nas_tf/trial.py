@@ -112,6 +112,14 @@ class Latency:
         """str: where the network's nodes ran, such as "gpu 40 of 42 nodes, cpu 2 of 42 nodes"; empty if not told."""
         return placement_in_words(self.details.get("placement"))
 
+    @property
+    def beside(self):
+        """dict from another way in which the device runs networks, such as "gpu", to what it took there, in words."""
+        return {
+            name: each["refused"] if "refused" in each else f"{each['latency_ms']:.4g} ms, {each['on'] or 'not told'}"
+            for name, each in self.details.get("beside", {}).items()
+        }
+
     def to_json(self):
         return dataclasses.asdict(self)
 

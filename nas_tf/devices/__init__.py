@@ -54,6 +54,14 @@ class Meter(Device):
         """Returns a `Meter` for the same device that takes less time for each file, for timing many small ones."""
         return self
 
+    def beside(self):
+        """Other ways in which this device runs networks, by which files that ship are timed too.
+
+        Returns:
+            dict from a name, such as "gpu", to its `Meter`, or to text that says why there is none.
+        """
+        return {}
+
     @abc.abstractmethod
     def measure(self, tflite_path):
         """Returns the `nas_tf.trial.Latency` of the file.

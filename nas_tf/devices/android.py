@@ -39,6 +39,12 @@ class Config(Settings):
         "What runs the network; a delegate must take all of it. TFLite's tool knows nnapi, LiteRT's npu.",
         choices=DELEGATES,
     )
+    more_delegates: tuple[str, ...] = knob(
+        (),
+        f"Delegates by which files that ship are timed too, of {', '.join(DELEGATES)}.",
+        choices=DELEGATES,
+        decides=False,
+    )
     library_dir: str = knob(
         "",
         "Folder with .so files that LiteRT's tool needs for gpu and npu (accelerators, a vendor's dispatch library): "
@@ -74,6 +80,7 @@ class Config(Settings):
     def __post_init__(self):
         super().__post_init__()
         object.__setattr__(self, "serials", tuple(self.serials))
+        object.__setattr__(self, "more_delegates", tuple(self.more_delegates))
         if self.repeats % 2 == 0:
             raise UserError(f"Expected an odd --android_repeats, so that a run is the median. Received: {self.repeats}")
         if self.library_dir and not list(pathlib.Path(self.library_dir).expanduser().glob("*.so")):
@@ -176,10 +183,23 @@ class AndroidMeter(Meter):
                 adb.run(RESTORE)  # its job sleeps, and touches it no more
 
     def brief(self):
-        config = self.config
         shorter = {"num_runs": 20, "min_seconds": 0.3, "warmup_seconds": 0.2}
-        least = {name: min(value, getattr(config, name)) for name, value in shorter.items()}
-        meter = AndroidMeter(dataclasses.replace(config, serials=self.fleet.serials, **least))
+        return self._with(**{name: min(value, getattr(self.config, name)) for name, value in shorter.items()})
+
+    def beside(self):
+        found = {}
+        for delegate in self.config.more_delegates:
+            meter = self._with(delegate=delegate, more_delegates=())
+            try:
+                meter.check()
+                found[delegate] = meter
+            except (UserError, EvaluationError) as error:
+                found[delegate] = str(error)
+        return found
+
+    def _with(self, **settings):
+        """Returns a meter with other settings, of the same phones, each of which both lend to one job at a time."""
+        meter = AndroidMeter(dataclasses.replace(self.config, serials=self.fleet.serials, **settings))
         meter.log, meter._closed, meter._chosen = self.log, self._closed, self.fleet
         return meter
 

@@ -36,6 +36,7 @@ def files_table(records):
     lines += dict.fromkeys(
         f"latency: on {record.device_name}, {record.measured_at[:10]}{_where(record)}" for record in timed
     )
+    lines += [f"{each.file} by {name}: {found}" for each in timed for name, found in each.latency.beside.items()]
     return "\n".join([*lines, *(f"FAILED {line}" for line in failures(records))])
 
 

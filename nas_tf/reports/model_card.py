@@ -152,9 +152,9 @@ def _latency(record):
     if latency is None:
         return _NONE
     spread = "" if latency.std_ms is None else f", standard deviation {significant(latency.std_ms)} ms"
-    return f"{milliseconds(record.latency_ms)} ({latency.statistic} of {latency.runs} runs{spread})" + (
-        f", {latency.ran_on}" if latency.ran_on else ""
-    )
+    words = [f"{milliseconds(record.latency_ms)} ({latency.statistic} of {latency.runs} runs{spread})", latency.ran_on]
+    words += [f"by {name}: {each}" for name, each in latency.beside.items()]
+    return "; ".join(filter(None, words)).replace("|", "\\|")
 
 
 def _conditions(record):

@@ -136,7 +136,10 @@ def _shipped(run_dir):
 
 
 def _ran_on(record):
-    return f" ({record.latency.ran_on})" if record.latency and record.latency.ran_on else ""
+    if not record.latency:
+        return ""
+    words = [record.latency.ran_on, *(f"by {name}: {found}" for name, found in record.latency.beside.items())]
+    return "".join(f" ({each})" for each in words if each)
 
 
 def _figures(network):

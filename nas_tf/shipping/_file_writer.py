@@ -1,6 +1,8 @@
 """Makes each file of a network that ships, and keeps what was found out about it in `files.json`."""
 
+import dataclasses
 import datetime
+import functools
 import hashlib
 import os
 
@@ -20,7 +22,7 @@ from nas_tf.shipping._converting import to_tflite_recycled
 from nas_tf.shipping.tflite_accuracy import accuracy
 from nas_tf.space import fingerprint
 from nas_tf.training.evaluate import evaluate
-from nas_tf.trial import InfeasibleArchitecture, UserError, first_line
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError, first_line
 
 # Of accuracy, against the float32 file. A file that loses more than this and the standard error has failed.
 MOST_LOST = 0.02
@@ -121,7 +123,7 @@ class FileWriter:
             write_file(failed, tflite_metadata.write(failed.read_bytes(), self._metadata()))
             if self._dataset:
                 reached = _run(failed, self._validation, f"running {path.name} on the validation images")
-            latency = self._meter and self._meter.measure(os.fspath(failed))
+            latency = self._meter and self._timed(os.fspath(failed))
         except InfeasibleArchitecture as error:
             failure = str(error)
         failure = failure or self._loss(number_type, reached)
@@ -140,6 +142,22 @@ class FileWriter:
             device_name=device and device_name(device),
             latency=latency,
         )
+
+    def _timed(self, path):
+        """Returns the `Latency` of a file, with those by the device's other ways in its details."""
+        latency, beside = self._meter.measure(path), {}
+        for name, meter in self._beside.items():
+            try:
+                found = meter if isinstance(meter, str) else meter.measure(path)
+            except (InfeasibleArchitecture, EvaluationError) as error:
+                found = str(error)
+            is_timed = not isinstance(found, str)
+            beside[name] = {"latency_ms": found.latency_ms, "on": found.ran_on} if is_timed else {"refused": found}
+        return dataclasses.replace(latency, details={**latency.details, "beside": beside}) if beside else latency
+
+    @functools.cached_property
+    def _beside(self):
+        return self._meter.beside()
 
     def _loss(self, number_type, reached):
         """Returns why a file of this accuracy has failed, or None."""

@@ -314,11 +314,13 @@ def test_nas_phone_check_times_published_networks(environment, tool, tmp_path, b
 
 
 @pytest.mark.storm
-def test_nas_phone_check_times_whole_networks(adb, phone, tmp_path, binary):
-    adb.connect(phone)
+@pytest.mark.parametrize("tool", ["tflite", "litert"])
+def test_nas_phone_check_times_whole_networks(adb, tool, tmp_path, binary):
     environment = {**adb.env, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    flags = [*quick_flags(binary, phone), "--android_num_runs=1", "--android_answer_seconds=30"]
     _, check = readme_commands("nas-phone")
-    process = script(*check, f"--out_dir={tmp_path}", *flags, env=environment)
+    with Phone(tmp_path / "one", tool=tool) as phone:
+        adb.connect(phone)
+        flags = [*quick_flags(binary, phone), "--android_num_runs=1", "--android_answer_seconds=30"]
+        process = script(*check, f"--out_dir={tmp_path}", *flags, env=environment)
     assert process.returncode == 0, process.stderr[-3000:]
     assert_checked(process.stdout, tmp_path)

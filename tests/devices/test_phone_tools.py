@@ -6,12 +6,18 @@ import re
 import subprocess
 import sys
 
+import keras
 import pytest
 from logs import LITERT
 from phone import Phone
+from phone.meter import QUICK
 
 from nas_tf.devices._android import adapters, results
 from nas_tf.devices._android.log import BenchmarkLogError, parse_benchmark_output
+from nas_tf.networks.description import NetworkDescription
+from nas_tf.plugins import Part
+from nas_tf.reports.files import files_table
+from nas_tf.shipping.files import write_files
 from nas_tf.trial import InfeasibleArchitecture, UserError, placement_in_words
 
 
@@ -64,6 +70,25 @@ def test_a_part_on_the_accelerator_is_a_refusal_by_number(tmp_path, meter_of):
 def test_a_delegate_that_the_tool_does_not_know_is_refused(tmp_path, meter_of, tool, delegate):
     with Phone(tmp_path / "one", tool=tool) as phone, pytest.raises(UserError, match="knows the delegates cpu"):
         meter_of(phone, delegate=delegate).check()
+
+
+def test_files_that_ship_are_timed_by_several_delegates(tmp_path, environment, binary):
+    """The card and the table of files have them beside each other, and what the phone has not in words."""
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D()]
+    model = keras.Sequential([*layers, keras.layers.Dense(2, activation="softmax")])
+    description = NetworkDescription("conv", {}, ("cat", "dog"), {}, fingerprint="abc")
+    with Phone(tmp_path / "one", tool="litert") as phone:
+        settings = {**QUICK, "serials": (environment.connect(phone),), "benchmark_binary": binary}
+        device = Part("nas_tf.devices", "android", {**settings, "more_delegates": ("gpu", "nnapi")})
+        types = ("float32", "float16")
+        records = write_files(model, description, tmp_path / "net", device=device, number_types=types)
+    card, table = (tmp_path / "net" / "README.md").read_text(), files_table(records)
+    for text, count in ((card, 2), (table, 2)):
+        assert len(re.findall(r"by gpu: [\d.e-]+ ms, gpu \d of \d nodes", text)) == count, text
+        assert text.count("by nnapi: LiteRT's benchmark_model knows the delegates cpu, gpu, npu") == count
+    timed = [record for record in records if record.latency]
+    assert all("cpu" in record.latency.ran_on and set(record.latency.beside) == {"gpu", "nnapi"} for record in timed)
 
 
 def test_libraries_are_put_beside_the_tool(tmp_path, meter_of, small_model):
