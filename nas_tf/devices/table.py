@@ -19,6 +19,7 @@ import math
 import pathlib
 
 from nas_tf.devices import Estimator
+from nas_tf.export import NUMBER_TYPES
 from nas_tf.files import load_json, write_file
 from nas_tf.settings import Settings, knob
 from nas_tf.space import fingerprint
@@ -76,6 +77,11 @@ class LatencyTable:
             if isinstance(ms, bool) or not isinstance(ms, (int, float)) or not math.isfinite(ms):
                 raise UserError(f"{path} is damaged: expected a finite number for {name!r}. Received: {ms!r}")
         facts = {key: each for key, each in value.items() if key not in _KEYS}
+        if facts.get("number_type", "float32") not in NUMBER_TYPES:
+            raise UserError(
+                f"{path} is damaged: expected number_type, one of {', '.join(NUMBER_TYPES)}. Received: "
+                f"{facts['number_type']!r}"
+            )
         return cls(value["space"], value["scale"], value["device"], value["intercept_ms"], value["units"], facts)
 
     @property

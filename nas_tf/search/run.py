@@ -219,10 +219,11 @@ def _check(request, device, judge):
             f"Received: --algorithm={request.settings.algorithm}"
         )
     number_type = request.setup.number_type
-    if device is not None and not is_meter and number_type != device.number_type:
+    known = "float32" if device is None else number_type if is_meter else device.number_type
+    if number_type != known:
         raise UserError(
             f"--deploy_number_type={number_type} needs a device that times files, or a table of such files. Received: "
-            f"--device={request.settings.device}, whose latencies are of {device.number_type} files"
+            f"--device={request.settings.device}, which knows {known} files"
         )
     if request.limits.max_tflite_bytes is not None and not is_meter:
         raise UserError("--max_tflite_bytes needs a --device that times files: this one converts nothing")

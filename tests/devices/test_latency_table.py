@@ -118,6 +118,7 @@ def test_tables_that_do_not_fit_are_refused(tmp_path):
         ({"units": {"x": None}}, "expected a finite number for 'x'. Received: None"),
         ({"intercept_ms": float("nan")}, "table.json': it holds NaN. Expected finite numbers"),
         ({"units": []}, "expected units to be an object"),
+        ({"number_type": "int7"}, "expected number_type, one of float32, .*Received: 'int7'"),
         ({"scale": None}, "expected scale to be an object"),
     ],
 )
