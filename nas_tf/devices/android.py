@@ -83,8 +83,6 @@ class Config(Settings):
         object.__setattr__(self, "more_delegates", tuple(self.more_delegates))
         if self.repeats % 2 == 0:
             raise UserError(f"Expected an odd --android_repeats, so that a run is the median. Received: {self.repeats}")
-        if self.library_dir and not list(pathlib.Path(self.library_dir).expanduser().glob("*.so")):
-            raise UserError(f"Expected .so files in --android_library_dir. Received: {self.library_dir!r}")
         if self.mask and not (re.fullmatch(r"[0-9a-fA-F]{1,16}", self.mask) and int(self.mask, 16)):
             raise UserError(f"Expected --android_mask to be hexadecimal without 0x, as f0. Received: {self.mask!r}")
 
@@ -145,6 +143,9 @@ class AndroidMeter(Meter):
         return {"serials": self.fleet.serials}
 
     def check(self):
+        folder = self.config.library_dir
+        if folder and not list(pathlib.Path(folder).expanduser().glob("*.so")):
+            raise UserError(f"Expected .so files in --android_library_dir. Received: {folder!r}")
         fleet.choose(self.config.serials)  # refuses a phone that is not ready
         self.refuse_mixed_models()
         for serial in self.fleet.serials:
@@ -159,7 +160,8 @@ class AndroidMeter(Meter):
         joined = {name: _join([each[name] for each in facts]) for name in facts[0]}
         is_emulator = any(self.bench(serial).facts.is_emulator for serial in self.fleet.serials)
         marked = {"device": "emulator", "note": EMULATOR} if is_emulator else {"device": "android"}
-        settings = {name: value for name, value in dataclasses.asdict(self.config).items() if name != "serials"}
+        settings = {**dataclasses.asdict(self.config), "more_delegates": list(self.config.more_delegates)}
+        del settings["serials"]
         phones = sorted(self.bench(serial).facts.identity for serial in self.fleet.serials)
         return {**marked, **joined, "phones": phones, "settings": settings}
 

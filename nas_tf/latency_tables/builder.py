@@ -181,7 +181,7 @@ def convert_network(space_part, scale, tokens, path, number_type="float32"):
     _convert_one(space_part, scale, "network", tokens, path, number_type)
 
 
-def _convert_one(space_part, scale, kind, what, path, number_type):
+def _convert_one(space_part, scale, kind, what, path, number_type="float32"):
     import_keras().backend.clear_session()
     space = space_part.space
     try:

@@ -100,7 +100,7 @@ def test_libraries_are_put_beside_the_tool(tmp_path, meter_of, small_model):
         assert phone.path(f"{adapters.LIBRARIES}/{library.name}").read_bytes() == library.read_bytes()
         assert "LD_LIBRARY_PATH=/data/local/tmp/nas_tf/lib exec" in phone.events("benchmark")[-1]["command"]
         with pytest.raises(UserError, match=r"Expected \.so files"):
-            meter_of(phone, library_dir=str(tmp_path))
+            meter_of(phone, library_dir=str(tmp_path)).check()
 
 
 def published(script):
