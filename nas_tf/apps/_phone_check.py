@@ -72,7 +72,7 @@ def _check_phone(meter, serial, say):
         )
         say(f"  benchmark_model {about['tool']['version']}, SHA-256 {about['tool']['sha256'][:16]}...")
         if phone.facts.is_emulator:
-            say(f"  {bench.EMULATOR}")
+            say(f"  {bench.EMULATOR} (by {', '.join(phone.facts.emulator_signs[:3])})")
         complaint = phone.complaint()
         if complaint:
             raise UserError(complaint)

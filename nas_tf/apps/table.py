@@ -254,9 +254,7 @@ def check_table(settings, parts=None, say=print):
     table = LatencyTable.read(settings.check)
     family = family_of(table.space)
     space = family.space(table.space, table.facts.get("space_settings", {}))
-    kept = {**table.scale, **table.scale.get("style", {})}
-    names = {field.name for field in dataclasses.fields(space.module.Scale)}
-    scale = space.module.Scale(**{name: value for name, value in kept.items() if name in names})
+    scale = _scale(space.module.Scale, {**table.scale, **table.scale.get("style", {})})
     device = Part("nas_tf.devices", settings.device, parts.get(settings.device, {}))
     verdict = checking.check(
         table, settings.check, space, scale, device, settings.check_networks, settings.check_percent

@@ -162,16 +162,24 @@ def _numbers(text):
 
 
 def _ready(interpreter_class, path, threads):
-    """Returns a function that runs a TFLite file once, on random inputs."""
+    """Returns a function that runs a TFLite file once, on random inputs, and how many nodes the network has."""
     interpreter = interpreter_class(model_path=path, num_threads=threads)
     interpreter.allocate_tensors()
     for detail in interpreter.get_input_details():
         interpreter.set_tensor(detail["index"], _random(detail["shape"], detail["dtype"]))
-    return interpreter.invoke
+    return interpreter.invoke, _num_nodes(interpreter)
+
+
+def _num_nodes(interpreter):
+    """int: the network's operators, without the nodes that stand for a delegate's; None where the runtime is mute."""
+    if not hasattr(interpreter, "_get_ops_details"):
+        return None
+    return sum(each["op_name"] != "DELEGATE" for each in interpreter._get_ops_details())
 
 
 def _ready_compiled(compiled_model_class, path, threads):
     """As `_ready`, by LiteRT's CompiledModel, which newer apps use."""
+    from ai_edge_litert.interpreter import Interpreter
     from ai_edge_litert.options import CpuOptions, Options
 
     model = compiled_model_class.from_file(path, options=Options(cpu_options=CpuOptions(num_threads=threads)))
@@ -182,7 +190,7 @@ def _ready_compiled(compiled_model_class, path, threads):
         inputs[name].write(_random(detail["shape"], detail["dtype"]))
     for name in model.get_output_tensor_details(signature):
         outputs[name] = model.create_output_buffer_by_name(signature, name)
-    return lambda: model.run_by_name(signature, inputs, outputs)
+    return lambda: model.run_by_name(signature, inputs, outputs), _num_nodes(Interpreter(model_path=path))
 
 
 def _random(shape, dtype):
@@ -216,10 +224,10 @@ def main():
         print(json.dumps(figures))
         return
     cores = _pin(args.threads, args.cores)
-    run = ready(args.model, args.threads)
+    run, figures["nodes"] = ready(args.model, args.threads)
     if args.beside:
         _warm_up(run, args.warmup_seconds)
-        beside = ready(args.beside, args.threads)
+        beside, _ = ready(args.beside, args.threads)
         milliseconds, theirs, ratios = time_in_turns(run, beside, args.min_seconds, args.max_seconds, args.tolerance)
         spread = _spread(ratios)
         figures |= {"ratio": _quantile(ratios, 0.5), "beside_ms": _quantile(theirs, 0.5)}

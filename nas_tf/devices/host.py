@@ -76,7 +76,7 @@ class HostMeter(Meter):
     times the reference's latency when this machine was first used: clocks and neighbours change a machine's speed by
     half for minutes, and two files that are timed one after the other could not be compared then. What was observed
     is in the `details` of a latency: `stable`, `spread` and `cores`, `reference_ms` now and `reference_first_ms`, and
-    in `unstable_before` the timings of the same file that were less steady.
+    in `unstable_before` the timings of the same file that were less steady; `placement` says how many nodes there are.
     """
 
     shares_host = True
@@ -170,6 +170,8 @@ class HostMeter(Meter):
         details = {name: steadiest[name] for name in ("stable", "spread", "cores")}
         details |= {"reference_ms": steadiest["beside_ms"], "reference_first_ms": self._reference_first_ms}
         details |= {"unstable_before": others} if others else {}
+        if nodes := steadiest.get("nodes"):  # the runtimes here run all on the CPU
+            details["placement"] = {"nodes": {"cpu": nodes}, "of_nodes": nodes, "delegates": {}, "said_by": "runtime"}
         return Latency(**{name: steadiest[name] for name in (*_FIGURES, "runs")}, details=details)
 
     @functools.cached_property

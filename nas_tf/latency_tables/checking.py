@@ -13,7 +13,7 @@ from nas_tf.devices import Meter
 from nas_tf.devices.table import Config, TableEstimator
 from nas_tf.latency_tables import builder
 from nas_tf.ranks import rank_correlation
-from nas_tf.trial import UserError
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
 _LEAST_PERCENT = 5.0  # of mean error, that a table may always have
 _SEED = 1_000_003
@@ -83,7 +83,10 @@ def check(table, path, space, scale, device, count=10, most_percent=0.0):
                 file = pathlib.Path(folder) / f"{number}.tflite"
                 builder.convert_network(space, scale, space.space.encode(architecture), file, table.number_type)
                 predicted = estimator.estimate([architecture])[0]
-                rows.append((architecture, predicted, meter.measure(os.fspath(file)).latency_ms))
+                try:
+                    rows.append((architecture, predicted, meter.measure(os.fspath(file)).latency_ms))
+                except InfeasibleArchitecture as error:
+                    raise EvaluationError(f"A network cannot be timed, so the table is not checked: {error}") from error
     finally:
         meter.close()
     return Verdict(rows, most_percent or max(_LEAST_PERCENT, 2 * own))

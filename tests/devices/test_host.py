@@ -43,7 +43,8 @@ def test_a_file_is_timed(tflite_file):
     assert latency.statistic == "median" and latency.runs >= 30
     assert 0 < latency.median_ms <= latency.p95_ms and latency.latency_ms == latency.median_ms
     details = latency.details
-    assert details.keys() == {"stable", "spread", "cores", "reference_ms", "reference_first_ms"}
+    assert details.keys() == {"stable", "spread", "cores", "reference_ms", "reference_first_ms", "placement"}
+    assert latency.ran_on == "cpu 3 of 3 nodes"
     assert 0 <= details["spread"] <= 10 and details["reference_first_ms"] == meter._reference_first_ms
     assert details["stable"] == (details["spread"] <= 0.01)
     if hasattr(os, "sched_getaffinity"):
@@ -485,7 +486,8 @@ def test_compiled_model_is_timed_as_the_official_tool_times_it(tmp_path):
 def test_the_runtime_compiled_model_has_a_reference_of_its_own(tflite_file):
     settings = {"warmup_seconds": 0.0, "min_seconds": 0.02, "max_seconds": 0.1, "max_spread": 10, "attempts": 1}
     meter = host.make(host.Config(runtime="compiled_model", **settings))
-    assert meter.measure(tflite_file).latency_ms > 0
+    latency = meter.measure(tflite_file)
+    assert latency.latency_ms > 0 and latency.ran_on == "cpu 3 of 3 nodes"
     assert meter.describe()["runtime"].endswith(", CompiledModel")
     with pytest.raises(InfeasibleArchitecture, match="The TFLite runtime refused the network: "):
         meter.measure(__file__)

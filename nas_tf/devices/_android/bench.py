@@ -6,6 +6,7 @@ returned only if these timings agree with the first one of the reference network
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import pathlib
 import statistics
@@ -96,9 +97,13 @@ class Bench:
     def describe(self):
         """JSON-ready dict of all that a latency depends on and phones of one model have in common."""
         facts = {name: getattr(self.facts, name) for name in ("model", "android", "build", "abi", "cores")}
-        libraries = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in self._libraries()}
         found = {**facts, "mask": f"{self.mask:x}", "tool": self.tool.to_json()}
-        return {**found, "libraries": libraries} if libraries else found
+        return {**found, "libraries": self._digests} if self._digests else found
+
+    @functools.cached_property
+    def _digests(self):
+        """dict from the name of each library beside the tool to the start of its SHA-256."""
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in self._libraries()}
 
     def complaint(self):
         """Says what is wrong with the phone and what to do, in one line; returns None where nothing is wrong."""

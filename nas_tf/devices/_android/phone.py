@@ -18,12 +18,13 @@ _STATIC = (
     f'for f in {_CPU}/cpu[0-9]*/cpufreq/cpuinfo_max_freq; do [ -r "$f" ] && echo "$f $(cat "$f")"; done',
     "cat /proc/cpuinfo 2>/dev/null",
 )
+_ONLINE = f"cat {_CPU}/online 2>/dev/null"
 _CHANGING = (
     "dumpsys thermalservice 2>/dev/null",
     "dumpsys battery 2>/dev/null",
     "settings get global low_power 2>/dev/null",
     "df -k /data/local/tmp 2>/dev/null",
-    f"cat {_CPU}/online 2>/dev/null",
+    _ONLINE,
 )
 # Keeps each core busy for a moment: phones take sleeping clusters back for work.
 WAKE = (
@@ -172,7 +173,7 @@ def all_awake(facts, now):
 
 def online(adb):
     """Returns the set of cores of an `adb.Adb`'s phone that do not sleep; None where it does not tell."""
-    return frozenset(_cores(adb.run(_CHANGING[-1])[1])) or None
+    return frozenset(_cores(adb.run(_ONLINE)[1])) or None
 
 
 def wake(adb):
