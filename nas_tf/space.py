@@ -90,6 +90,17 @@ class SearchSpace(abc.ABC):
         """Returns a list of str: what the architecture is, stage by stage, from the image to the classes."""
         return str(architecture).split()
 
+    def feature_maps(self, architecture, scale):
+        """Returns the maps that a detector reads, as a `keras.Model` with the layers of the classifier.
+
+        It takes float32 [batch, size, size, 3] in [-1, 1] and returns a dict of float32 [batch, height, width,
+        channels]: `"C3"` at stride 8, `"C4"` at 16 and `"C5"` at 32. Weights are carried over by the layers' names.
+
+        Raises:
+            UserError: the space names no such maps, or the architecture has none of these strides at `scale`.
+        """
+        raise UserError(f"Networks of search space {self.name!r} have no maps by name: no detector can be built on one")
+
     def child_note(self, scale):
         """Returns in words what a network at `scale`, a child's, has otherwise than the one that ships.
 

@@ -24,6 +24,7 @@ import itertools
 
 from mnas_tf.spaces import _inheritance, _units
 from mnas_tf.spaces._architecture import CONV_OPS, HEAD_FILTERS, SKIP_OPS, Block, MnasNet
+from mnas_tf.spaces._feature_maps import feature_maps
 from mnas_tf.spaces._network import (
     Scale,
     build,
@@ -226,6 +227,9 @@ class MnasNetSpace(SearchSpace, Settings):
 
     def build(self, architecture, scale):
         return build(architecture, scale)
+
+    def feature_maps(self, architecture, scale):
+        return feature_maps(architecture, scale)
 
     def image_size(self, architecture):
         return architecture.image_size

@@ -21,6 +21,7 @@ import math
 
 from mnas_tf.spaces import _units
 from mnas_tf.spaces._architecture import HEAD_FILTERS, Block, MnasNet
+from mnas_tf.spaces._feature_maps import feature_maps
 from mnas_tf.spaces._network import Scale, build, child_note, halved, latency_scale
 from nas_tf.networks import blocks as nn
 from nas_tf.space import Decision, SearchSpace, Unit
@@ -108,6 +109,9 @@ class ProxylessNASSpace(SearchSpace):
 
     def build(self, architecture, scale):
         return build(architecture, scale)
+
+    def feature_maps(self, architecture, scale):
+        return feature_maps(architecture, scale)
 
     def architecture(self, json_value):
         return MnasNet.from_json(json_value)

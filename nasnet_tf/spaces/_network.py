@@ -1,6 +1,9 @@
 """Builds the Keras model of two cells at a scale."""
 
+import dataclasses
+
 from nas_tf.networks.blocks import Style
+from nas_tf.trial import UserError
 from nasnet_tf.spaces import _operations as nn
 from nasnet_tf.spaces._cell import NUM_INPUTS
 
@@ -35,20 +38,47 @@ def features(images, architecture, scale):
         Two tensors, float32 [batch, height, width, channels]: the outputs of the last cell and of the last cell of the
         second stage.
     """
+    _, two_thirds, last = _stages(images, architecture, scale)
+    return last.relu, two_thirds.relu
+
+
+def feature_maps(architecture, scale):
+    """Builds the `keras.Model` of the maps of a `NASNet` that a detector reads, by name.
+
+    `"C3"`, `"C4"` and `"C5"` are the outputs, behind a ReLU, of the last cell of each stage: the cells before each
+    reduction, and the last one. They are at strides 8, 16 and 32.
+
+    Raises:
+        UserError: the network's strides are others at this scale.
+    """
+    import keras
+
+    if scale.stem != "imagenet" or scale.image_size < 32:
+        raise UserError(
+            "Expected a network with maps at strides 8, 16 and 32, which the stem 'imagenet' gives to images of 32 px "
+            f"or more. Received: stem {scale.stem!r}, images of {scale.image_size} px"
+        )
+    scale = dataclasses.replace(scale, auxiliary_head=False)
+    inputs = keras.Input((scale.image_size, scale.image_size, 3), name="image")
+    maps = zip(("C3", "C4", "C5"), _stages(inputs, architecture, scale))
+    return keras.Model(inputs, {name: stage.relu for name, stage in maps}, name="nasnet_maps")
+
+
+def _stages(images, architecture, scale):
+    """Returns the outputs of the last cells of the three stages, as `_operations.State`s."""
     network = _Network(images, architecture, scale)
     if scale.stem == "imagenet":
         network.reduction("stem1", scale.filters // 4)
         network.reduction("stem2", scale.filters // 2)
-    filters = scale.filters
+    filters, found = scale.filters, []
     for stage in (1, 2, 3):
         if stage > 1:
             filters *= 2
             network.reduction(f"reduction{stage - 1}", filters)
         for number in range(1, scale.cells + 1):
             network.normal(f"stage{stage}_cell{number}", filters)
-        if stage == 2:
-            two_thirds = network.last
-    return network.last.relu, two_thirds.relu
+        found.append(network.last)
+    return found
 
 
 def classifier(x, scale, activation):

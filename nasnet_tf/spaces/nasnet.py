@@ -24,7 +24,7 @@ from nas_tf.space import Decision, SearchSpace
 from nas_tf.trial import UserError
 from nasnet_tf.spaces import _units
 from nasnet_tf.spaces._cell import COMBINERS, NUM_INPUTS, OPERATIONS, Block, Cell, NASNet
-from nasnet_tf.spaces._network import build
+from nasnet_tf.spaces._network import build, feature_maps
 from nasnet_tf.spaces._scale import Scale
 
 __all__ = ["SPACE", "Block", "Cell", "NASNet", "NASNetSpace", "Scale", "build"]
@@ -106,6 +106,9 @@ class NASNetSpace(SearchSpace, Settings):
 
     def build(self, architecture, scale):
         return build(architecture, scale)
+
+    def feature_maps(self, architecture, scale):
+        return feature_maps(architecture, scale)
 
     def architecture(self, json_value):
         return NASNet.from_json(json_value)
