@@ -31,7 +31,7 @@ class FrozenNetwork:
     signature: tuple[tuple[tuple[int | None, ...], str], ...]
 
 
-def to_tflite(model, path, batch_size=1, number_type="float32", calibration=None, call=None):
+def to_tflite(model, path, batch_size=1, number_type="float32", calibration=None, call=None, outputs=None):
     """Writes a TFLite file with the signature `serving_default`, from `image` to `probabilities`.
 
     The file is made for one batch size, and takes others after `resize_tensor_input`. Variables are frozen to constants
@@ -48,6 +48,8 @@ def to_tflite(model, path, batch_size=1, number_type="float32", calibration=None
             as the model takes them; of a model with several inputs a tuple of such arrays.
         call: `call(function, *arguments)` returns the function's value, as `nas_tf.recycling.Processes.call` does. The
             converter then runs in that process, and leaves this one the memory that it keeps; None: here.
+        outputs: `outputs(tensors)` returns a dict from name to tensor of what the file returns, float32, made of the
+            list of the model's outputs, also by LiteRT's custom operations; None: these themselves. It needs no `call`.
 
     Returns:
         The size of the file in bytes.
@@ -61,8 +63,8 @@ def to_tflite(model, path, batch_size=1, number_type="float32", calibration=None
     if number_type == "int8" and (calibration is None or len(calibration) == 0):
         raise ValueError("Expected images to calibrate an int8 file on. Received: none")
     frozen, signature = _freeze(model, batch_size)
-    if call is None:
-        content = _convert(frozen, signature, batch_size, number_type, calibration)
+    if call is None or outputs is not None:
+        content = _convert(frozen, signature, batch_size, number_type, calibration, outputs)
     else:
         images = calibration if number_type == "int8" else None
         content = call(convert, _as_data(frozen, signature), batch_size, number_type, images)
@@ -109,12 +111,15 @@ def convert(network, batch_size, number_type, calibration):
     return _convert(frozen, signature, batch_size, number_type, calibration)
 
 
-def _convert(frozen, signature, batch_size, number_type, calibration):
+def _convert(frozen, signature, batch_size, number_type, calibration, outputs=None):
     import tensorflow as tf
 
     with quiet(), _refused():
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([_named(frozen, signature)], tf.Module())
+        named = _named(frozen, signature, outputs)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([named], tf.Module())
         _choose_type(converter, number_type, batch_size, calibration)
+        if outputs is not None:
+            converter.allow_custom_ops, converter.inference_output_type = True, tf.float32
         return _for_any_batch(converter.convert(), batch_size)
 
 
@@ -128,10 +133,11 @@ def _refused():
         raise InfeasibleArchitecture(f"The TFLite converter refused the network: {first_line(error)}") from error
 
 
-def _named(frozen, signature):
+def _named(frozen, signature, outputs=None):
     """Returns a concrete function that does what `frozen` does, with names for its inputs and outputs.
 
-    A network of one image and one output has `image` and `probabilities`, others have these with numbers.
+    A network of one image and one output has `image` and `probabilities`, others have these with numbers. `outputs` is
+    as for `to_tflite`.
     """
     import tensorflow as tf
 
@@ -143,8 +149,8 @@ def _named(frozen, signature):
     ]
 
     def call(*inputs):
-        outputs = frozen(*inputs)
-        return dict(zip(names("probabilities", len(outputs)), outputs))
+        found = frozen(*inputs)
+        return outputs(list(found)) if outputs else dict(zip(names("probabilities", len(found)), found))
 
     return tf.function(call, jit_compile=False).get_concrete_function(*specs)
 
@@ -268,6 +274,30 @@ def to_saved_model(model, path, labels=()):
                 reusable.labels = tf.saved_model.Asset(str(file))
             signatures = _signatures(model, reusable, head)
         tf.saved_model.save(reusable, str(folder), signatures=signatures)
+
+
+def to_saved_function(model, path, call, labels=()):
+    """Writes a SavedModel that is called with images, as is its signature `serving_default`.
+
+    Args:
+        model: the `keras.Model` whose weights it has.
+        path: of the folder; what is there is replaced.
+        call: `call(images)` returns a dict from name to tensor, made by `model`, of images as `model` takes them.
+        labels: names of the classes, as for `to_saved_model`.
+    """
+    import tensorflow as tf
+
+    with quiet(), _replacing(path) as folder, tempfile.TemporaryDirectory() as scratch:
+        module = tf.train.Checkpoint()
+        module.variables = [variable.value for variable in model.variables]
+        spec = _images_spec(model, "images")
+        module.__call__ = tf.function(call, input_signature=[spec], jit_compile=False)
+        if labels:
+            file = pathlib.Path(scratch) / "labels.txt"
+            file.write_text("".join(f"{label}\n" for label in labels))
+            module.labels = tf.saved_model.Asset(str(file))
+        signatures = {"serving_default": module.__call__.get_concrete_function(spec)}
+        tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
 def _images_spec(model, name):

@@ -86,6 +86,18 @@ def decode(files, name, image_size, fit, max_megapixels):
             return np.asarray(image.resize((image_size, image_size), Image.Resampling.BILINEAR))
 
 
+def decode_whole(files, name, max_megapixels):
+    """Returns an image as uint8 [height, width, 3], as `decode` does but of the size that it is stored in.
+
+    Raises:
+        UnreadableImage: the file is damaged, too large or of another format.
+    """
+    with opened(files, name, max_megapixels) as image:
+        is_large = image.width * image.height > _LARGE_PIXELS
+        with _LARGE_IMAGES if is_large else contextlib.nullcontext():
+            return np.asarray(_to_rgb(image))
+
+
 def check(files, name, max_megapixels):
     """Finds a damaged file: a PNG by its checksums, a JPEG that has its end marker not at all, others by decoding.
 

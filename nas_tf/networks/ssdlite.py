@@ -11,6 +11,7 @@ EXTRA_FILTERS = (512, 256, 256, 128)
 # Anchors at each place of a map. The largest map has three shapes, as SSD's anchor generator has it.
 ANCHORS_PER_PLACE = (3, 6, 6, 6, 6, 6)
 BOX_VALUES = 4
+STYLE = nn.Style(bn_momentum=0.97, activation="relu6")
 
 
 def map_sizes(image_size):
@@ -26,7 +27,7 @@ def num_anchors(image_size):
     return sum(size**2 * each for size, each in zip(map_sizes(image_size), ANCHORS_PER_PLACE))
 
 
-def detector(maps, num_classes, style=nn.Style(activation="relu6")):
+def detector(maps, num_classes, style=STYLE):
     """Returns the `keras.Model` of a detector.
 
     It takes what `maps` takes, and returns a list of two tensors: how the box at each anchor differs from it, float32
