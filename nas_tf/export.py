@@ -31,7 +31,7 @@ class FrozenNetwork:
     signature: tuple[tuple[tuple[int | None, ...], str], ...]
 
 
-def to_tflite(model, path, batch_size=1, number_type="float32", calibration=None, call=None, outputs=None):
+def to_tflite(model, path, batch_size=1, number_type="float32", calibration=None, call=None, float_outputs=False):
     """Writes a TFLite file with the signature `serving_default`, from `image` to `probabilities`.
 
     The file is made for one batch size, and takes others after `resize_tensor_input`. Variables are frozen to constants
@@ -48,8 +48,7 @@ def to_tflite(model, path, batch_size=1, number_type="float32", calibration=None
             as the model takes them; of a model with several inputs a tuple of such arrays.
         call: `call(function, *arguments)` returns the function's value, as `nas_tf.recycling.Processes.call` does. The
             converter then runs in that process, and leaves this one the memory that it keeps; None: here.
-        outputs: `outputs(tensors)` returns a dict from name to tensor of what the file returns, float32, made of the
-            list of the model's outputs, also by LiteRT's custom operations; None: these themselves. It needs no `call`.
+        float_outputs: whether the outputs of an int8 file are float32.
 
     Returns:
         The size of the file in bytes.
@@ -63,11 +62,11 @@ def to_tflite(model, path, batch_size=1, number_type="float32", calibration=None
     if number_type == "int8" and (calibration is None or len(calibration) == 0):
         raise ValueError("Expected images to calibrate an int8 file on. Received: none")
     frozen, signature = _freeze(model, batch_size)
-    if call is None or outputs is not None:
-        content = _convert(frozen, signature, batch_size, number_type, calibration, outputs)
+    if call is None:
+        content = _convert(frozen, signature, batch_size, number_type, calibration, float_outputs)
     else:
         images = calibration if number_type == "int8" else None
-        content = call(convert, _as_data(frozen, signature), batch_size, number_type, images)
+        content = call(convert, _as_data(frozen, signature), batch_size, number_type, images, float_outputs)
     write_file(path, content)
     return len(content)
 
@@ -95,7 +94,7 @@ def _as_data(frozen, signature):
     )
 
 
-def convert(network, batch_size, number_type, calibration):
+def convert(network, batch_size, number_type, calibration, float_outputs=False):
     """Returns the content of the TFLite file of a `FrozenNetwork`. The arguments are those of `to_tflite`.
 
     Raises:
@@ -108,18 +107,17 @@ def convert(network, batch_size, number_type, calibration):
         imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
         frozen = imported.prune(list(network.inputs), list(network.outputs))
         signature = [tf.TensorSpec(shape, dtype) for shape, dtype in network.signature]
-    return _convert(frozen, signature, batch_size, number_type, calibration)
+    return _convert(frozen, signature, batch_size, number_type, calibration, float_outputs)
 
 
-def _convert(frozen, signature, batch_size, number_type, calibration, outputs=None):
+def _convert(frozen, signature, batch_size, number_type, calibration, float_outputs=False):
     import tensorflow as tf
 
     with quiet(), _refused():
-        named = _named(frozen, signature, outputs)
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([named], tf.Module())
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([_named(frozen, signature)], tf.Module())
         _choose_type(converter, number_type, batch_size, calibration)
-        if outputs is not None:
-            converter.allow_custom_ops, converter.inference_output_type = True, tf.float32
+        if float_outputs:
+            converter.inference_output_type = tf.float32
         return _for_any_batch(converter.convert(), batch_size)
 
 
@@ -133,11 +131,10 @@ def _refused():
         raise InfeasibleArchitecture(f"The TFLite converter refused the network: {first_line(error)}") from error
 
 
-def _named(frozen, signature, outputs=None):
+def _named(frozen, signature):
     """Returns a concrete function that does what `frozen` does, with names for its inputs and outputs.
 
-    A network of one image and one output has `image` and `probabilities`, others have these with numbers. `outputs` is
-    as for `to_tflite`.
+    A network of one image and one output has `image` and `probabilities`, others have these with numbers.
     """
     import tensorflow as tf
 
@@ -149,8 +146,8 @@ def _named(frozen, signature, outputs=None):
     ]
 
     def call(*inputs):
-        found = frozen(*inputs)
-        return outputs(list(found)) if outputs else dict(zip(names("probabilities", len(found)), found))
+        outputs = frozen(*inputs)
+        return dict(zip(names("probabilities", len(outputs)), outputs))
 
     return tf.function(call, jit_compile=False).get_concrete_function(*specs)
 

@@ -2,6 +2,7 @@
 
 from nas_tf.stopping import console_script
 
+detect = console_script("nas_tf.apps.detect")
 make = console_script("nas_tf.apps.make")
 phone = console_script("nas_tf.apps.phone")
 table = console_script("nas_tf.apps.table")

@@ -332,6 +332,13 @@ def loose_images(paths, image_size, fit):
     return _loose_images.loose_images(paths, image_size, fit)
 
 
+def whole_images(paths):
+    """Yields images that belong to no data set, as `nas_tf.datasets._loose_images.whole_images` does."""
+    from nas_tf.datasets import _loose_images
+
+    return _loose_images.whole_images(paths)
+
+
 def check_request(image_size, num_samples, seed):
     """Raises `nas_tf.trial.UserError` if no data set could be made with these arguments of `make`."""
     for name, value, least in (("image_size", image_size, 1), ("num_samples", num_samples, 0), ("seed", seed, 0)):

@@ -40,11 +40,21 @@ def loose_images(paths, image_size, fit):
     Raises:
         UserError: a path is none of these, or there is no image in it. Raised before the first image.
     """
+    decode = _decoding.decode
+    return _each(paths, lambda files, name: decode(files, name, image_size, fit, _MAX_MEGAPIXELS))
+
+
+def whole_images(paths):
+    """Yields what `loose_images` does, with images of the size that they are stored in: uint8 [height, width, 3]."""
+    return _each(paths, lambda files, name: _decoding.decode_whole(files, name, _MAX_MEGAPIXELS))
+
+
+def _each(paths, decode):
     for files, names in [_files(path) for path in paths]:
         for name in names:
             shown = printable(files.path(name).removeprefix("./"))
             try:
-                yield shown, _decoding.decode(files, name, image_size, fit, _MAX_MEGAPIXELS), None
+                yield shown, decode(files, name), None
             except UnreadableImage as error:
                 yield shown, None, str(error)
 

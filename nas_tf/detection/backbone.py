@@ -10,6 +10,7 @@ from nas_tf.bars import doing
 from nas_tf.datasets import scale_pixels
 from nas_tf.detection.batches import plain_batches
 from nas_tf.family import families, family_of, space_from_file
+from nas_tf.files import digest
 from nas_tf.networks import inheritance, ssdlite, weights
 from nas_tf.networks.folder import DESCRIPTION, has_description, read_description
 from nas_tf.plugins import Part
@@ -96,7 +97,15 @@ def choose(architecture, parent, initial_weights, image_size, scale_settings=(),
     if not initial_weights:
         return Backbone(space, network, scale)
     scale = _fitted(family, initial_weights, network, scale)
-    return Backbone(space, network, scale, _loading(space.space, family, network, scale, initial_weights), "given")
+    return Backbone(
+        space, network, scale, _loading(space.space, family, network, scale, initial_weights), _digest(initial_weights)
+    )
+
+
+def _digest(weights_path):
+    path = pathlib.Path(weights_path)
+    path = path / "model.keras" if path.is_dir() else path
+    return digest(path) if path.is_file() else weights_path
 
 
 def _parent(text):

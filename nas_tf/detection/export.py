@@ -1,14 +1,19 @@
 """A detector as files: TFLite with and without non-maximum suppression, and a SavedModel."""
 
+import pathlib
+
 from nas_tf.detection import boxes as box_code
+from nas_tf.detection._joining import joined
 from nas_tf.detection.nms import suppress
 from nas_tf.export import to_saved_function, to_tflite
+from nas_tf.files import write_file
+from nas_tf.quiet import quiet
 
 # Names of a TFLite file's outputs; in the alphabet's order, which the converter gives them, they are in the order of
 # TensorFlow's own detection files.
 BOXES, CLASSES, SCORES, TOTAL = "boxes", "classes", "scores", "total"
 _CANDIDATES = 1000  # the likeliest boxes, among which suppression chooses
-_FINENESS, _APART = 1 << 16, 3  # steps in an image; images between boxes of two classes, which so never overlap
+_APART = 3.0  # between boxes of two classes, which so never overlap
 
 
 def write_tflite(model, path, around, suppression=None, number_type="float32", calibration=None):
@@ -32,7 +37,29 @@ def write_tflite(model, path, around, suppression=None, number_type="float32", c
         InfeasibleArchitecture: the converter refused the network.
     """
     outputs = _plain(around) if suppression is None else _suppressed(around, suppression)
-    return to_tflite(model, path, 1, number_type, calibration, outputs=outputs)
+    path = pathlib.Path(path)
+    network = path.with_name(f".{path.name}.network")
+    try:
+        to_tflite(model, network, 1, number_type, calibration, float_outputs=True)
+        # Joined afterwards, so that an int8 file does not quantise boxes and their suppression.
+        content = joined(network.read_bytes(), _converted(outputs, model.outputs))
+    finally:
+        network.unlink(missing_ok=True)
+    write_file(path, content)
+    return len(content)
+
+
+def _converted(outputs, tensors):
+    """Returns the content of the float32 TFLite file of a function of a detector's two outputs for one image."""
+    import tensorflow as tf
+
+    specs = [
+        tf.TensorSpec((1, *tensor.shape[1:]), tf.float32, name=name)
+        for name, tensor in zip(("differences", "logits"), tensors)
+    ]
+    with quiet():
+        function = tf.function(lambda *given: outputs(given), jit_compile=False).get_concrete_function(*specs)
+        return tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module()).convert()
 
 
 def _plain(around):
@@ -55,13 +82,10 @@ def _suppressed(around, suppression):
         boxes, scores = found[BOXES][0], found[SCORES][0]
         num_classes = scores.shape[1]
         likeliest = tf.math.top_k(tf.reshape(scores, [-1]), min(_CANDIDATES, scores.shape[0] * num_classes))
-        classes = likeliest.indices % num_classes
+        classes = tf.cast(likeliest.indices % num_classes, tf.float32)
         boxes = tf.gather(boxes, likeliest.indices // num_classes)
-        # In whole numbers, which are exact in an int8 file too.
-        steps = tf.cast(tf.clip_by_value(boxes, -1.0, 2.0) * _FINENESS, tf.int32)
-        moved = steps + _APART * _FINENESS * classes[:, tf.newaxis]
         chosen, total = tf.raw_ops.NonMaxSuppressionV4(
-            boxes=tf.cast(moved, tf.float32),
+            boxes=tf.clip_by_value(boxes, -1.0, 2.0) + _APART * classes[:, tf.newaxis],
             scores=likeliest.values,
             max_output_size=most,
             iou_threshold=suppression.most_iou,
@@ -71,7 +95,7 @@ def _suppressed(around, suppression):
         is_one = tf.cast(tf.range(most) < total, tf.float32)
         return {
             BOXES: (tf.clip_by_value(tf.gather(boxes, chosen), 0.0, 1.0) * is_one[:, tf.newaxis])[tf.newaxis],
-            CLASSES: (tf.cast(tf.gather(classes, chosen), tf.float32) * is_one)[tf.newaxis],
+            CLASSES: (tf.gather(classes, chosen) * is_one)[tf.newaxis],
             SCORES: (tf.gather(likeliest.values, chosen) * is_one)[tf.newaxis],
             TOTAL: tf.cast(total, tf.float32)[tf.newaxis],
         }

@@ -7,8 +7,10 @@ from nas_tf.training.recipe import Plan, Recipe
 
 RECIPES = {
     "short": Plan(
-        Recipe(epochs=30, optimizer="adamw", learning_rate=1e-3, weight_decay=1e-4, gradient_clip_norm=10.0),
-        about="AdamW, warm-up, one cosine, 30 epochs of 32 images",
+        Recipe(
+            epochs=30, batch_size=16, optimizer="adamw", learning_rate=1e-3, weight_decay=1e-4, gradient_clip_norm=10.0
+        ),
+        about="AdamW, warm-up, one cosine, 30 epochs of 16 images a step",
         source="this project's own, for some thousand images and pretrained weights; published nowhere",
         command="nas-detect train --data_dir=scenes.zip --parent=efficientnet_lite0 --image_size=128 --out_dir=scenes",
         hours="docs/measurements.md has runs on scenes of CIFAR-10, JPEG",

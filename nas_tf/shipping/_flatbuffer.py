@@ -1,8 +1,8 @@
 """Flatbuffers by a schema that is data, and the few fields of a TFLite model that are needed to add a buffer to it.
 
 A table is a dict. A schema is a dict from table to its fields in order, each (name, kind). A kind is "string", "byte",
-the name of a table, a list of one of these or of "float" for a vector, or a tuple of tables for a union. A union's
-field `x` has its kind in `x_type`.
+the name of a table, a list of one of these or of "float" or "uint" for a vector, or a tuple of tables for a union. A
+union's field `x` has its kind in `x_type`.
 """
 
 import struct
@@ -23,10 +23,10 @@ def _put(builder, schema, kind, value):
         return builder.CreateString(value)
     if isinstance(kind, list):
         (element,) = kind
-        if element == "float":
+        if element in ("float", "uint"):
             builder.StartVector(4, len(value), 4)
             for number in reversed(value):
-                builder.PrependFloat32(number)
+                (builder.PrependFloat32 if element == "float" else builder.PrependUint32)(number)
             return builder.EndVector()
         return put_offsets(builder, [_put(builder, schema, element, each) for each in value])
     slots = []
@@ -78,8 +78,9 @@ def _get(content, position, schema, kind):
     if isinstance(kind, list):
         (element,) = kind
         starts = range(position + 4, position + 4 + 4 * _uint(content, position), 4)
-        if element == "float":
-            return [struct.unpack_from("<f", content, start)[0] for start in starts]
+        if element in ("float", "uint"):
+            form = "<f" if element == "float" else "<I"
+            return [struct.unpack_from(form, content, start)[0] for start in starts]
         return [_get(content, _follow(content, start), schema, element) for start in starts]
     value = {}
     for number, name, field in _numbered(schema[kind]):

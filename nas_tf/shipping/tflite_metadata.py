@@ -31,8 +31,9 @@ TABLES = {
         ("name", "string"), ("description", "string"), ("dimension_names", ["string"]), ("content", "Content"),
         ("process_units", ["ProcessUnit"]), ("stats", "Stats"), ("associated_files", ["AssociatedFile"]),
     ),
-    "Content": (("content_properties", ("FeatureProperties", "ImageProperties")),),
+    "Content": (("content_properties", ("FeatureProperties", "ImageProperties", "BoundingBoxProperties")),),
     "FeatureProperties": (),
+    "BoundingBoxProperties": (("index", ["uint"]), ("type", "byte"), ("coordinate_type", "byte")),
     "ImageProperties": (("color_space", "byte"),),
     "ProcessUnit": (("options", ("NormalizationOptions",)),),
     "NormalizationOptions": (("mean", ["float"]), ("std", ["float"])),
@@ -41,7 +42,7 @@ TABLES = {
 }  # fmt: skip
 _RGB, _TENSOR_AXIS_LABELS = 1, 2
 _PARSER_VERSION = "1.0.0"  # of the schema in which every field used here exists
-_ENTRY, _LABELS = "TFLITE_METADATA", "labels.txt"
+_ENTRY, LABELS = "TFLITE_METADATA", "labels.txt"
 _FLOAT32, _UINT8, _INT8 = 0, 3, 9  # TensorType of TFLite's schema.fbs
 # How an image that is not square becomes square, as a data set's `fit` says, at the end of the input's description.
 _FITS = {"stretch": "the whole image, resized", "crop": "the largest square at its middle, resized"}
@@ -86,16 +87,21 @@ def write(content, metadata):
     Raises:
         ValueError: `content` is not a TFLite file, or labels and classes differ in number.
     """
-    model = _flatbuffer.Model(_without_archive(content))
-    (_, height, width, _), given = model.input
-    (*_, num_classes), wanted = model.output
+    (*_, num_classes), wanted = _flatbuffer.Model(_without_archive(content)).output
     if metadata.labels and len(metadata.labels) != num_classes:
         raise ValueError(f"Expected a label for each of {num_classes} classes. Received: {len(metadata.labels)}")
+    return with_outputs(content, metadata, [_output(metadata, num_classes, wanted)])
+
+
+def with_outputs(content, metadata, outputs):
+    """Returns what `write` does, of a file from images to whatever `outputs` say: dicts of the table TensorMetadata."""
+    model = _flatbuffer.Model(_without_archive(content))
+    (_, height, width, _), given = model.input
     tables = {
         **{name: getattr(metadata, name) for name in ("name", "description", "version", "author", "license")},
         "subgraph_metadata": [{
             "input_tensor_metadata": [_input(metadata, height, width, given)],
-            "output_tensor_metadata": [_output(metadata, num_classes, wanted)],
+            "output_tensor_metadata": outputs,
         }],
         "min_parser_version": metadata.min_parser_version,
     }  # fmt: skip
@@ -104,7 +110,7 @@ def write(content, metadata):
         return whole
     archive = io.BytesIO(whole)
     with zipfile.ZipFile(archive, "a") as file:  # stored, not compressed: some readers map the labels
-        file.writestr(zipfile.ZipInfo(_LABELS), "".join(f"{label}\n" for label in metadata.labels))
+        file.writestr(zipfile.ZipInfo(LABELS), "".join(f"{label}\n" for label in metadata.labels))
     return archive.getvalue()
 
 
@@ -125,7 +131,7 @@ def _input(metadata, height, width, tensor_type):
 
 def _output(metadata, num_classes, tensor_type):
     low, high = _INTEGER_RANGES.get(tensor_type, (0.0, 1.0))
-    labels = {"name": _LABELS, "description": "Names of the classes, one a line", "type": _TENSOR_AXIS_LABELS}
+    labels = {"name": LABELS, "description": "Names of the classes, one a line", "type": _TENSOR_AXIS_LABELS}
     return {
         "name": "probability",
         "description": f"Probabilities of the {num_classes} classes",
