@@ -19,7 +19,8 @@ ROWS = [
     ("search.*",),
     ("shipping.*", "testing"),
     ("making.*",),
-    ("detection.*", "apps.*"),
+    ("detection.*",),
+    ("apps.*",),
 ]
 FAMILIES = ("mnas_tf", "nasnet_tf")
 PLUG_INS = (
@@ -38,9 +39,18 @@ OWNERS = {
     "tqdm": ("nas_tf.bars",),
     "ray": ("nas_tf.search.workers.ray",),
     "adbutils": ("nas_tf.devices._android.adb",),
-    "tensorflow": ("nas_tf.export", "nas_tf.datasets.tfds", "nas_tf.datasets._tfds_images", "nas_tf.training.machine"),
+    "tensorflow": (
+        "nas_tf.export",
+        "nas_tf.datasets.tfds",
+        "nas_tf.datasets._tfds_images",
+        "nas_tf.training.machine",
+        "nas_tf.detection._joining",
+        "nas_tf.detection.export",
+        "nas_tf.detection.nms",
+    ),
+    "pycocotools": ("nas_tf.detection.evaluate",),
     "google": ("nas_tf.devices._android.results",),
-    "flatbuffers": ("nas_tf.shipping._flatbuffer",),
+    "flatbuffers": ("nas_tf.shipping._flatbuffer", "nas_tf.detection._joining"),
     "safetensors": ("mnas_tf._pytorch_weights",),
     "tensorflow_datasets": ("nas_tf.datasets.tfds",),
     "multiprocessing": ("nas_tf.search.workers.process", "nas_tf.recycling"),
@@ -50,6 +60,7 @@ OWNERS = {
 HEAVY_AT_TOP = (
     "nas_tf.algorithms._gaussian_process",
     "nas_tf.algorithms._predictor",
+    "nas_tf.detection._clock",
     "nas_tf.networks.drop_path",
     "nas_tf.training.optimizers",
     "nas_tf.training._clock",

@@ -4,7 +4,7 @@
 def joined(first, second):
     """Returns the content of a TFLite file that runs two files one after the other.
 
-    It has the inputs of the first and the outputs, with the names, of the second. Both have one subgraph and the
+    It has the inputs of the first and the outputs of the second, in the alphabet's order of their names. Both have one subgraph and the
     signature `serving_default`; the first's outputs and the second's inputs have the same order, shapes and types.
 
     Args:
@@ -31,7 +31,7 @@ def joined(first, second):
         graph.operators.append(operator)
     model.operatorCodes += other.operatorCodes
     model.buffers += other.buffers
-    graph.outputs = [place[int(each)] for each in added.outputs]
+    graph.outputs = [place[each] for each in _of_signature(other, "outputs")]
     model.signatureDefs[0].outputs = other.signatureDefs[0].outputs
     for output in model.signatureDefs[0].outputs:
         output.tensorIndex = place[int(output.tensorIndex)]

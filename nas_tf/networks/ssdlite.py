@@ -52,7 +52,7 @@ def detector(maps, num_classes, style=STYLE):
         keras.layers.Concatenate(axis=1, dtype="float32", name=name)(each)
         for name, each in (("ssd_boxes", boxes), ("ssd_logits", logits))
     ]
-    return keras.Model(maps.inputs, outputs, name="ssdlite")
+    return keras.Model(maps.inputs[0], outputs, name="ssdlite")
 
 
 def _extra_map(x, filters, name, style):
