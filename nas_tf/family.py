@@ -17,6 +17,7 @@ from nas_tf.training.recipe import Plan, ProxyRecipe
 from nas_tf.trial import UserError
 
 GROUP = "nas_tf.families"
+_NOT_OF_SCALES = ("deploy_number_type", "deploy_head", "deploy_head_classes")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +164,7 @@ def deploy_settings():
     fields = {}
     for family in families():
         for field in dataclasses.fields(family.search_settings):
-            if field.name.startswith("deploy_") and field.name != "deploy_number_type":
+            if field.name.startswith("deploy_") and field.name not in _NOT_OF_SCALES:
                 knob = dataclasses.field(default=field.default, metadata=field.metadata)
                 fields.setdefault(field.name, (field.name, field.type, knob))
     return dataclasses.make_dataclass("DeploySettings", fields.values(), frozen=True, bases=(Settings,))

@@ -4,11 +4,13 @@ trained beside it.
 
 nas-ship runs/flowers --top_k=5
 nas-ship runs/flowers --recipe=adamw --epochs=100 --device=android --quantization_friendly
+nas-ship runs/detectors --task=detection --detection_data_dir=coco.zip
 
 The same command goes on where it stopped. Everything is in runs/flowers/ship/.
 """
 
 from nas_tf import flags
+from nas_tf.detection.settings import ShipTask
 from nas_tf.shipping.chain import ship
 from nas_tf.shipping.settings import ShipSettings
 from nas_tf.training.machine import Machine
@@ -20,11 +22,18 @@ def main(words):
         raise UserError(f"Expected one run folder, as in nas-ship runs/flowers. Received: {' '.join(words) or 'none'}")
     settings = flags.read(ShipSettings)
     device = flags.read_part("nas_tf.devices", settings.device).settings if settings.device else {}
+    task = flags.read(ShipTask)
+    if task.task == "detection":
+        from nas_tf.detection.finalists import ship_detectors
+
+        ship_detectors(words[0], settings, task, device)
+        return
     ship(words[0], settings, flags.read(Machine), device)
 
 
 def cli():
     flags.define(ShipSettings)
+    flags.define(ShipTask)
     flags.define(Machine)
     flags.define_parts("nas_tf.devices")
     flags.run(main, __doc__, takes_words=True)

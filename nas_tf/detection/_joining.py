@@ -4,8 +4,9 @@
 def joined(first, second):
     """Returns the content of a TFLite file that runs two files one after the other.
 
-    It has the inputs of the first and the outputs of the second, in the alphabet's order of their names. Both have one subgraph and the
-    signature `serving_default`; the first's outputs and the second's inputs have the same order, shapes and types.
+    It has the inputs of the first and the outputs of the second, in the alphabet's order of their names. Both have one
+    subgraph and the signature `serving_default`. The first's outputs and the second's inputs have the same order,
+    shapes and types.
 
     Args:
         first, second: the contents of the files.

@@ -73,7 +73,7 @@ def choose(architecture, parent, initial_weights, image_size, scale_settings=(),
         )
     if not architecture and not parent:
         raise UserError("Expected --architecture, or a --parent whose architecture it is. Received: none")
-    found = parent and _parent(parent)
+    found = parent and find_parent(parent)
     if architecture and has_description(architecture):
         initial_weights = initial_weights or ("" if parent else architecture)
         space, network, scale = _of_description(read_description(architecture), architecture, search_space)
@@ -92,14 +92,24 @@ def choose(architecture, parent, initial_weights, image_size, scale_settings=(),
     if found:
         if found[0] is not family:
             raise UserError(f"Expected a --parent of the family of {space.folder}. Received: {parent}")
-        scale = found[1].scale(scale)
-        return Backbone(space, network, scale, _inheriting(space.space, found[1], network, scale), found[1].digest)
+        return of(space, network, scale, found[1])
     if not initial_weights:
-        return Backbone(space, network, scale)
+        return of(space, network, scale)
     scale = _fitted(family, initial_weights, network, scale)
     return Backbone(
         space, network, scale, _loading(space.space, family, network, scale, initial_weights), _digest(initial_weights)
     )
+
+
+def of(space, architecture, scale, parent=None):
+    """Returns the `Backbone` of an architecture of a space's `Part`.
+
+    It begins with the weights of a `ParentNetwork`, and takes on its style; where `parent` is None, they are random.
+    """
+    if parent is None:
+        return Backbone(space, architecture, scale)
+    scale = parent.scale(scale)
+    return Backbone(space, architecture, scale, _inheriting(space.space, parent, architecture, scale), parent.digest)
 
 
 def _digest(weights_path):
@@ -108,7 +118,7 @@ def _digest(weights_path):
     return digest(path) if path.is_file() else weights_path
 
 
-def _parent(text):
+def find_parent(text):
     """Returns `(family, nas_tf.networks.parent.ParentNetwork)` of the first family that knows it."""
     refused = []
     for family in families():

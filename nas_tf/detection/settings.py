@@ -13,6 +13,32 @@ DETECTOR_TYPES = ("float32", "float16", "int8")
 
 
 @dataclasses.dataclass(frozen=True)
+class ShipTask(Settings):
+    """What nas-ship makes of a search's best networks."""
+
+    task: str = knob(
+        "classification",
+        "detection: SSDLite detectors, trained on --detection_data_dir and chosen by their mean average precision.",
+        choices=("classification", "detection"),
+        group=RUN,
+    )
+    detection_data_dir: str = knob(
+        "",
+        "With --task=detection: folder or zip of images with COCO's .json or Pascal VOC's .xml annotations.",
+        path=True,
+        group=IMAGES,
+    )
+    detection_recipe: str = knob("short", f"With --task=detection: {_ABOUT}.", choices=tuple(RECIPES), group=TRAINING)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.task == "detection" and not self.detection_data_dir:
+            raise UserError("--task=detection needs --detection_data_dir, annotated images. Received: none")
+        if self.task != "detection" and self.detection_data_dir:
+            raise UserError(f"--detection_data_dir needs --task=detection. Received: {self.detection_data_dir!r} alone")
+
+
+@dataclasses.dataclass(frozen=True)
 class DetectSettings(Settings):
     """The settings of training, judging, exporting and using a detector."""
 

@@ -36,13 +36,14 @@ _MAY_CHANGE = (
 )
 
 
-def train_detector(settings, suppression=None, say=print):
+def train_detector(settings, suppression=None, say=print, backbone=None):
     """Trains a detector and writes its folder; the same call goes on where it stopped.
 
     Args:
         settings: the `nas_tf.detection.settings.DetectSettings`.
         suppression: the `nas_tf.detection.nms.Suppression` by which it is judged; None: the default.
         say: takes each line of text.
+        backbone: the `nas_tf.detection.backbone.Backbone`; None: the one that the settings ask for.
 
     Returns:
         The `nas_tf.detection.folder.DetectorDescription` of the detector.
@@ -58,7 +59,7 @@ def train_detector(settings, suppression=None, say=print):
     say(data.summary())
     scale = {**plan.scale, **({"bn_momentum": settings.bn_momentum} if settings.bn_momentum is not None else {})}
     import_keras()
-    backbone = backbones.choose(
+    backbone = backbone or backbones.choose(
         settings.architecture,
         settings.parent or "",
         settings.initial_weights,

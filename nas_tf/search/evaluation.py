@@ -14,7 +14,7 @@ import tempfile
 from nas_tf.bars import doing
 from nas_tf.devices import Meter
 from nas_tf.judges import Task, build_child, child_of
-from nas_tf.networks import weights
+from nas_tf.networks import ssdlite, weights
 from nas_tf.plugins import Part, described
 from nas_tf.quiet import fresh_keras
 from nas_tf.training.children import PARENT
@@ -35,6 +35,7 @@ class Setup:
         device: the device's; None if no device is asked.
         number_type: type of the TFLite file that a meter times.
         judge_folder: folder for what the judge keeps.
+        detector_classes: costs are those of the SSDLite detector of so many classes on a network; 0: its own.
     """
 
     task: Task
@@ -42,6 +43,7 @@ class Setup:
     device: Part | None
     number_type: str
     judge_folder: str
+    detector_classes: int = 0
 
     def make_judge(self):
         return self.judge.make(self.task)
@@ -83,6 +85,17 @@ class Setup:
             return None
         space, own = self.task.space.space, self.make_judge().start(architecture)
         return own or inheriting(space, parent, architecture, scale, dataset, self.task.seed)
+
+    def deployed(self, architecture, scale):
+        """Returns the `keras.Model` whose cost is that of an architecture at `scale`.
+
+        Raises:
+            ValueError: it cannot be built.
+        """
+        space = self.task.space.space
+        if not self.detector_classes:
+            return space.build(architecture, scale)
+        return ssdlite.detector(space.feature_maps(architecture, scale), self.detector_classes)
 
     def calibration(self, image_size):
         """Returns images of this size to calibrate a network on, float32 [n, size, size, 3] in [-1, 1], or None."""
@@ -197,7 +210,7 @@ class Evaluator:
         architecture, scale = self._space.decode(tokens), self._setup.task.deploy_scale
         keras = fresh_keras(self._setup.task.seed)
         try:
-            model = self._space.build(architecture, scale)
+            model = self._setup.deployed(architecture, scale)
         except ValueError as error:
             raise InfeasibleArchitecture(f"The network cannot be built at {scale}: {described(error)}") from error
         return self._cost(keras, model, architecture, timings=1)
@@ -205,7 +218,8 @@ class Evaluator:
     def published_cost(self, name):
         """Returns the `nas_tf.trial.Cost` of a published network, or None if the device cannot estimate it.
 
-        It is the middle one of three timings: where it is the target, all trials are held against it.
+        Of one that is no architecture of the family there is no detector, and it is None, too. It is the middle one of
+        three timings: where it is the target, all trials are held against it.
 
         Raises:
             InfeasibleArchitecture: it cannot be built as small as the deployment scale, converted or run by the device.
@@ -220,9 +234,12 @@ class Evaluator:
             if not isinstance(architecture, own_kind) or not self._device.knows(architecture):
                 return None
         keras = fresh_keras(self._setup.task.seed)
-        build = self._space.build if is_estimator else module.build
+        by_space = is_estimator or self._setup.detector_classes
+        if by_space and architecture is None:
+            return None
+        build = self._setup.deployed if by_space else module.build
         try:
-            model = build(architecture if is_estimator else name, self._setup.task.deploy_scale)
+            model = build(architecture if by_space else name, self._setup.task.deploy_scale)
         except UserError as error:
             raise InfeasibleArchitecture(str(error)) from error
         return self._cost(keras, model, architecture, timings=_PUBLISHED_TIMINGS)

@@ -115,6 +115,14 @@ class SearchSettings(Settings):
         choices=("float32", "float16", "int8"),
         group=SHIPS,
     )
+    deploy_head: str = knob(
+        "none",
+        "ssdlite: a network's cost is that of the SSDLite detector that it would be, without suppression; accuracy is "
+        "its classifier's. nas-ship --task=detection goes on from there.",
+        choices=("none", "ssdlite"),
+        group=SHIPS,
+    )
+    deploy_head_classes: int = knob(90, "Classes of that detector; COCO numbers 90.", least=1, most=10_000, group=SHIPS)
     final_epochs: int = knob(
         5,
         "Epochs, at the deployment scale, of the best network; 0 leaves it untrained.",
@@ -276,6 +284,7 @@ def make_request(family, settings, objective=None, limits=None, proxy=None, part
         device=chosen.get(DEVICES),
         number_type=settings.deploy_number_type,
         judge_folder=str(RunFolder(settings.run_dir).judge),
+        detector_classes=settings.deploy_head_classes if settings.deploy_head == "ssdlite" else 0,
     )
     return Request(
         family=family,

@@ -176,15 +176,18 @@ def best_network(request, space, best, folder):
     )
     description = training.described(describe(task.space, architecture, scale, dataset))
     cost = best.measurement.cost
+    figures = {"latency": cost.latency, "num_params": cost.num_params, "mult_adds": cost.mult_adds}
+    if setup.detector_classes:  # these are of the detector on the network, and it is the classifier that is written
+        figures = {"choice": f"for the cost of the SSDLite detector on it: {cost.mult_adds / 1e6:,.0f} M multiply-adds"}
+        if cost.latency:
+            figures["choice"] += f", {cost.latency.latency_ms:.2f} ms"
     description = dataclasses.replace(
         description,
         asked=asked,
         data=task.images.to_json(settings.final_samples),
         accuracy=dataclasses.replace(description.accuracy, proxy=best.measurement.accuracy),
-        latency=cost.latency,
-        num_params=cost.num_params,
-        mult_adds=cost.mult_adds,
         trial=best.id,
+        **figures,
     )
     return write_network(folder, model, description, space, setup.number_type, setup.calibration(scale.image_size))
 

@@ -225,6 +225,11 @@ def _check(request, device, judge):
             f"--deploy_number_type={number_type} needs a device that times files, or a table of such files. Received: "
             f"--device={request.settings.device}, which knows {known} files"
         )
+    if request.setup.detector_classes and device is not None and not is_meter:
+        raise UserError(
+            "--deploy_head=ssdlite needs a device that times files, such as host or android, or none. Received: "
+            f"--device={request.settings.device}, which knows networks only as they are"
+        )
     if request.limits.max_tflite_bytes is not None and not is_meter:
         raise UserError("--max_tflite_bytes needs a --device that times files: this one converts nothing")
     for name in request.published:

@@ -16,7 +16,12 @@ from nas_tf.trial import UserError, first_line
 # What a description of the data says of where they lie and how they are read, not of what they are.
 _OF_THE_PLACE = ("source", "image_size", "files_ignored", "bad_images_skipped", "largest_class")
 # What the run folders of earlier versions lack, with the values of that time.
-_EARLIER_FLAGS = {"deploy_number_type": "float32", "judge": "proxy"}
+_EARLIER_FLAGS = {
+    "deploy_number_type": "float32",
+    "judge": "proxy",
+    "deploy_head": "none",
+    "deploy_head_classes": 90,
+}
 _EARLIER = {"judge": {"judge": "proxy"}, "judge_files": {}, "measured_under": {}, "versions": {}}
 PROJECT = "mobile-nas-tf"
 _PACKAGES = ("keras", "tensorflow", "ai-edge-litert")

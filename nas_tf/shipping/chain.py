@@ -96,12 +96,17 @@ def ship(
     device_part = None
     if settings.device:
         device_part = Part("nas_tf.devices", settings.device, device_settings or {})
-    request = _remade(run, config, family, settings, device_part)
+    request = remade(run, config, family, settings, device_part)
+    if request.setup.detector_classes:
+        raise UserError(
+            f"The costs of {run.path} are those of detectors (--deploy_head=ssdlite). Expected --task=detection and "
+            "--detection_data_dir. Received: --task=classification"
+        )
     folder = pathlib.Path(settings.out_dir or run.path / "ship")
     if settings.parent:
         request = _with_parent(request, settings.parent, folder / "parent")
     with contextlib.ExitStack() as stack:
-        device_part, device = _choose_device(request.setup, device_part)
+        device_part, device = choose_device(request.setup, device_part)
         stack.callback(device.close)
         records = Records(run.records, read_only=not run.records.exists())
         stack.callback(records.close)
@@ -224,7 +229,7 @@ def _open_workshop(request, settings, machine, device, has_race, say):
     return workshop
 
 
-def _remade(run, config, family, settings, device_part):
+def remade(run, config, family, settings, device_part):
     """Returns the `Request` of a run for its chain. No part of the user's own is in it that `settings` do not name.
 
     What the chain does not need, such as the algorithm, is left at its default.
@@ -256,7 +261,7 @@ def _with_parent(request, text, folder):
     return dataclasses.replace(request, setup=setup)
 
 
-def _choose_device(setup, asked):
+def choose_device(setup, asked):
     """Returns `(Part, Meter)` of the device that times files here: the one that is asked for, or the run's, or this
     machine."""
     for part in [asked] if asked else [*([setup.device] if setup.device else []), Part("nas_tf.devices", "host")]:
