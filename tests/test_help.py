@@ -16,6 +16,7 @@ from nas_tf.settings import VISIT
 
 pytestmark = pytest.mark.real
 SCRIPTS = {
+    "nas_tf.apps.detect": "nas-detect",
     "nas_tf.apps.make": "nas-make",
     "nas_tf.apps.phone": "nas-phone",
     "nas_tf.apps.predict": "nas-predict",
@@ -35,6 +36,7 @@ COMMON = {
     "train": ["dataset", "data_dir", "architecture", "out_dir"],
     "export": ["dataset", "data_dir", "network_dir", "device"],
     "ship": ["data_dir", "device", "top_k"],
+    "detect": ["data_dir", "architecture", "parent", "device", "out_dir"],
     "predict": ["top_k", "format"],
     "report": ["out", "search_space"],
     "trials": ["state", "sort", "limit", "format"],

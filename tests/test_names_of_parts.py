@@ -89,7 +89,7 @@ def test_the_help_says_which_settings_may_be_none():
     }
     searches = {(f"{family}.search", "device") for family in ("mnas_tf", "nasnet_tf")}
     exports = {(f"{family}.export", "device") for family in ("mnas_tf", "nasnet_tf")}
-    assert may_be_none == searches | exports | {("nas_tf.apps.make", "device")}
+    assert may_be_none == searches | exports | {("nas_tf.apps.make", "device"), ("nas_tf.apps.detect", "device")}
 
 
 def test_shipping_takes_no_other_part_than_the_runs(tmp_path):

@@ -19,7 +19,7 @@ def test_the_wheels_scripts_work(tmp_path):
     subprocess.run(pip, check=True, capture_output=True)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     names = sorted(path.name for path in (tmp_path / "site" / "bin").iterdir())
-    assert len(names) == 13 and "nas-make" in names
+    assert len(names) == 14 and "nas-make" in names
     for name in names:
         command = [str(tmp_path / "site" / "bin" / name)]
         help_text = subprocess.run([*command, "--help"], env=environment, cwd=tmp_path, capture_output=True, text=True)

@@ -28,6 +28,8 @@ def main(words):
 
         ship_detectors(words[0], settings, task, device)
         return
+    if task.detection_data_dir:
+        raise UserError(f"--detection_data_dir needs --task=detection. Received: {task.detection_data_dir!r} alone")
     ship(words[0], settings, flags.read(Machine), device)
 
 

@@ -34,8 +34,6 @@ class ShipTask(Settings):
         super().__post_init__()
         if self.task == "detection" and not self.detection_data_dir:
             raise UserError("--task=detection needs --detection_data_dir, annotated images. Received: none")
-        if self.task != "detection" and self.detection_data_dir:
-            raise UserError(f"--detection_data_dir needs --task=detection. Received: {self.detection_data_dir!r} alone")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +107,7 @@ class DetectSettings(Settings):
         group=FILES,
     )
     licence: str = knob(LICENCE, "Licence, in the files' metadata.", group=FILES)
-    draw_score: float = knob(0.5, "Score from which predict prints and draws an object.", least=0, most=1, group=FILES)
+    draw_score: float = knob(0.3, "Score from which predict prints and draws an object.", least=0, most=1, group=FILES)
 
     def __post_init__(self):
         super().__post_init__()
