@@ -16,6 +16,7 @@
 * `search/`: a search from what was asked for to what it leaves behind; `search/workers/`: where evaluations run.
 * `shipping/`: from a finished search to files that ship: full training, TFLite files, metadata.
 * `making/`: from images to what ships, in one go: its stages, and what there is time for. `make` is its function.
+* `detection/`: SSDLite detectors on networks of both families: data, anchors, loss, training, precision, files.
 * `apps/`: commands, one in each file.
 
 A folder that holds one part in each file is a plug-in folder: its `__init__.py` states what each file promises.

@@ -22,16 +22,17 @@ def match(objects, around):
     from keras import ops
     from keras.utils import bounding_boxes
 
-    corners, classes = objects[..., :4], ops.cast(objects[..., 4], "int32")
-    is_object = ops.cast(classes > 0, "float32")[..., None]
-    overlaps = bounding_boxes.compute_iou(corners, ops.convert_to_tensor(around), "yxyx") * is_object
+    objects = ops.convert_to_tensor(objects)
+    is_object = ops.cast(objects[..., 4:] > 0, "float32")
+    overlaps = bounding_boxes.compute_iou(objects[..., :4], ops.convert_to_tensor(around), "yxyx") * is_object
     best = ops.argmax(overlaps, axis=1)
     closest = ops.one_hot(ops.argmax(overlaps, axis=2), around.shape[0]) * is_object
     order = ops.reshape(ops.arange(1, objects.shape[1] + 1, dtype="float32"), (1, -1, 1))
     forced = ops.max(closest * order, axis=1)  # 0, or 1 + the last object whose closest anchor this is
     has_object = ops.logical_or(ops.max(overlaps, axis=1) >= LEAST_IOU, forced > 0)
     chosen = ops.where(forced > 0, ops.cast(forced, "int32") - 1, ops.cast(best, "int32"))
-    found = ops.take_along_axis(classes, chosen, axis=1) * ops.cast(has_object, "int32")
-    matched = ops.take_along_axis(corners, chosen[..., None], axis=1)
-    matched = ops.where((found > 0)[..., None], matched, ops.convert_to_tensor(around))
-    return box_code.encode(matched, around), found
+    # Each anchor's object. A matrix product would round boxes on GPUs that multiply in TF32.
+    own = ops.sum(ops.one_hot(chosen, objects.shape[1])[..., None] * objects[:, None], axis=2)
+    classes = ops.cast(ops.where(has_object, own[..., 4], 0.0), "int32")
+    matched = ops.where((classes > 0)[..., None], own[..., :4], ops.convert_to_tensor(around))
+    return box_code.encode(matched, around), classes
