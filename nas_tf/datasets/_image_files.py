@@ -53,6 +53,8 @@ class ImageFiles(abc.ABC):
     def open(self, name, most=_MAX_FILE_BYTES):
         """Returns the binary file with path `name` below the root. Of a .zip at most `most` bytes of it are unpacked.
 
+        A file may have 256 MiB, or `most` bytes if that is more.
+
         Raises:
             UnreadableImage: it is too large, or no file.
         """
@@ -86,10 +88,10 @@ class ImageFiles(abc.ABC):
                 f"than {_MAX_FOLDERS:,} folders in it. Choose the folder that holds the images"
             )
 
-    def _bounded_size(self, name):
-        size = self.num_bytes(name)
-        if size > _MAX_FILE_BYTES:
-            raise UnreadableImage(f"{size / 2**20:,.0f} MiB, expected at most {_MAX_FILE_BYTES // 2**20}")
+    def _bounded_size(self, name, most=0):
+        size, most = self.num_bytes(name), max(most, _MAX_FILE_BYTES)
+        if size > most:
+            raise UnreadableImage(f"{size / 2**20:,.0f} MiB, expected at most {most // 2**20}")
         return size
 
 
@@ -99,7 +101,7 @@ class _Folder(ImageFiles):
         self._scan("", ())
 
     def open(self, name, most=_MAX_FILE_BYTES):
-        self._bounded_size(name)  # refuses a pipe too, which would have to be waited for
+        self._bounded_size(name, most)  # refuses a pipe too, which would have to be waited for
         return open(os.path.join(self.root, name), "rb")
 
     def num_bytes(self, name):
@@ -155,7 +157,7 @@ class _Zip(ImageFiles):
             )
 
     def open(self, name, most=_MAX_FILE_BYTES):
-        size, member = self._bounded_size(name), self._members[name]
+        size, member = self._bounded_size(name, most), self._members[name]
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             # Of other methods, what some bytes unpack to is not bounded.
             raise UnreadableImage("packed by another method than deflate; pack it anew")

@@ -20,9 +20,7 @@ def read(files, path):
     """
     shown = files.path(path)
     try:
-        if files.num_bytes(path) > _MOST_BYTES:
-            raise ValueError(f"more than {_MOST_BYTES:,} bytes")
-        with files.open(path) as file:
+        with files.open(path, _MOST_BYTES) as file:
             value = json.load(file)
         if not isinstance(value, dict):
             raise ValueError("no JSON object")

@@ -7,7 +7,7 @@ from nas_tf.datasets import _decoding
 from nas_tf.trial import UserError
 
 _WORDS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-_LISTS = "ImageSets/Main"
+_LISTS, _IMAGES = "ImageSets/Main", "JPEGImages"
 _MOST_LIST_BYTES = 16 << 20
 
 
@@ -93,7 +93,9 @@ class Finder:
 
     def by_stem(self, stem):
         """Returns the path of the image whose name without its ending is `stem`; raises as `by_name` does."""
-        return self._one(self._by_stem.get(stem, []), stem)
+        found = self._by_stem.get(stem, [])
+        # VOC's own folders hold masks of the same names.
+        return self._one([path for path in found if _IMAGES in path.split("/")] or found, stem)
 
     def _one(self, found, name):
         if len(found) > 1:

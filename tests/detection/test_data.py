@@ -48,6 +48,16 @@ def test_splits_that_the_data_name(tmp_path, images):
     assert other.describe()["digest"] != read_data(write_coco(tmp_path / "same", {"": images})).describe()["digest"]
 
 
+def test_voc_with_masks_and_coco_of_a_large_file(tmp_path, images, monkeypatch):
+    folder = write_voc(tmp_path / "voc", images)
+    write(folder, {f"SegmentationClass/{number:03d}.png": png(image) for number, (image, _) in enumerate(images)})
+    assert read_data(folder).splits["train"][0].name.startswith("JPEGImages/")
+    # COCO's largest file has 470 MB; images may have 256 MiB.
+    monkeypatch.setattr("nas_tf.datasets._image_files._MAX_FILE_BYTES", 1000)
+    for name in ("coco", "coco.zip"):
+        assert len(read_data(write_coco(tmp_path / name, {"": images})).splits["train"]) == 16
+
+
 def test_damaged_boxes_are_counted_and_said(tmp_path, images):
     def damage(value, split):
         first = value["images"][1]["id"]
