@@ -20,17 +20,21 @@ from nas_tf.trial import UserError
 def main(words):
     if len(words) != 1:
         raise UserError(f"Expected one run folder, as in nas-ship runs/flowers. Received: {' '.join(words) or 'none'}")
-    settings = flags.read(ShipSettings)
-    device = flags.read_part("nas_tf.devices", settings.device).settings if settings.device else {}
-    task = flags.read(ShipTask)
+    settings, task = flags.read(ShipSettings), flags.read(ShipTask)
     if task.task == "detection":
-        from nas_tf.detection.finalists import ship_detectors
-
-        ship_detectors(words[0], settings, task, device)
+        _ship_detectors(words[0], settings, task)
         return
     if task.detection_data_dir:
         raise UserError(f"--detection_data_dir needs --task=detection. Received: {task.detection_data_dir!r} alone")
+    device = flags.read_part("nas_tf.devices", settings.device).settings if settings.device else {}
     ship(words[0], settings, flags.read(Machine), device)
+
+
+def _ship_detectors(run_dir, settings, task):
+    from nas_tf.detection.finalists import ship_detectors
+
+    device = flags.read_part("nas_tf.devices", settings.device).settings if settings.device else {}
+    ship_detectors(run_dir, settings, task, device)
 
 
 def cli():
