@@ -3,7 +3,7 @@
 python -m benchmarks.detectors --data_dir=scenes.zip --weights=efficientnet_lite0_imagenet.safetensors
 
 `benchmarks.scenes` makes the scenes. The same command goes on where it stopped. EfficientNet-Lite0 is trained from its
-weights and from random ones, a searched network from what it inherits of Lite0's, all others from random ones.
+weights and from random ones, all other networks from what they inherit of Lite0's.
 """
 
 import dataclasses
@@ -33,8 +33,8 @@ def main():
     networks = {
         "efficientnet_lite0, ImageNet": {"parent": knobs.weights},
         "efficientnet_lite0, random": {"architecture": "efficientnet_lite0"},
-        "mnasnet_a1, random": {"architecture": "mnasnet_a1"},
-        "mobilenet_v2, random": {"architecture": "mobilenet_v2"},
+        "mnasnet_a1, inherited": {"architecture": "mnasnet_a1", "parent": knobs.weights},
+        "mobilenet_v2, inherited": {"architecture": "mobilenet_v2", "parent": knobs.weights},
     }
     if knobs.searched:
         networks["searched, inherited"] = {"architecture": knobs.searched, "parent": knobs.weights}
