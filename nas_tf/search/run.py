@@ -108,6 +108,7 @@ def run(request, say=print, with_best=True):
             settings.remeasured_share,
             deadlines,
             rungs,
+            settings.window,
             on_news=findings.renew_front,
         )
         with _written_if_stopped(findings, workers, progress):
@@ -262,7 +263,10 @@ def _make_algorithm(request, reward, device):
     space, parent, start = request.setup.task.space.space, request.setup.parent(), None
     with contextlib.suppress(ValueError):  # the parent is not in the space
         start = parent and space.encode(parent.architecture)
-    problem = problem_of(space, reward, device, start)
+    order = request.settings.order
+    is_distributed = getattr(request.workers.module, "DISTRIBUTED", False)
+    waits = order == "synchronous" or (order == "auto" and not is_distributed)
+    problem = problem_of(space, reward, device, start, waits)
     algorithm = make_algorithm(request.algorithm, space.num_choices, request.settings.seed, problem)
     if not isinstance(algorithm, Algorithm):
         raise UserError(

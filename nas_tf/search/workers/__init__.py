@@ -1,7 +1,8 @@
 """Where evaluations run, one place in each file.
 
 Each file has a frozen dataclass `Config` (its fields become flags, prefixed with the file's name) and a function
-`make(config, setup, *, num_workers, max_memory_mb, log_path)` that returns `Workers`.
+`make(config, setup, *, num_workers, max_memory_mb, log_path)` that returns `Workers`. With `DISTRIBUTED = True` they are
+on other machines, and algorithms do not wait for the slowest unless they are told to.
 """
 
 import abc
