@@ -36,14 +36,19 @@ OWNERS = {
     "sqlite3": ("nas_tf.search.records",),
     "absl": ("nas_tf.flags",),
     "tqdm": ("nas_tf.bars",),
-    "ray": ("nas_tf.search.workers.ray",),
+    "ray": ("nas_tf.search.workers._ray_client", "nas_tf.search.workers._ray_nodes"),
     "adbutils": ("nas_tf.devices._android.adb",),
     "tensorflow": ("nas_tf.export", "nas_tf.datasets.tfds", "nas_tf.datasets._tfds_images", "nas_tf.training.machine"),
     "google": ("nas_tf.devices._android.results",),
     "flatbuffers": ("nas_tf.shipping._flatbuffer",),
     "safetensors": ("mnas_tf._pytorch_weights",),
     "tensorflow_datasets": ("nas_tf.datasets.tfds",),
-    "multiprocessing": ("nas_tf.search.workers.process", "nas_tf.recycling"),
+    "multiprocessing": (
+        "nas_tf.search.workers.process",
+        "nas_tf.search.workers.ray",
+        "nas_tf.search.workers._ray_client",
+        "nas_tf.recycling",
+    ),
 }
 # Classes that Keras has to find or to extend, and what needs SciPy everywhere; imported where a network is built or
 # trained, or an algorithm made.

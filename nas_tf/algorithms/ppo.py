@@ -175,9 +175,10 @@ class PPO(algorithms.Algorithm):
     the batch in the order in which it was suggested, whatever the order of arrival: what it does depends on the
     recorded measurements alone. Where it does not wait (`nas_tf.algorithms.Problem.waits`), a batch is whatever has
     arrived, and some of it was drawn from an older policy. PPO's ratios are those of the policy as it is to the one
-    that a trial was drawn from, and the clipping takes no gradient from a trial that lies too far behind. Other trials, of a warm start, long after their batch or the best ones so far, were
-    not drawn from its policy. From these it learns by imitation alone: advantages below 0 count as 0 (Oh et al., arXiv
-    1806.05635).
+    that a trial was drawn from, and the clipping takes no gradient from a trial that lies too far behind.
+
+    Other trials, of a warm start, long after their batch or the best ones so far, were not drawn from its policy. From
+    these it learns by imitation alone: advantages below 0 count as 0 (Oh et al., arXiv 1806.05635).
     """
 
     def __init__(self, config, num_choices, seed, problem):

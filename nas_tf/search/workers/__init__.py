@@ -1,8 +1,9 @@
 """Where evaluations run, one place in each file.
 
 Each file has a frozen dataclass `Config` (its fields become flags, prefixed with the file's name) and a function
-`make(config, setup, *, num_workers, max_memory_mb, log_path)` that returns `Workers`. With `DISTRIBUTED = True` they are
-on other machines, and algorithms do not wait for the slowest unless they are told to.
+`make(config, setup, *, num_workers, max_memory_mb, log_path)` that returns `Workers`. With `DISTRIBUTED = True` they
+are on other machines, and algorithms do not wait for the slowest unless they are told to; then the file also has
+`make_device(config, setup, *, num_workers, log_path)`, which returns the device that may hang on one of these.
 """
 
 import abc
