@@ -23,6 +23,7 @@ DEVICE = "nas_device"  # the custom resource of the node on which the device han
 _CONNECT_SECONDS = 5.0
 _HEAD_SECONDS = 2.0  # between two looks at whether the head is there
 _HEAD_GONE_SECONDS = 10.0
+_NODE_GONE_SECONDS = 30.0
 _PATIENCE_SECONDS = 300.0  # for which no node has what a job needs
 _LOOK_SECONDS = 0.3
 _HEAR_SECONDS = 0.5  # between two looks at what jobs say
@@ -62,6 +63,7 @@ class _Task:
     deadline_seconds: float | None
     since: float | None = None  # it runs; None: it waits
     node: str = ""
+    pid: int = 0
     lost: int = 0
     late: bool = False  # it was ended for that
     num_late: int = 0
@@ -70,17 +72,22 @@ class _Task:
 def serve(number, parent):
     """A client's life: options first, then what the search asks for, until the pipe closes."""
     stopping.follow(parent)
-    connection = multiprocessing.connection.Connection(number)
+    connection, client = multiprocessing.connection.Connection(number), None
     with contextlib.suppress(EOFError, OSError):  # the search is gone
         try:
             client = _Client(connection, connection.recv())
             connection.send(("ready", client.facts))
             client.run()
-        except UserError as error:
+        except (UserError, EvaluationError) as error:
             connection.send(("refused", error))
+        except (EOFError, BrokenPipeError):
+            raise
         except Exception as error:
             traceback.print_exc()
-            connection.send(("refused", EvaluationError(f"Ray failed: {type(error).__name__}: {_line(error)}")))
+            failure = EvaluationError(f"Ray failed: {type(error).__name__}: {_line(error)}")
+            with contextlib.suppress(AttributeError):
+                failure = client.head_gone() or failure
+            connection.send(("refused", failure))
     os._exit(0)  # what Ray does at the end of its driver may wait for a head that is gone
 
 
@@ -105,7 +112,7 @@ class _Client:
         self._evaluate = ray.remote(**how)(_ray_nodes.evaluate)
         self._call = ray.remote(**how)(_ray_nodes.call)
         self._tasks, self._asked, self._luggage = {}, {}, None  # by reference
-        self._numbers, self._count = {}, 0
+        self._numbers, self._count, self._killing = {}, 0, []
         self._head_at = self._begun_at = self._hear_at = time.monotonic()
 
     def run(self):
@@ -171,7 +178,7 @@ class _Client:
             if task is None:
                 continue
             if kind == "begun":
-                task.since, task.node = time.monotonic(), words
+                task.since, (task.node, task.pid) = time.monotonic(), words
             else:
                 self._connection.send(("doing", task.key, words))
 
@@ -212,11 +219,12 @@ class _Client:
     def _look(self):
         """Ends jobs that are late, and this process if the head or the room for children is gone."""
         now = time.monotonic()
-        for reference, task in list(self._tasks.items()):
+        for task in self._tasks.values():
             late = task.since is not None and task.deadline_seconds and now - task.since > task.deadline_seconds
             if late and not task.late:
                 task.late = True
-                self._ray.cancel(reference, force=True)
+                kill = self._ray.remote(num_cpus=0)(self._nodes.kill)
+                self._killing.append(self._pinned(kill, task.node).remote(task.pid))
         if now - self._head_at > _HEAD_SECONDS:
             self._head_at = now
             self._check_head()
@@ -248,15 +256,21 @@ class _Client:
 
     def _check_head(self):
         """Raises `EvaluationError` if the head of the cluster does not answer."""
+        gone = self.head_gone()
+        if gone:
+            raise gone
+
+    def head_gone(self):
+        """Returns the `EvaluationError` that says so if the head of the cluster does not answer, or None."""
         host, _, port = self._head.rpartition(":")
         end = time.monotonic() + _HEAD_GONE_SECONDS
         while True:
             try:
                 socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
-                return
+                return None
             except OSError as error:
                 if time.monotonic() > end:
-                    raise _Gone(self._head, error) from error
+                    return EvaluationError(f"The head of the Ray cluster, {self._head}, does not answer: {error}")
                 time.sleep(0.5)
 
     def _alive(self):
@@ -283,10 +297,21 @@ class _Client:
             try:
                 yield node, self._ray.get(reference, timeout=120)
             except self._ray.exceptions.RayError as error:
+                if self._is_gone(node):
+                    continue
                 raise UserError(
                     f"Expected node {node['NodeManagerAddress']} to run a function. {type(error).__name__}: "
                     f"{_line(_cause(error))}"
                 ) from error
+
+    def _is_gone(self, node):
+        """Returns whether a node is found to be dead within the time that the cluster may take to find that."""
+        end = time.monotonic() + _NODE_GONE_SECONDS
+        while time.monotonic() < end:
+            if node["NodeID"] not in {each["NodeID"] for each in self._alive()}:
+                return True
+            time.sleep(0.5)
+        return False
 
     def _pinned(self, remote, node_id):
         strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node_id, soft=False)
@@ -363,11 +388,6 @@ class _Client:
             host = self._ray.remote(num_cpus=0, resources={DEVICE: 1}, max_restarts=-1, max_concurrency=9)
             self._device = host(self._nodes.DeviceHost).remote(setup, parcels)
         return self._device
-
-
-class _Gone(EvaluationError):
-    def __init__(self, head, error):
-        super().__init__(f"The head of the Ray cluster, {head}, does not answer: {error}")
 
 
 def _check_address(address):

@@ -75,6 +75,17 @@ def call(luggage, function, arguments, number, board):
         return made(function, arguments)
 
 
+def kill(pid):
+    """Ends a process of this machine, and those that it has started, such as the one that times a file."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for each in (*process.children(recursive=True), process):
+            with contextlib.suppress(psutil.Error):
+                each.kill()
+
+
 def _here(setup, luggage):
     places = {parcel.path: unpacked(parcel, ray.get) for parcel in luggage.parcels}
     return setup.moved(places)
@@ -94,7 +105,7 @@ def _working(cores, number, board):
             last[0] = time.monotonic()
             board.tell.remote("doing", number, words)
 
-    board.tell.remote("begun", number, ray.get_runtime_context().get_node_id())
+    board.tell.remote("begun", number, (ray.get_runtime_context().get_node_id(), os.getpid()))
     with _slot(cores), listening(tell):
         yield
 

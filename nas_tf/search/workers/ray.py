@@ -114,7 +114,7 @@ class _Client:
         from nas_tf.search.workers import _ray_client
 
         self._lock, self._answers, self._messages, self._numbers = threading.Lock(), {}, collections.deque(), 0
-        self._setup = setup
+        self._setup, self._log_path = setup, log_path
         self.connection, theirs = multiprocessing.connection.Pipe()
         number = theirs.fileno()
         serving = f"from nas_tf.search.workers._ray_client import serve; serve({number}, {os.getpid()})"
@@ -189,7 +189,10 @@ class _Client:
             message = self.connection.recv() if self.connection.poll(seconds) else None
         except (EOFError, OSError) as error:
             self.close()
-            raise EvaluationError("The process that speaks with the Ray cluster has ended") from error
+            raise EvaluationError(
+                f"Ray has ended on the node on which this runs. {self._log_path} may say why; the same command goes on, "
+                "there or on another cluster"
+            ) from error
         if message is not None and message[0] == "refused":
             self.close()
             raise message[1]
