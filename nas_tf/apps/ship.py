@@ -20,13 +20,15 @@ def main(words):
         raise UserError(f"Expected one run folder, as in nas-ship runs/flowers. Received: {' '.join(words) or 'none'}")
     settings = flags.read(ShipSettings)
     device = flags.read_part("nas_tf.devices", settings.device).settings if settings.device else {}
-    ship(words[0], settings, flags.read(Machine), device)
+    workers = flags.read_part("nas_tf.search.workers", settings.workers).settings
+    ship(words[0], settings, flags.read(Machine), device, workers_settings=workers)
 
 
 def cli():
     flags.define(ShipSettings)
     flags.define(Machine)
     flags.define_parts("nas_tf.devices")
+    flags.define_parts("nas_tf.search.workers")
     flags.run(main, __doc__, takes_words=True)
 
 

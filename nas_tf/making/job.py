@@ -213,7 +213,7 @@ class _Job:
         plan = self._state.plan
         is_fine_tuned = plan.num_imports > 0
         search, parts = self._asked.search, self._asked.parts
-        device = _own(search.get("device", ""))
+        device, workers = _own(search.get("device", "")), _place(search)
         settings = ShipSettings(
             top_k=max(1, plan.top_k),
             recipe="finetune" if is_fine_tuned else "cosine",
@@ -227,6 +227,8 @@ class _Job:
             race_seeds=plan.seeds,
             weights_dir=self._asked.settings.weights_dir,
             baselines=(),
+            workers=workers,
+            num_workers=search.get("num_workers", 0),
             out_dir=str(self._folder / "ship") if run_dir else "",
         )
         try:
@@ -234,6 +236,7 @@ class _Job:
                 run_dir or self._folder,
                 settings,
                 device_settings=parts.get(device),
+                workers_settings=parts.get(workers),
                 say=self.say,
                 trials=trials,
                 may_change=_OF_THE_STAGE,
@@ -268,6 +271,11 @@ class _Job:
 
 def _own(name):
     return name if name.endswith(".py") else ""
+
+
+def _place(search):
+    """Returns where the networks of a race are trained: where the search's children were, if that is a cluster."""
+    return "ray" if search.get("workers") == "ray" else "inline"
 
 
 def _read(path, what):

@@ -4,6 +4,8 @@ Each file has a frozen dataclass `Config` (its fields become flags, prefixed wit
 `make(config, setup, *, num_workers, max_memory_mb, log_path)` that returns `Workers`. With `DISTRIBUTED = True` they
 are on other machines, and algorithms do not wait for the slowest unless they are told to; then the file also has
 `make_device(config, setup, *, num_workers, log_path)`, which returns the device that may hang on one of these.
+`make_calls(config, *, num_workers, seen, log_path)` returns what makes other calls there, as
+`nas_tf.recycling.Processes` does; `seen` are the paths that these read and write.
 """
 
 import abc

@@ -43,6 +43,7 @@ class Options:
         num_workers: how many children at once; 0: as many as there is room for.
         setup: the `nas_tf.search.evaluation.Setup`, or None if only functions are called.
         on_cluster: whether the device of the setup hangs on a node.
+        seen: paths that every node has to see.
     """
 
     address: str
@@ -52,6 +53,7 @@ class Options:
     num_workers: int
     setup: object = None
     on_cluster: bool = False
+    seen: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass
@@ -95,12 +97,15 @@ class _Client:
     def __init__(self, connection, options):
         self._connection, self._options = connection, options
         _check_address(options.address)
+        if not options.address:
+            os.environ.setdefault("RAY_worker_niceness", "0")  # as that of worker processes
         import ray
 
         self._ray = ray
         self._connect()
         self._check_nodes()
         self._check_room()
+        self._parcels(options.seen, ship_mb=0)
         node = ray.get_runtime_context().get_node_id()
         from nas_tf.search.workers import _ray_nodes
 
@@ -362,20 +367,23 @@ class _Client:
             self._luggage = self._ray.put(luggage)
         return self._luggage
 
-    def _parcels(self, paths):
+    def _parcels(self, paths, ship_mb=None):
         """Returns a tuple of the `Parcel`s of some paths. Those that every node sees are not shipped."""
-        stamps = {path: stamp_of(path) for path in paths}
-        missing = {}
+        ship_mb = self._options.ship_mb if ship_mb is None else ship_mb
+        stamps, missing = {path: stamp_of(path) for path in paths}, {}
+        if not stamps:
+            return ()
         for node, seen in self._everywhere(_stamps_of, list(stamps)):
             for path in stamps:
                 if seen[path] != stamps[path]:
                     missing.setdefault(path, node["NodeManagerAddress"])
         shipped_mb = sum(stamps[path][1] for path in missing) / 1e6
-        if shipped_mb > self._options.ship_mb:
+        if missing and shipped_mb > ship_mb:
             path, node = max(missing.items(), key=lambda each: stamps[each[0]][1])
+            ship = f", or give --ray_ship_mb={math.ceil(shipped_mb)} to ship that much to each node" if ship_mb else ""
             raise UserError(
                 f"Expected every node to see {path}, {stamps[path][1] / 1e6:.0f} MB. Node {node} does not. Lay it "
-                f"where all see it, or give --ray_ship_mb={math.ceil(shipped_mb)} to ship that much to each node"
+                f"where all see it{ship}"
             )
         return tuple(
             pack(path, self._ray.put) if path in missing else Parcel(path, stamp) for path, stamp in stamps.items()

@@ -14,6 +14,7 @@ import time
 import traceback
 
 from nas_tf import stopping
+from nas_tf.recycling import Processes
 from nas_tf.search.workers import Outcome, Workers
 from nas_tf.search.workers._serving import serve
 from nas_tf.trial import EvaluationError, KilledWorker
@@ -32,6 +33,10 @@ class Config:
 
 def make(config, setup, *, num_workers=0, max_memory_mb=1400, log_path=os.devnull):
     return ProcessWorkers(setup, num_workers, max_memory_mb, log_path)
+
+
+def make_calls(config, *, num_workers=0, seen=(), log_path=os.devnull):
+    return Processes(num_workers or 1)
 
 
 class ProcessWorkers(Workers):

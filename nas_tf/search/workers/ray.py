@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 
+from nas_tf.recycling import DEADLINE_SECONDS
 from nas_tf.search.workers import Workers
 from nas_tf.search.workers._ray_device import RemoteMeter
 from nas_tf.settings import Settings, knob
@@ -49,6 +50,19 @@ def make_device(config, setup, *, num_workers=0, log_path=os.devnull):
     if not setup.has_meter:
         return setup.make_device()
     return RemoteMeter(_client(config, setup, num_workers, log_path).ask)
+
+
+def make_calls(config, *, num_workers=0, seen=(), log_path=os.devnull):
+    """Returns what makes calls on a cluster, as `nas_tf.recycling.Processes` makes them on one machine.
+
+    Args:
+        config: the `Config`.
+        num_workers: how many at once; 0: as many as there is room for.
+        seen: paths of what the calls read and write. Every node has to see them.
+        log_path: where Ray prints.
+    """
+    seen = tuple(os.path.abspath(path) for path in seen if path and os.path.exists(path))
+    return RayCalls(RayWorkers(_Client(config, None, num_workers, log_path, seen)))
 
 
 _clients = {}
@@ -107,10 +121,34 @@ class RayWorkers(Workers):
         self._client.close()
 
 
+class RayCalls:
+    """Calls functions on a cluster.
+
+    Attributes:
+        num_workers: how many at once.
+    """
+
+    def __init__(self, workers):
+        self._workers, self.num_workers = workers, workers.num_workers
+
+    def run(self, calls):
+        """As `nas_tf.recycling.Processes.run`."""
+        for key, call in calls.items():
+            self._workers.submit(key, call, deadline_seconds=DEADLINE_SECONDS)
+        while self._workers.num_pending:
+            outcome = self._workers.wait()
+            if outcome is not None:
+                yield outcome.key, outcome.value, outcome.failure
+
+    def close(self):
+        """Ends them."""
+        self._workers.close()
+
+
 class _Client:
     """The process of `_ray_client`, and the pipe to it."""
 
-    def __init__(self, config, setup, num_workers, log_path):
+    def __init__(self, config, setup, num_workers, log_path, seen=()):
         from nas_tf.search.workers import _ray_client
 
         self._lock, self._answers, self._messages, self._numbers = threading.Lock(), {}, collections.deque(), 0
@@ -131,7 +169,7 @@ class _Client:
         theirs.close()
         shares = (config.cpus_per_child, config.gpus_per_child, config.ship_mb)
         has_meter = setup is not None and setup.has_meter
-        self._send(_ray_client.Options(config.address, *shares, num_workers, setup, has_meter))
+        self._send(_ray_client.Options(config.address, *shares, num_workers, setup, has_meter, seen))
         kind, *content = self._receive(_START_SECONDS) or (None,)
         if kind != "ready":
             self.close()
@@ -190,8 +228,8 @@ class _Client:
         except (EOFError, OSError) as error:
             self.close()
             raise EvaluationError(
-                f"Ray has ended on the node on which this runs. {self._log_path} may say why; the same command goes on, "
-                "there or on another cluster"
+                f"Ray has ended on the node on which this runs. {self._log_path} may say why; the same command goes "
+                "on, there or on another cluster"
             ) from error
         if message is not None and message[0] == "refused":
             self.close()
