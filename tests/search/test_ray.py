@@ -1,6 +1,8 @@
 """Searches on a cluster of three nodes, and what may befall them."""
 
 import dataclasses
+import math
+import os
 import pathlib
 import shutil
 import threading
@@ -10,7 +12,7 @@ import pytest
 from worker_support import BadJob, make_setup
 
 pytest.importorskip("ray")
-from search.ray_support import ThreeNodes, own_workers
+from search.ray_support import DEVICE, ThreeNodes, own_workers
 
 from nas_tf.search.evaluation import AccuracyJob, CostJob
 from nas_tf.search.workers import _ray_files, ray
@@ -65,7 +67,13 @@ def test_a_cluster_finds_what_one_process_finds(plain_space, on_cluster):
     assert {key for key, words in said if words} == set(jobs) and said[-1][1] == ""
 
 
-@pytest.mark.parametrize("how", ("kill", "crash", "leave"))
+def stormy(*values):
+    """Test parameters, of which the first runs always and the others in a storm."""
+    first, *others = values
+    return [first, *(pytest.param(each, marks=pytest.mark.storm) for each in others)]
+
+
+@pytest.mark.parametrize("how", stormy("kill", "crash", "leave"))
 def test_a_worker_that_dies_costs_one_try(plain_space, on_cluster, tmp_path, how):
     workers = on_cluster(make_setup(plain_space))
     workers.submit(1, BadJob(how, str(tmp_path)))
@@ -80,7 +88,7 @@ def test_a_job_that_kills_every_worker_is_infeasible(plain_space, on_cluster):
     assert isinstance(failure, KilledWorker) and "3 times, at last by its process's end" in str(failure)
 
 
-@pytest.mark.parametrize("how", ("spin", "stop"))
+@pytest.mark.parametrize("how", stormy("stop", "spin"))
 def test_a_job_that_hangs_is_ended_at_its_deadline(plain_space, on_cluster, how):
     workers = on_cluster(make_setup(plain_space))
     workers.submit(1, BadJob(how), deadline_seconds=2)
@@ -110,6 +118,7 @@ def test_a_lost_node_costs_no_trial(plain_space, cluster, on_cluster):
     assert {key: each.value for key, each in outcomes(workers).items()} == dict.fromkeys(range(4), "well")
 
 
+@pytest.mark.storm
 def test_queued_jobs_can_be_dropped(plain_space, on_cluster):
     workers = on_cluster(make_setup(plain_space))
     for number in range(6):
@@ -143,6 +152,64 @@ def test_the_device_is_on_its_node(plain_space, cluster, on_cluster, tmp_path):
     thread.join()
     assert isinstance(found["timing"].value, Cost) and found["timing"].value.latency.latency_ms > 0
     assert found["training"].failure is None and states.count("stopped") > 5
+
+
+@pytest.mark.storm
+def test_the_node_of_the_device_is_lost(plain_space, cluster, on_cluster):
+    """The network is not blamed for it; once the device hangs on a node again it is timed there."""
+    setup = make_setup(plain_space, device="host", min_seconds=60.0, max_seconds=60.0, max_spread=10.0, attempts=1)
+    workers = on_cluster(setup)
+    said = []
+    workers.on_doing = lambda key, words: said.append(words)
+    workers.submit("timing", CostJob((0, 0, 0)))
+    end = time.monotonic() + 60
+    while "timing" not in said and time.monotonic() < end:
+        assert workers.wait(1) is None
+    cluster.lose(cluster.nodes.pop(1))
+    failure = outcomes(workers)["timing"].failure
+    assert isinstance(failure, EvaluationError) and "The node of the device does not answer" in str(failure)
+    cluster.nodes.append(cluster.add(resources=DEVICE))
+    setup = make_setup(plain_space, device="host", max_seconds=0.5, max_spread=10.0, attempts=1)
+    again = on_cluster(setup)
+    again.submit("timing", CostJob((0, 0, 0)))
+    assert outcomes(again)["timing"].value.latency.latency_ms > 0
+
+
+def test_calls_on_a_cluster(cluster, tmp_path):
+    """As `nas_tf.recycling.Processes` makes them, for tables and races."""
+    calls = ray.make_calls(ray.Config(cluster.address), seen=(tmp_path,), log_path=tmp_path / "workers.log")
+    found = {
+        key: (value, type(failure))
+        for key, value, failure in calls.run({"well": (math.sqrt, 4.0), "badly": (math.sqrt, -1.0)})
+    }
+    calls.close()
+    assert found == {"well": (2.0, type(None)), "badly": (None, ValueError)}
+
+
+@pytest.mark.parametrize("package", stormy("mobile-nas-tf", "ray"))
+def test_nodes_with_other_versions_are_refused(plain_space, cluster, on_cluster, tmp_path, package):
+    """The node finds the version that is installed first on its path."""
+    folder = tmp_path / f"{package.replace('-', '_')}-0.0.1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.0.1\n")
+    path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
+    node = cluster.add(env_vars={"PYTHONPATH": path})
+    try:
+        said = refusal(on_cluster, make_setup(plain_space))
+        assert f"Expected {package} " in said and "which has 0.0.1. Install the same there" in said
+    finally:
+        cluster.lose(node)
+
+
+@pytest.mark.storm
+def test_a_device_that_hangs_on_no_node_is_refused(plain_space, cluster, on_cluster):
+    cluster.lose(cluster.nodes.pop(1))
+    time.sleep(1)
+    try:
+        said = refusal(on_cluster, make_setup(plain_space, device="host"))
+    finally:
+        cluster.nodes.append(cluster.add(resources=DEVICE))
+    assert "No node has the resource nas_device: begin that node with ray start" in said
 
 
 def test_what_nodes_do_not_see_is_shipped_once(tmp_path):
@@ -239,14 +306,11 @@ def test_a_search_that_ends_leaves_nothing(plain_space, on_cluster):
     assert not own_workers()
 
 
-def test_the_head_is_lost_last(plain_space, tmp_path):
-    cluster = ThreeNodes()
-    try:
-        workers = ray.make(ray.Config(cluster.address), make_setup(plain_space), log_path=tmp_path / "workers.log")
-        workers.submit(1, BadJob("sleep"))
-        assert workers.wait(3) is None
-        cluster.lose_head()
-        with pytest.raises(EvaluationError, match=r"The head of the Ray cluster, .*, does not answer"):
-            outcomes(workers)
-    finally:
-        cluster.close()
+def test_the_head_is_lost_last(plain_space, cluster, on_cluster):
+    """After all other tests: the cluster is lost with it."""
+    workers = on_cluster(make_setup(plain_space))
+    workers.submit(1, BadJob("sleep"))
+    assert workers.wait(3) is None
+    cluster.lose_head()
+    with pytest.raises(EvaluationError, match=r"The head of the Ray cluster, .*, does not answer"):
+        outcomes(workers)

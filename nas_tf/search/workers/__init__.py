@@ -16,6 +16,7 @@ import traceback
 from nas_tf.plugins import mistakes_told
 from nas_tf.trial import DivergedTraining, EvaluationError, InfeasibleArchitecture, OwnFileError, UserError
 
+_MOST_LETTERS = 80  # of what a worker says that it is at
 _KINDS = (DivergedTraining, InfeasibleArchitecture, OwnFileError, EvaluationError, UserError)
 
 
@@ -108,6 +109,11 @@ def run_job(evaluator, key, job, worker, log_path=None):
     except Exception:
         failure = EvaluationError(traceback.format_exc())
     return Outcome(key, value, failure, time.perf_counter() - begin, worker)
+
+
+def printable(words):
+    """Returns what a worker says that it is at as words of one short line, whatever it says."""
+    return "".join(filter(str.isprintable, words))[:_MOST_LETTERS] if isinstance(words, str) else ""
 
 
 def _text(error):

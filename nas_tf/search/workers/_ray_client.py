@@ -22,7 +22,7 @@ from nas_tf.trial import EvaluationError, KilledWorker, UserError
 DEVICE = "nas_device"  # the custom resource of the node on which the device hangs
 _CONNECT_SECONDS = 5.0
 _HEAD_SECONDS = 2.0  # between two looks at whether the head is there
-_HEAD_GONE_SECONDS = 10.0
+_HEAD_GONE_SECONDS = 5.0
 _NODE_GONE_SECONDS = 30.0
 _PATIENCE_SECONDS = 300.0  # for which no node has what a job needs
 _LOOK_SECONDS = 0.3

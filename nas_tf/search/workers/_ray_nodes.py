@@ -15,7 +15,7 @@ import ray
 from nas_tf.bars import listening
 from nas_tf.recycling import made
 from nas_tf.search.evaluation import Evaluator
-from nas_tf.search.workers import run_job
+from nas_tf.search.workers import printable, run_job
 from nas_tf.search.workers._ray_device import RemoteMeter
 from nas_tf.search.workers._ray_files import locked, machine_folder, unpacked
 from nas_tf.trial import EvaluationError
@@ -98,14 +98,16 @@ def _remote_device(luggage):
 @contextlib.contextmanager
 def _working(cores, number, board):
     """Inside it this process has cores of its own, stands still while a network is timed, and says what it is at."""
-    last = [0.0]
+    last = [0.0, None]
 
     def tell(words):
-        if time.monotonic() - last[0] > _TELL_SECONDS:
-            last[0] = time.monotonic()
-            board.tell.remote("doing", number, words)
+        what = str(words).partition(" ")[0]
+        if what != last[1] or time.monotonic() - last[0] > _TELL_SECONDS:
+            last[:] = time.monotonic(), what
+            board.tell.remote("doing", number, printable(words))
 
-    board.tell.remote("begun", number, (ray.get_runtime_context().get_node_id(), os.getpid()))
+    # Waited for: its clock has to run before it can hang.
+    ray.get(board.tell.remote("begun", number, (ray.get_runtime_context().get_node_id(), os.getpid())))
     with _slot(cores), listening(tell):
         yield
 
