@@ -3,7 +3,8 @@
 python -m benchmarks.scale --out_dir=scale
 
 The loop, the records, the algorithm, the page and TensorBoard's files are those of `mnas-search`; only the workers are
-not real (`benchmarks/virtual_workers.py`). A row that is there already is not made again.
+not real (`benchmarks/virtual_workers.py`). PPO has the papers' preset, which is meant for that many trials. A row that
+is there already is not made again.
 """
 
 import dataclasses
@@ -59,7 +60,7 @@ def search_virtually(folder, algorithm, count, order, trials, seconds):
             final_epochs=0,
         ),
         objective=dataclasses.replace(FAMILY.objective, target_latency_ms=1.0),
-        parts={str(_WORKERS): {"seconds": seconds, "report": str(folder / "scale.json")}},
+        parts={str(_WORKERS): {"seconds": seconds, "report": str(folder / "scale.json")}, "ppo": {"preset": "paper"}},
     )
 
 

@@ -99,7 +99,12 @@ class _Client:
         _check_address(options.address)
         if not options.address:
             os.environ.setdefault("RAY_worker_niceness", "0")  # as that of worker processes
-        import ray
+        try:
+            import ray
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"Expected Ray for --workers=ray: pip install 'mobile-nas-tf[ray]'. There is no {error.name}"
+            ) from error
 
         self._ray = ray
         self._connect()

@@ -1,0 +1,78 @@
+"""Candidates an hour of the same search in two places to work, in turns.
+
+python -m benchmarks.places --places=process,ray --num_trials=24 --repeats=2
+
+Counted is the time from the first trial that was finished to the last one, so that neither the start of workers nor
+that of a cluster is.
+"""
+
+import dataclasses
+import datetime
+import pathlib
+import sqlite3
+import tempfile
+
+import numpy as np
+
+from mnas_tf.search import Settings as SearchSettings
+from mnas_tf.search import search
+from nas_tf import flags
+from nas_tf.rewards import Objective
+from nas_tf.settings import Settings, knob
+
+
+@dataclasses.dataclass(frozen=True)
+class PlacesSettings(Settings):
+    """Which places, and how long."""
+
+    places: tuple[str, ...] = knob(("process", "ray"), "Places to work; the first is what the others are held against.")
+    num_trials: int = knob(24, "Trials of each search.", least=3)
+    num_workers: int = knob(2, "Workers of each.", least=1)
+    repeats: int = knob(2, "Searches in each place.", least=1)
+    device: str = knob("simulated", "Device of the searches.")
+
+
+def trials_an_hour(place, settings):
+    """Returns a float: of one search."""
+    with tempfile.TemporaryDirectory() as folder:
+        search(
+            SearchSettings(
+                run_dir=str(pathlib.Path(folder) / "run"),
+                dataset="digits",
+                algorithm="random_search",
+                num_trials=settings.num_trials,
+                workers=place,
+                num_workers=settings.num_workers,
+                device=settings.device,
+                proxy_image_size=24,
+                proxy_width_multiplier=0.25,
+                deploy_image_size=64,
+                final_epochs=0,
+            ),
+            Objective(target_latency_ms=1.0),
+            say=lambda line: None,
+        )
+        db = sqlite3.connect(pathlib.Path(folder) / "run" / "trials.sqlite")
+        ended = [row[0] for row in db.execute("SELECT finished_at FROM trials ORDER BY finished_at")]
+        db.close()
+    first, last = (datetime.datetime.fromisoformat(each) for each in (ended[0], ended[-1]))
+    return 3600 * (len(ended) - 1) / (last - first).total_seconds()
+
+
+def main():
+    settings = flags.read(PlacesSettings)
+    found = {place: [] for place in settings.places}
+    for _ in range(settings.repeats):
+        for place in settings.places:
+            found[place].append(trials_an_hour(place, settings))
+    base = np.mean(found[settings.places[0]])
+    for place, rates in found.items():
+        words = ", ".join(f"{rate:.0f}" for rate in rates)
+        print(
+            f"{place:10} {np.mean(rates):6.0f} candidates an hour ({words}), {np.mean(rates) / base:.3f} of the first"
+        )
+
+
+if __name__ == "__main__":
+    flags.define(PlacesSettings)
+    flags.run(main, __doc__)

@@ -1,0 +1,72 @@
+"""The README's commands of a cluster, as printed, on a cluster of this machine that `ray start` makes."""
+
+import contextlib
+import os
+import pathlib
+import socket
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from image_support import write_images, write_zip
+from parent_support import SPACE
+from support import readme_commands, script
+
+ray = pytest.importorskip("ray")
+TINY = [
+    "--algorithm=random_search",
+    f"--search_space={SPACE.name}",
+    "--proxy_image_size=16",
+    "--proxy_epochs=1",
+    "--deploy_image_size=16",
+    "--final_epochs=0",
+    "--target_latency_ms=1",
+    "--num_workers=2",
+]
+
+
+def ray_command(*words):
+    path = pathlib.Path(sys.executable).with_name("ray")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run([path, *words], env=environment, capture_output=True, text=True, timeout=120, check=True)
+
+
+@contextlib.contextmanager
+def started(tmp_path):
+    """The nodes that README's `ray start` commands start here; its address stands for HEAD:6379."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
+    address = f"{ray.util.get_node_ip_address()}:{port}"
+    try:
+        for words in readme_commands("ray"):
+            words = [word.replace("HEAD:6379", address).replace("--port=6379", f"--port={port}") for word in words]
+            ray_command(*words[1:], "--num-cpus=1", *(["--include-dashboard=false"] if "--head" in words else []))
+        yield address
+    finally:
+        ray_command("stop", "--force")
+
+
+@pytest.mark.storm
+def test_a_search_moves_to_a_cluster(tmp_path):
+    """On one machine, then on a cluster of this machine alone, then on one of two nodes: one run folder."""
+    write_images(tmp_path / "flowers", "train", (40, 40, 40))
+    write_zip(tmp_path / "flowers", tmp_path / "flowers.zip")
+    alone, joined = [words for words in readme_commands("mnas-search") if "--workers=ray" in words]
+
+    def num_done(*words):
+        process = script(*words, *TINY, cwd=tmp_path)
+        assert process.returncode == 0, process.stderr[-3000:]
+        db = sqlite3.connect(tmp_path / "runs" / "flowers" / "trials.sqlite")
+        found = db.execute("SELECT id, worker FROM trials WHERE state = 'done' ORDER BY id").fetchall()
+        db.close()
+        return found
+
+    first = num_done(*alone, "--workers=process", "--num_trials=2")
+    second = num_done(*alone, "--num_trials=4")
+    with started(tmp_path) as address:
+        third = num_done(*(word.replace("HEAD:6379", address) for word in joined), "--num_trials=6")
+    assert third[:4] == second and second[:2] == first and len(third) == 6
+    kinds = [worker.split("-")[0] for _, worker in third]
+    assert kinds == ["process"] * 2 + ["ray"] * 4
