@@ -15,7 +15,7 @@ pytest.importorskip("ray")
 from search.ray_support import DEVICE, ThreeNodes, own_workers
 
 from nas_tf.search.evaluation import AccuracyJob, CostJob
-from nas_tf.search.workers import _ray_files, ray
+from nas_tf.search.workers import _ray_client, _ray_files, ray
 from nas_tf.search.workers.inline import InlineWorkers
 from nas_tf.trial import Cost, EvaluationError, KilledWorker, UserError
 
@@ -154,6 +154,18 @@ def test_the_device_is_on_its_node(plain_space, cluster, on_cluster, tmp_path):
     assert found["training"].failure is None and states.count("stopped") > 5
 
 
+def test_the_clock_of_a_job_stands_still_with_it():
+    """That of one which is held while a network is timed on its machine, and of no other."""
+    client, begin = _ray_client._Client.__new__(_ray_client._Client), time.monotonic()
+    tasks = [_ray_client._Task(n, None, 5.0, begin, machine="a" if n else "b", pid=7 + n // 2) for n in range(3)]
+    client._tasks = dict(enumerate(tasks))
+    client._hold("hold", "a", [7])
+    assert [task.held_since is not None for task in tasks] == [False, True, False]
+    time.sleep(0.2)
+    client._hold("go_on", "a", [7])
+    assert [task.since - begin >= 0.2 for task in tasks] == [False, True, False] and tasks[1].held_since is None
+
+
 @pytest.mark.storm
 def test_the_node_of_the_device_is_lost(plain_space, cluster, on_cluster):
     """The network is not blamed for it; once the device hangs on a node again it is timed there."""
@@ -253,6 +265,9 @@ def test_images_that_nodes_cannot_see_are_refused_or_shipped(plain_space, on_clu
     (tmp_path / "judge" / "weights.npy").write_bytes(b"1" * 3_000_000)
     monkeypatch.chdir(tmp_path)
     setup = dataclasses.replace(make_setup(plain_space), judge_folder="/proc/self/cwd/judge")
+    workers = on_cluster(dataclasses.replace(setup, judge_folder="judge"))  # it is not where nodes work
+    workers.submit(1, BadJob("judge_folder"))
+    assert outcomes(workers)[1].value == str(tmp_path / "judge")
     workers = on_cluster(setup, ship_mb=1)
     workers.submit(1, BadJob("well"))
     with pytest.raises(UserError, match=r"Expected every node to see /proc/self/cwd/judge, 3 MB.*--ray_ship_mb=3"):

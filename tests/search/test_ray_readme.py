@@ -3,10 +3,12 @@
 import contextlib
 import os
 import pathlib
+import secrets
 import socket
 import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 from image_support import write_images, write_zip
@@ -26,26 +28,45 @@ TINY = [
 ]
 
 
-def ray_command(*words):
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # README exports it; this is no user's own
+
+
+def node_of(words):
+    """A node that runs until it is terminated: `ray stop` would stop every cluster of this machine."""
     path = pathlib.Path(sys.executable).with_name("ray")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run([path, *words], env=environment, capture_output=True, text=True, timeout=120, check=True)
+    environment = {**os.environ, **TOKEN, "PYTHONPATH": os.pathsep.join(sys.path)}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen([path, *words, "--block", "--num-cpus=1"], env=environment, **quiet)
 
 
 @contextlib.contextmanager
-def started(tmp_path):
+def started():
     """The nodes that README's `ray start` commands start here; its address stands for HEAD:6379."""
     with socket.socket() as probe:
         probe.bind(("", 0))
         port = probe.getsockname()[1]
-    address = f"{ray.util.get_node_ip_address()}:{port}"
+    address, nodes = f"{ray.util.get_node_ip_address()}:{port}", []
     try:
         for words in readme_commands("ray"):
             words = [word.replace("HEAD:6379", address).replace("--port=6379", f"--port={port}") for word in words]
-            ray_command(*words[1:], "--num-cpus=1", *(["--include-dashboard=false"] if "--head" in words else []))
+            nodes.append(node_of([*words[1:], *(["--include-dashboard=false"] if "--head" in words else [])]))
+            if "--head" in words:
+                wait_for(address)
         yield address
     finally:
-        ray_command("stop", "--force")
+        for node in nodes:
+            node.terminate()
+        for node in nodes:
+            node.wait(60)
+
+
+def wait_for(address):
+    host, port = address.split(":")
+    for _ in range(120):
+        with contextlib.suppress(OSError):
+            socket.create_connection((host, int(port)), timeout=1).close()
+            return
+        time.sleep(0.5)
 
 
 @pytest.mark.storm
@@ -56,7 +77,11 @@ def test_a_search_moves_to_a_cluster(tmp_path):
     alone, joined = [words for words in readme_commands("mnas-search") if "--workers=ray" in words]
 
     def num_done(*words):
-        process = script(*words, *TINY, cwd=tmp_path)
+        for _ in range(10):
+            process = script(*words, *TINY, cwd=tmp_path, env=TOKEN)
+            if "The nodes have room for 1." not in process.stderr:
+                break
+            time.sleep(3)  # the second node joins
         assert process.returncode == 0, process.stderr[-3000:]
         db = sqlite3.connect(tmp_path / "runs" / "flowers" / "trials.sqlite")
         found = db.execute("SELECT id, worker FROM trials WHERE state = 'done' ORDER BY id").fetchall()
@@ -65,7 +90,7 @@ def test_a_search_moves_to_a_cluster(tmp_path):
 
     first = num_done(*alone, "--workers=process", "--num_trials=2")
     second = num_done(*alone, "--num_trials=4")
-    with started(tmp_path) as address:
+    with started() as address:
         third = num_done(*(word.replace("HEAD:6379", address) for word in joined), "--num_trials=6")
     assert third[:4] == second and second[:2] == first and len(third) == 6
     kinds = [worker.split("-")[0] for _, worker in third]

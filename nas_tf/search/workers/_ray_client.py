@@ -64,7 +64,9 @@ class _Task:
     job: object
     deadline_seconds: float | None
     since: float | None = None  # it runs; None: it waits
+    held_since: float | None = None  # it stands still while a network is timed beside it
     node: str = ""
+    machine: str = ""
     pid: int = 0
     lost: int = 0
     late: bool = False  # it was ended for that
@@ -170,7 +172,7 @@ class _Client:
             reference = self._call.remote(luggage, function, arguments, self._count, self._board)
         else:
             reference = self._evaluate.remote(luggage, task.key, task.job, self._count, self._board)
-        task.since, task.late = None, False
+        task.since, task.held_since, task.late = None, None, False
         self._tasks[reference], self._numbers[self._count] = task, reference
 
     def _forget(self, reference):
@@ -184,13 +186,27 @@ class _Client:
             return
         self._hear_at = time.monotonic() + _HEAR_SECONDS
         for kind, number, words in self._ray.get(self._board.take.remote()):
+            if kind in ("hold", "go_on"):
+                self._hold(kind, *words)
+                continue
             task = self._tasks.get(self._numbers.get(number))
             if task is None:
                 continue
             if kind == "begun":
-                task.since, (task.node, task.pid) = time.monotonic(), words
+                task.since, (task.node, task.machine, task.pid) = time.monotonic(), words
             else:
                 self._connection.send(("doing", task.key, words))
+
+    def _hold(self, kind, machine, pids):
+        """Stops the clocks of those that stand still on the device's machine, and lets them go on."""
+        for task in self._tasks.values():
+            if task.since is None or task.machine != machine or task.pid not in pids:
+                continue
+            if kind == "hold":
+                task.held_since = time.monotonic()
+            elif task.held_since is not None:
+                task.since += time.monotonic() - task.held_since
+                task.held_since = None
 
     def _end_of(self, reference):
         if reference in self._asked:
@@ -230,7 +246,8 @@ class _Client:
         """Ends jobs that are late, and this process if the head or the room for children is gone."""
         now = time.monotonic()
         for task in self._tasks.values():
-            late = task.since is not None and task.deadline_seconds and now - task.since > task.deadline_seconds
+            runs = task.since is not None and task.held_since is None
+            late = runs and task.deadline_seconds and now - task.since > task.deadline_seconds
             if late and not task.late:
                 task.late = True
                 kill = self._ray.remote(num_cpus=0)(self._nodes.kill)
@@ -261,7 +278,10 @@ class _Client:
                 self._ray.init("local", num_cpus=num_cpus, resources={DEVICE: 1}, include_dashboard=False, **how)
         except Exception as error:
             where = f"--ray_address={options.address}" if options.address else "a cluster of this machine"
-            raise UserError(f"Expected to join {where} with Ray {self._ray.__version__}. {_line(error)}") from error
+            words = _line(error)
+            if "AuthToken" in str(error) or "uthentication" in str(error):
+                words = "It asks for a token: give it the head's in ~/.ray/auth_token, and export RAY_AUTH_MODE=token"
+            raise UserError(f"Expected to join {where} with Ray {self._ray.__version__}. {words}") from error
         self._head = self._ray.get_runtime_context().gcs_address
 
     def _check_head(self):
@@ -399,7 +419,7 @@ class _Client:
             setup = self._options.setup
             parcels = self._parcels(setup.device_paths())
             host = self._ray.remote(num_cpus=0, resources={DEVICE: 1}, max_restarts=-1, max_concurrency=9)
-            self._device = host(self._nodes.DeviceHost).remote(setup, parcels)
+            self._device = host(self._nodes.DeviceHost).remote(setup, parcels, self._board)
         return self._device
 
 

@@ -107,7 +107,8 @@ def _working(cores, number, board):
             board.tell.remote("doing", number, printable(words))
 
     # Waited for: its clock has to run before it can hang.
-    ray.get(board.tell.remote("begun", number, (ray.get_runtime_context().get_node_id(), os.getpid())))
+    where = (ray.get_runtime_context().get_node_id(), socket.gethostname(), os.getpid())
+    ray.get(board.tell.remote("begun", number, where))
     with _slot(cores), listening(tell):
         yield
 
@@ -145,7 +146,7 @@ def _slot(cores):
 
 @contextlib.contextmanager
 def hold_still():
-    """Inside it every job of this machine stands still."""
+    """Inside it every job of this machine stands still; gives a list of their processes."""
     folder = machine_folder() / "slots"
     folder.mkdir(exist_ok=True)
     with locked(folder / "timing.lock"):
@@ -153,7 +154,7 @@ def hold_still():
         for pid in held:
             _signal(pid, signal.SIGSTOP)
         try:
-            yield
+            yield held
         finally:
             for pid in held:
                 _signal(pid, signal.SIGCONT)
@@ -184,8 +185,9 @@ def _signal(pid, number):
 class DeviceHost:
     """The device of a search, on the node on which it hangs. An actor with a thread for each file timed at once."""
 
-    def __init__(self, setup, parcels):
+    def __init__(self, setup, parcels, board):
         go_on()
+        self._board = board
         self._setup = setup.moved({parcel.path: unpacked(parcel, ray.get) for parcel in parcels})
         self._device, self._views, self._lock = None, {}, threading.Lock()
         self._hold = threading.Lock()
@@ -222,8 +224,12 @@ class DeviceHost:
                 file.write(content)
             if not device.shares_host:
                 return device.measure(path)
-            with self._hold, hold_still():
-                return device.measure(path)
+            with self._hold, hold_still() as held:
+                self._board.tell.remote("hold", None, (socket.gethostname(), held))
+                try:
+                    return device.measure(path)
+                finally:
+                    self._board.tell.remote("go_on", None, (socket.gethostname(), held))
 
     def _view(self, view):
         with self._lock:

@@ -70,6 +70,8 @@ _clients = {}
 
 def _client(config, setup, num_workers, log_path):
     """Returns the process that speaks with the cluster: one for whoever asks with the same settings."""
+    # Its paths, as they are seen from here: nodes have other working folders.
+    setup = setup.moved({path: path for path in (*setup.paths(), *setup.device_paths())})
     key = (config, num_workers)
     if key not in _clients or _clients[key].has_ended:
         _clients[key] = _Client(config, setup, num_workers, log_path)
