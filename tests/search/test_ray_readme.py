@@ -93,5 +93,8 @@ def test_a_search_moves_to_a_cluster(tmp_path):
     with started() as address:
         third = num_done(*(word.replace("HEAD:6379", address) for word in joined), "--num_trials=6")
     assert third[:4] == second and second[:2] == first and len(third) == 6
-    kinds = [worker.split("-")[0] for _, worker in third]
-    assert kinds == ["process"] * 2 + ["ray"] * 4
+    # A network that was met before has the figures of then, and no worker.
+    kinds = [worker and worker.split("-")[0] for _, worker in third]
+    assert (
+        kinds[0] == "process" and kinds[1] in ("process", None) and "ray" in kinds and set(kinds[2:]) <= {"ray", None}
+    )
