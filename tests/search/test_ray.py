@@ -198,7 +198,7 @@ def test_calls_on_a_cluster(cluster, tmp_path):
     assert found == {"well": (2.0, type(None)), "badly": (None, ValueError)}
 
 
-@pytest.mark.parametrize("package", stormy("mobile-nas-tf", "ray"))
+@pytest.mark.parametrize("package", stormy("keras", "ray"))
 def test_nodes_with_other_versions_are_refused(plain_space, cluster, on_cluster, tmp_path, package):
     """The node finds the version that is installed first on its path."""
     folder = tmp_path / f"{package.replace('-', '_')}-0.0.1.dist-info"
