@@ -36,7 +36,7 @@ OWNERS = {
     "sqlite3": ("nas_tf.search.records",),
     "absl": ("nas_tf.flags",),
     "tqdm": ("nas_tf.bars",),
-    "ray": ("nas_tf.search.workers._ray_client", "nas_tf.search.workers._ray_nodes"),
+    "ray": ("nas_tf.search.workers._ray_cluster", "nas_tf.search.workers._ray_nodes"),
     "adbutils": ("nas_tf.devices._android.adb",),
     "tensorflow": ("nas_tf.export", "nas_tf.datasets.tfds", "nas_tf.datasets._tfds_images", "nas_tf.training.machine"),
     "google": ("nas_tf.devices._android.results",),

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from nas_tf import resume, stopping
+from nas_tf import plugins, resume, stopping
 from nas_tf.accuracy_tables.builder import LEAST_IMAGES
 from nas_tf.bars import rough_duration
 from nas_tf.files import alone, check_writable
@@ -15,6 +15,7 @@ from nas_tf.making.state import JobState
 from nas_tf.networks.folder import has_description, read_description
 from nas_tf.reports.network import name_of, reached
 from nas_tf.search.records import Records
+from nas_tf.search.request import WORKERS
 from nas_tf.search.run import begin, run
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.search.story import PAGE
@@ -213,7 +214,7 @@ class _Job:
         plan = self._state.plan
         is_fine_tuned = plan.num_imports > 0
         search, parts = self._asked.search, self._asked.parts
-        device, workers = _own(search.get("device", "")), _place(search)
+        device, workers = _own(search.get("device", "")), _place(search.get("workers", "process"))
         settings = ShipSettings(
             top_k=max(1, plan.top_k),
             recipe="finetune" if is_fine_tuned else "cosine",
@@ -273,9 +274,9 @@ def _own(name):
     return name if name.endswith(".py") else ""
 
 
-def _place(search):
+def _place(workers):
     """Returns where the networks of a race are trained: where the search's children were, if that is a cluster."""
-    return "ray" if search.get("workers") == "ray" else "inline"
+    return workers if getattr(plugins.load(WORKERS, workers), "DISTRIBUTED", False) else "inline"
 
 
 def _read(path, what):

@@ -14,6 +14,7 @@ from worker_support import BadJob, make_setup
 pytest.importorskip("ray")
 from search.ray_support import DEVICE, ThreeNodes, own_workers
 
+from nas_tf.devices import android
 from nas_tf.search.evaluation import AccuracyJob, CostJob
 from nas_tf.search.workers import _ray_client, _ray_files, ray
 from nas_tf.search.workers.inline import InlineWorkers
@@ -157,7 +158,7 @@ def test_the_device_is_on_its_node(plain_space, cluster, on_cluster, tmp_path):
 def test_the_clock_of_a_job_stands_still_with_it():
     """That of one which is held while a network is timed on its machine, and of no other."""
     client, begin = _ray_client._Client.__new__(_ray_client._Client), time.monotonic()
-    tasks = [_ray_client._Task(n, None, 5.0, begin, machine="a" if n else "b", pid=7 + n // 2) for n in range(3)]
+    tasks = [_ray_client._Task(n, None, 5.0, since=begin, machine="a" if n else "b", pid=7 + n // 2) for n in range(3)]
     client._tasks = dict(enumerate(tasks))
     client._hold("hold", "a", [7])
     assert [task.held_since is not None for task in tasks] == [False, True, False]
@@ -222,6 +223,14 @@ def test_a_device_that_hangs_on_no_node_is_refused(plain_space, cluster, on_clus
     finally:
         cluster.nodes.append(cluster.add(resources=DEVICE))
     assert "No node has the resource nas_device: begin that node with ray start" in said
+
+
+def test_a_phone_that_hangs_elsewhere_is_not_asked_here(plain_space, monkeypatch):
+    """The command's own machine may have neither the phone nor adb."""
+    monkeypatch.setattr(android, "Adb", None)
+    setup = make_setup(plain_space, device="android")
+    assert setup.has_meter and str(plain_space) in setup.device_paths()
+    assert not make_setup(plain_space).has_meter
 
 
 def test_what_nodes_do_not_see_is_shipped_once(tmp_path):

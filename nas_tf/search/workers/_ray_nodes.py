@@ -70,7 +70,7 @@ def evaluate(luggage, key, job, number, board):
 
 
 def call(luggage, function, arguments, number, board):
-    """Returns `(value, failure)` of a call, whose arguments have the paths of this machine in place of others."""
+    """Returns `(value, failure)` of a call. The paths among its arguments are those that every node sees."""
     with _working(luggage.cores, number, board):
         return made(function, arguments)
 

@@ -13,6 +13,7 @@ import time
 
 from nas_tf.recycling import DEADLINE_SECONDS
 from nas_tf.search.workers import Workers
+from nas_tf.search.workers._ray_cluster import Options
 from nas_tf.search.workers._ray_device import RemoteMeter
 from nas_tf.settings import Settings, knob
 from nas_tf.trial import EvaluationError
@@ -84,7 +85,7 @@ class RayWorkers(Workers):
 
     def __init__(self, client):
         self._client, self._keys = client, []
-        self.num_workers = client.facts["num_workers"]
+        self.num_workers = client.num_workers
 
     def submit(self, key, job, first=False, deadline_seconds=None):
         self._keys.append(key)
@@ -106,7 +107,7 @@ class RayWorkers(Workers):
                     self._keys.remove(outcome.key)
                     self.on_doing(outcome.key, "")
                     return outcome
-            if kind is None and time.monotonic() >= end:
+            if time.monotonic() >= end:
                 break
         return None
 
@@ -151,9 +152,7 @@ class _Client:
     """The process of `_ray_client`, and the pipe to it."""
 
     def __init__(self, config, setup, num_workers, log_path, seen=()):
-        from nas_tf.search.workers import _ray_client
-
-        self._lock, self._answers, self._messages, self._numbers = threading.Lock(), {}, collections.deque(), 0
+        self._lock, self._messages, self._numbers = threading.Lock(), collections.deque(), 0
         self._setup, self._log_path = setup, log_path
         self.connection, theirs = multiprocessing.connection.Pipe()
         number = theirs.fileno()
@@ -171,12 +170,13 @@ class _Client:
         theirs.close()
         shares = (config.cpus_per_child, config.gpus_per_child, config.ship_mb)
         has_meter = setup is not None and setup.has_meter
-        self._send(_ray_client.Options(config.address, *shares, num_workers, setup, has_meter, seen))
+        with contextlib.suppress(OSError):
+            self.connection.send(Options(config.address, *shares, num_workers, setup, has_meter, seen))
         kind, *content = self._receive(_START_SECONDS) or (None,)
         if kind != "ready":
             self.close()
             raise EvaluationError(f"Expected Ray to answer within {_START_SECONDS:.0f} s. Look into {log_path}")
-        (self.facts,) = content
+        (self.num_workers,) = content
 
     @property
     def has_ended(self):
@@ -186,10 +186,11 @@ class _Client:
         """Takes the setup of the jobs to come."""
         if setup != self._setup:
             self._setup = setup
-            self._send(("use", setup))
+            self.send("use", setup)
 
     def send(self, *message):
-        self._send(message)
+        with contextlib.suppress(OSError):  # its end is noticed by `_receive`
+            self.connection.send(message)
 
     def hear(self, seconds):
         """Returns the next message of the cluster within some seconds, or None."""
@@ -202,7 +203,7 @@ class _Client:
         with self._lock:
             self._numbers += 1
             number = self._numbers
-            self._send(("ask", number, method, arguments))
+            self.send("ask", number, method, arguments)
             while True:
                 message = self._receive(_LOOK_SECONDS)
                 if message is None:
@@ -218,10 +219,6 @@ class _Client:
         self._process.kill()
         self._process.wait()
         self.connection.close()
-
-    def _send(self, message):
-        with contextlib.suppress(OSError):  # its end is noticed by `_receive`
-            self.connection.send(message)
 
     def _receive(self, seconds):
         """Returns a message within some seconds, or None; raises what has ended the process."""
