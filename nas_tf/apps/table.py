@@ -17,6 +17,7 @@ far they are off. The same command goes on where it stopped.
 """
 
 import dataclasses
+import functools
 import pathlib
 import shutil
 
@@ -162,8 +163,7 @@ def make_table(settings, deploy, parts=None, say=print):
     out = pathlib.Path(settings.out)
     check_writable(out.parent)
     folder = out.with_suffix(".timings")
-    folder.mkdir(parents=True, exist_ok=True)
-    table = builder.build(plan, folder, say, _calls(settings, parts, folder))
+    table = builder.build(plan, folder, say, _make_calls(settings, parts, folder))
     table.write(out)
     draw_scatter(out.with_suffix(".png"), table)
     shutil.rmtree(folder / "files", ignore_errors=True)
@@ -210,10 +210,8 @@ def make_accuracy_table(settings, accuracy, training, deploy, parts=None, say=pr
     )
     out = pathlib.Path(settings.out)
     check_writable(out.parent)
-    folder = folder_of(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    calls = _calls(settings, parts, folder, images.data_dir, accuracy.parent)
-    table = accuracy_builder.build(plan, out, say, calls)
+    make_calls = _make_calls(settings, parts, folder_of(out), images.data_dir, accuracy.parent)
+    table = accuracy_builder.build(plan, out, say, make_calls)
     accuracy_report.draw_scatter(out.with_suffix(".png"), table)
     say(accuracy_report.validation_text(table))
     say(f"\n{out}\n{out.with_suffix('.png')}\n{table.folder}")
@@ -270,13 +268,14 @@ def check_table(settings, parts=None, say=print):
     return verdict.holds
 
 
-def _calls(settings, parts, folder, *seen):
-    """Returns what makes the calls of a table, with its files in `folder`; None: the table's own processes do."""
+def _make_calls(settings, parts, folder, *seen):
+    """Returns a function that makes what calls for a table with files in `folder`; None: its own processes call."""
     if settings.workers == "process":
         return None
     part = Part(WORKERS, settings.workers, parts.get(settings.workers, {}))
     log_path, paths = folder / "workers.log", (folder, *seen)
-    return part.module.make_calls(part.config, num_workers=settings.num_workers, seen=paths, log_path=log_path)
+    options = {"num_workers": settings.num_workers, "seen": paths, "log_path": log_path}
+    return functools.partial(part.module.make_calls, part.config, **options)
 
 
 def _part_of(kind, settings):
