@@ -74,38 +74,22 @@ def stormy(*values):
     return [first, *(pytest.param(each, marks=pytest.mark.storm) for each in others)]
 
 
-@pytest.mark.parametrize("how", stormy("kill", "crash", "leave"))
-def test_a_worker_that_dies_costs_one_try(plain_space, on_cluster, tmp_path, how):
+@pytest.mark.parametrize("dies, hangs", stormy(("kill", "stop"), ("crash", "spin"), ("leave", "stop")))
+def test_what_befalls_a_job_befalls_no_other(plain_space, on_cluster, tmp_path, dies, hangs):
+    """A process that dies costs a try, and three of them the job; so do a deadline and want of memory."""
     workers = on_cluster(make_setup(plain_space))
-    workers.submit(1, BadJob(how, str(tmp_path)))
-    workers.submit(2, BadJob("well"))
-    assert {key: each.value for key, each in outcomes(workers).items()} == {1: "well", 2: "well"}
-
-
-def test_a_job_that_kills_every_worker_is_infeasible(plain_space, on_cluster):
-    workers = on_cluster(make_setup(plain_space))
-    workers.submit(1, BadJob("kill"))
-    failure = outcomes(workers)[1].failure
-    assert isinstance(failure, KilledWorker) and "3 times, at last by its process's end" in str(failure)
-
-
-@pytest.mark.parametrize("how", stormy("stop", "spin"))
-def test_a_job_that_hangs_is_ended_at_its_deadline(plain_space, on_cluster, how):
-    workers = on_cluster(make_setup(plain_space))
-    workers.submit(1, BadJob(how), deadline_seconds=2)
-    workers.submit(2, BadJob("nap"), deadline_seconds=60)
+    workers.submit("dies once", BadJob(dies, str(tmp_path)))
+    workers.submit("dies", BadJob("kill"))
+    workers.submit("hangs", BadJob(hangs), deadline_seconds=2)
+    workers.submit("takes all memory", BadJob("take_all_memory"))
+    workers.submit("well", BadJob("nap"), deadline_seconds=60)
     found = outcomes(workers)
-    assert found[2].value == "well"
-    assert isinstance(found[1].failure, KilledWorker) and "taking longer than 2 s" in str(found[1].failure)
-
-
-def test_a_job_without_memory_is_alone_in_that(plain_space, on_cluster):
-    workers = on_cluster(make_setup(plain_space))
-    workers.submit(1, BadJob("take_all_memory"))
-    workers.submit(2, BadJob("nap"))
-    found = outcomes(workers)
-    assert found[2].value == "well"
-    assert isinstance(found[1].failure, (KilledWorker, EvaluationError))
+    assert found["dies once"].value == found["well"].value == "well"
+    assert isinstance(found["dies"].failure, KilledWorker)
+    assert "3 times, at last by its process's end" in str(found["dies"].failure)
+    assert isinstance(found["hangs"].failure, KilledWorker)
+    assert "taking longer than 2 s" in str(found["hangs"].failure)
+    assert isinstance(found["takes all memory"].failure, (KilledWorker, EvaluationError))
 
 
 def test_a_lost_node_costs_no_trial(plain_space, cluster, on_cluster):

@@ -22,7 +22,7 @@ _PATIENCE_SECONDS = 300.0  # for which no node has what a job needs
 _LOOK_SECONDS = 0.3
 _HEAR_SECONDS = 0.5  # between two looks at what jobs say
 _CRASHES, _MOST_LATE = 3, 2  # after which a job is tried no more
-_CALLS = 16  # of a process of Ray's, before it is replaced: TensorFlow keeps memory with every network
+_CALLS = 64  # of a process of Ray's, before it is replaced: TensorFlow keeps memory with every network
 
 
 @dataclasses.dataclass
