@@ -7,6 +7,8 @@ import psutil
 from ray.cluster_utils import Cluster
 
 DEVICE = {"nas_device": 1}
+# By itself Ray looks every three seconds, five times. A node that is busy has ten seconds to answer all the same.
+_QUICK_TO_MISS_A_NODE = {"health_check_period_ms": 500, "health_check_failure_threshold": 3}
 
 
 class ThreeNodes:
@@ -18,7 +20,8 @@ class ThreeNodes:
 
     def __init__(self, path=()):
         os.environ["PYTHONPATH"] = os.pathsep.join([*map(str, path), *sys.path])
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": _QUICK_TO_MISS_A_NODE}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes = [self.add(), self.add(resources=DEVICE)]
 
     @property
