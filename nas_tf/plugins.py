@@ -10,7 +10,7 @@ import pkgutil
 import sys
 import traceback
 
-from nas_tf.settings import configure
+from nas_tf.settings import configure, is_path
 from nas_tf.trial import EvaluationError, InfeasibleArchitecture, OwnFileError, UserError
 
 _OWN = "nas_tf_user_"  # what the names of modules begin with that are files of the user's own
@@ -226,6 +226,22 @@ class Part:
 
     def to_json(self):
         return {"folder": self.folder, "name": self.name, "settings": self.settings}
+
+    def paths(self):
+        """Returns a list of the paths of files that it names: its own, and those among its settings."""
+        own = [self.name] if self.name.endswith(".py") else []
+        return own + [self.settings[name] for name in self._path_settings() if self.settings[name]]
+
+    def moved(self, place):
+        """Returns this part with `place(path)` for each path that it names."""
+        settings = {name: place(self.settings[name]) for name in self._path_settings()}
+        name = place(self.name) if self.name.endswith(".py") else self.name
+        return dataclasses.replace(self, name=name, settings={**self.settings, **settings})
+
+    def _path_settings(self):
+        module = self.module
+        fields = {field.name: field for field in dataclasses.fields(getattr(module, "SPACE", None) or module.Config)}
+        return [name for name, value in self.settings.items() if name in fields and is_path(fields[name], value)]
 
 
 def _fields(instance):

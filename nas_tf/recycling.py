@@ -129,7 +129,7 @@ class ThisProcess:
     def run(self, calls):
         """As `Processes.run`."""
         for key, (function, *arguments) in calls.items():
-            yield key, *_made(function, arguments)
+            yield key, *made(function, arguments)
 
     def close(self):
         """Does nothing."""
@@ -183,7 +183,7 @@ def serve(number, parent):
     with contextlib.suppress(EOFError, OSError):  # the parent is gone
         while connection.poll(_IDLE_SECONDS):
             function, *arguments = connection.recv()
-            value, failure = _made(function, arguments)
+            value, failure = made(function, arguments)
             gc.collect()  # graphs are circles: one that was converted, 70 MB of it, would else stay for long
             if not has_imported:
                 gc.freeze()  # what exists by now is mostly modules, which need not be searched each time
@@ -197,7 +197,7 @@ def serve(number, parent):
                 connection.send((None, failure, memory_mb()))
 
 
-def _made(function, arguments):
+def made(function, arguments):
     try:
         return function(*arguments), None
     except _KINDS as error:

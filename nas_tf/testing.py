@@ -59,7 +59,19 @@ class _QuickEvaluator:
 
 
 def run_search(
-    space, part, seed, reward, workers, num_trials, device=None, start=None, records=None, stop=None, rungs=None
+    space,
+    part,
+    seed,
+    reward,
+    workers,
+    num_trials,
+    device=None,
+    start=None,
+    records=None,
+    stop=None,
+    rungs=None,
+    window=None,
+    waits=True,
 ):
     """Runs a search through the ordinary loop and returns its finished `nas_tf.trial.Trial`s, as they arrived.
 
@@ -75,13 +87,16 @@ def run_search(
         records: `nas_tf.search.records.Records` to go on with; None: new ones in memory.
         stop: `stop(trials)` returns whether these are enough, or None.
         rungs: new `nas_tf.search.rungs.Rungs`, or None.
+        window: of how many trials the algorithm may not know yet, or None (`nas_tf.search.loop.Search`).
+        waits: as `nas_tf.algorithms.Problem.waits`.
     """
-    problem = problem_of(space, reward, device, start)
+    problem = problem_of(space, reward, device, start, waits)
     algorithm = make_algorithm(part, space.num_choices, seed, problem)
     found, own = [], records is None
     records = records or Records(None)
     records.add_device("quick-1", {})
-    search = Search(space, algorithm, workers, records, reward, Limits(), "quick-1", "quick", found.append, rungs=rungs)
+    search = Search(space, algorithm, workers, records, reward, Limits(), "quick-1", "quick", found.append)
+    search.rungs, search.window = rungs, window
     search.run(num_trials, lambda: stop is not None and stop(found))
     if own:
         records.close()
@@ -124,7 +139,8 @@ def check_algorithm(part, space=None, num_trials=40):
     """Raises `AssertionError`, which says what, if an algorithm breaks the promise of `nas_tf.algorithms`.
 
     Tokens are in range; the same seed and measurements lead to the same trials; a search that is stopped goes on as it
-    would have, also if several trials run at once; and networks that are infeasible, or that fail, do not hold it up.
+    would have, also if several trials run at once; in a synchronous search the trials do not depend on the number of
+    workers; and networks that are infeasible, or that fail, do not hold it up.
 
     Args:
         part: the path of a file, the name of a part, or a `nas_tf.plugins.Part` with settings.
@@ -136,8 +152,11 @@ def check_algorithm(part, space=None, num_trials=40):
     alone = _searched(part, space, num_trials, stops=())
     stopped = _searched(part, space, num_trials, stops=(1, num_trials // 2))
     assert alone == stopped, "a search that is stopped and goes on leads to other trials"
-    several = _searched(part, space, num_trials, stops=(num_trials // 2,), num_workers=3)
+    several = _searched(part, space, num_trials, stops=(num_trials // 2,), num_workers=3, waits=False)
     assert [trial_id for trial_id, *_ in several] == list(range(1, num_trials + 1)), "trials are lost"
+    one = _searched(part, space, num_trials, stops=(), window=4)
+    three = _searched(part, space, num_trials, stops=(num_trials // 2,), num_workers=3, window=4)
+    assert one == three, "in a synchronous search more workers lead to other trials"
 
 
 def check_learning(part, space=None, num_trials=150, num_last=50):
@@ -186,7 +205,7 @@ def _worth(tokens, num_choices):
     return sum(token == choices - 1 for token, choices in matter) / len(matter)
 
 
-def _searched(part, space, num_trials, stops, num_workers=1):
+def _searched(part, space, num_trials, stops, num_workers=1, **how):
     """Returns id, tokens and reward of the trials of a search that is stopped after so many answers, and goes on."""
     records = Records(None)
     for stop in (*stops, None):
@@ -211,6 +230,7 @@ def _searched(part, space, num_trials, stops, num_workers=1):
                 QuickWorkers(accuracy, num_workers=num_workers),
                 num_trials,
                 records=records,
+                **how,
             )
         except _Stopped:
             continue

@@ -37,7 +37,7 @@ OWNERS = {
     "sqlite3": ("nas_tf.search.records",),
     "absl": ("nas_tf.flags",),
     "tqdm": ("nas_tf.bars",),
-    "ray": ("nas_tf.search.workers.ray",),
+    "ray": ("nas_tf.search.workers._ray_cluster", "nas_tf.search.workers._ray_nodes"),
     "adbutils": ("nas_tf.devices._android.adb",),
     "tensorflow": (
         "nas_tf.export",
@@ -53,7 +53,12 @@ OWNERS = {
     "flatbuffers": ("nas_tf.shipping._flatbuffer", "nas_tf.detection._joining"),
     "safetensors": ("mnas_tf._pytorch_weights",),
     "tensorflow_datasets": ("nas_tf.datasets.tfds",),
-    "multiprocessing": ("nas_tf.search.workers.process", "nas_tf.recycling"),
+    "multiprocessing": (
+        "nas_tf.search.workers.process",
+        "nas_tf.search.workers.ray",
+        "nas_tf.search.workers._ray_client",
+        "nas_tf.recycling",
+    ),
 }
 # Classes that Keras has to find or to extend, and what needs SciPy everywhere; imported where a network is built or
 # trained, or an algorithm made.

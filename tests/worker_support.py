@@ -54,6 +54,8 @@ class BadJob:
         if self.how == "sleep_while_it_times":
             with evaluator._hold_still():
                 time.sleep(600)
+        if self.how == "judge_folder":
+            return evaluator._setup.judge_folder
         return getattr(self, f"_{self.how}")()
 
     def _nap(self):
@@ -84,6 +86,11 @@ class BadJob:
 
     def _exit(self):
         raise SystemExit(3)
+
+    def _take_all_memory(self):
+        taken = []
+        while True:
+            taken.append(bytearray(2**40))
 
     def _close(self):
         os.closerange(3, 256)

@@ -105,13 +105,15 @@ def space_for_blocks(space, parent, image_size, widths=(1.0,)):
     return dataclasses.replace(space, settings={**defaults, **space.settings})
 
 
-def build(plan, path, say=print):
+def build(plan, path, say=print, make_calls=None):
     """Makes, writes and returns the `nas_tf.networks.accuracy_table.AccuracyTable` of a plan, with its validation.
 
     Args:
         plan: the `AccuracyPlan`.
         path: of the table's file; what is made first lies in the folder beside it.
         say: takes each line of text.
+        make_calls: returns what makes the calls, as `nas_tf.recycling.Processes` does; None: such processes, here.
+            It is called once all else was found right.
 
     Raises:
         UserError: the images are too few, the parent does not fit the space, or the folder belongs to another plan.
@@ -140,7 +142,8 @@ def build(plan, path, say=print):
     folder.mkdir(parents=True, exist_ok=True)
     resume.begin(folder / "asked.json", asked, instead="remove it, or choose another --out")
     libraries = []
-    with contextlib.closing(Processes(plan.num_workers) if plan.num_workers else ThisProcess()) as processes:
+    make_calls = make_calls or (lambda: Processes(plan.num_workers) if plan.num_workers else ThisProcess())
+    with contextlib.closing(make_calls()) as processes:
         for width in (1.0, *(each for each in thoroughness.widths if each != 1.0)):
             libraries.append(_Making(plan, folder, width, processes, say).library())
     table = AccuracyTable(

@@ -24,6 +24,8 @@ class Problem:
         is_front: whether the whole front of accuracy and cost is the goal.
         estimate: `estimate(list of tokens)` returns float [n]: their costs, where these need not be measured; or None.
         prior: for each decision a tuple of how often each choice is worth a try, in any unit; or None.
+        waits: whether an algorithm that learns from whole batches waits for the slowest trial of each; else it goes on
+            with what it knows, and no worker is ever idle.
     """
 
     start: Tokens | None = None
@@ -33,6 +35,7 @@ class Problem:
     is_front: bool = False
     estimate: object = None
     prior: tuple[tuple[float, ...], ...] | None = None
+    waits: bool = True
 
 
 class Algorithm(abc.ABC):

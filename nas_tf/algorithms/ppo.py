@@ -173,20 +173,24 @@ class PPO(algorithms.Algorithm):
 
     It suggests whole batches, each drawn from one policy, and waits until nothing of a batch runs. Then it learns from
     the batch in the order in which it was suggested, whatever the order of arrival: what it does depends on the
-    recorded measurements alone. Other trials, of a warm start, long after their batch or the best ones so far, were
-    not drawn from its policy. From these it learns by imitation alone: advantages below 0 count as 0 (Oh et al., arXiv
-    1806.05635).
+    recorded measurements alone. Where it does not wait (`nas_tf.algorithms.Problem.waits`), a batch is whatever has
+    arrived, and some of it was drawn from an older policy. PPO's ratios are those of the policy as it is to the one
+    that a trial was drawn from, and the clipping takes no gradient from a trial that lies too far behind.
+
+    Other trials, of a warm start, long after their batch or the best ones so far, were not drawn from its policy. From
+    these it learns by imitation alone: advantages below 0 count as 0 (Oh et al., arXiv 1806.05635).
     """
 
     def __init__(self, config, num_choices, seed, problem):
         keras = import_keras()
         self._config = config
-        self._num_choices, self._canonical = num_choices, problem.canonical
+        self._num_choices, self._canonical, self._waits = num_choices, problem.canonical, problem.waits
         self._known = {}  # trials, by canonical tokens
         self._rng = np.random.default_rng(seed)
         self._baseline = None
         self._updates = 0
-        self._to_come, self._suggested, self._arrived = [], collections.Counter(), []  # of the batch that is under way
+        self._to_come, self._arrived = [], []  # of the batch that is under way
+        self._suggested = collections.defaultdict(list)  # by tokens: log-probabilities of each that was suggested
         self._judged = collections.deque(maxlen=_JUDGED * config.batch_size)  # rewards, and the baseline at that time
         self._model = build_controller(num_choices, config.batch_size, config.lstm_units, config.embedding_size)
         self._model.compile(
@@ -213,12 +217,16 @@ class PPO(algorithms.Algorithm):
         found = []
         while len(found) < count:
             if not self._to_come:
-                if running or found:
+                if self._waits and (running or found):
                     break
-                self._end_batch()  # something of it has failed
-                self._to_come = self._drawn()
-            tokens = self._to_come.pop(0)
-            self._suggested[tokens] += 1
+                if self._waits:
+                    self._end_batch()  # something of it has failed
+                    self._suggested.clear()
+                drawn = self._drawn()
+                log_probs = self.unroll(len(drawn), np.array(drawn)).log_probs
+                self._to_come = list(zip(drawn, log_probs))
+            tokens, log_probs = self._to_come.pop(0)
+            self._suggested[tokens].append(log_probs)
             found.append(Suggestion(tokens, "" if self._updates else "untrained"))
         return found
 
@@ -230,7 +238,7 @@ class PPO(algorithms.Algorithm):
             if not self._config.new_only:
                 return drawn
             for tokens in drawn:
-                if self._canonical(tokens) not in self._known:
+                if self._canonical(tokens) not in self._known and not self._suggested.get(tokens):
                     found.setdefault(self._canonical(tokens), tokens)
             if len(found) >= self.batch_size:
                 break
@@ -241,28 +249,26 @@ class PPO(algorithms.Algorithm):
             self._known.setdefault(self._canonical(trial.tokens), trial)
         others = []
         for trial in trials:
-            if self._suggested[trial.tokens] > 0:
-                self._suggested[trial.tokens] -= 1
-                self._arrived.append(trial)
+            if self._suggested.get(trial.tokens):
+                self._arrived.append((trial, self._suggested[trial.tokens].pop(0)))
             else:
                 others.append(trial)
         self._imitate(others)
-        if not self._to_come and len(self._arrived) == self.batch_size:
+        if len(self._arrived) == self.batch_size:
             self._end_batch()
 
     def _end_batch(self):
-        batch = sorted(self._arrived, key=lambda trial: trial.id)
-        self._suggested.clear()
-        self._arrived = []
+        batch, self._arrived = sorted(self._arrived, key=lambda each: each[0].id), []
         if batch:
             elites = sorted(self._known.values(), key=lambda trial: -trial.reward)[: self._config.elites]
-            self._update_batch(*self._checked(batch))
+            trials, log_probs = zip(*batch)
+            self._update_batch(*self._checked(trials), np.array(log_probs))
             self._imitate(elites)
 
     def _imitate(self, trials):
         """Learns from trials that were not drawn from the policy as it is."""
         for start in range(0, len(trials), self.batch_size):
-            self._update_batch(*self._checked(trials[start : start + self.batch_size]), is_own=False)
+            self._update_batch(*self._checked(trials[start : start + self.batch_size]))
 
     def unroll(self, count, tokens=None, temperature=1.0):
         """Samples architectures, or scores given ones.
@@ -290,15 +296,22 @@ class PPO(algorithms.Algorithm):
         tokens, scores = (np.concatenate(each)[:count] for each in zip(*batches))
         return Rollout(tokens, scores[..., 0], scores[..., 1])
 
-    def _update_batch(self, tokens, rewards, is_own=True):
-        """Trains on one batch. PPO's old log-probabilities are those under the weights at the beginning."""
-        count = len(rewards)
+    def _update_batch(self, tokens, rewards, old_log_probs=None):
+        """Trains on one batch.
+
+        Args:
+            tokens: int [count, decisions].
+            rewards: float [count].
+            old_log_probs: float [count, decisions], under the policies that they were drawn from; None: they were not
+                drawn from a policy, and those are taken that they have as it is.
+        """
+        count, is_own = len(rewards), old_log_probs is not None
         if self._baseline is None:
             self._baseline = _policy_gradient.moving_average(None, rewards, self._config.baseline_decay)
         advantages = _policy_gradient.advantage(rewards, self._baseline, self._config.normalize_advantage)
         if not is_own:
             advantages = np.maximum(0.0, advantages)
-        old_log_probs = self.unroll(count, tokens).log_probs
+            old_log_probs = self.unroll(count, tokens).log_probs
         targets = np.stack([old_log_probs, np.broadcast_to(advantages[:, None], old_log_probs.shape)], axis=-1)
         # Keras divides by the whole batch size, padding included.
         weights = self._padded(np.full(count, self.batch_size / count))

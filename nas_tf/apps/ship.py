@@ -27,7 +27,8 @@ def main(words):
     if task.detection_data_dir:
         raise UserError(f"--detection_data_dir needs --task=detection. Received: {task.detection_data_dir!r} alone")
     device = flags.read_part("nas_tf.devices", settings.device).settings if settings.device else {}
-    ship(words[0], settings, flags.read(Machine), device)
+    workers = flags.read_part("nas_tf.search.workers", settings.workers).settings
+    ship(words[0], settings, flags.read(Machine), device, workers_settings=workers)
 
 
 def _ship_detectors(run_dir, settings, task):
@@ -42,6 +43,7 @@ def cli():
     flags.define(ShipTask)
     flags.define(Machine)
     flags.define_parts("nas_tf.devices")
+    flags.define_parts("nas_tf.search.workers")
     flags.run(main, __doc__, takes_words=True)
 
 

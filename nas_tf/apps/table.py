@@ -17,6 +17,7 @@ far they are off. The same command goes on where it stopped.
 """
 
 import dataclasses
+import functools
 import pathlib
 import shutil
 
@@ -29,12 +30,12 @@ from nas_tf.export import NUMBER_TYPES
 from nas_tf.family import deploy_scale, deploy_settings, families, family_of, space_from_file
 from nas_tf.files import check_writable, write_json
 from nas_tf.latency_tables import builder, checking
-from nas_tf.networks.accuracy_table import AccuracyTable, Predictor
+from nas_tf.networks.accuracy_table import AccuracyTable, Predictor, folder_of
 from nas_tf.plugins import Part
 from nas_tf.reports import accuracy_table as accuracy_report
 from nas_tf.reports.latency_table import draw_scatter, validation_text, verdict_text
-from nas_tf.search.request import RACE_FRACTION
-from nas_tf.settings import CHILDREN, DEVICE, IMAGES, NETWORK, RUN, TARGET, knob
+from nas_tf.search.request import RACE_FRACTION, WORKERS
+from nas_tf.settings import CHILDREN, DEVICE, IMAGES, NETWORK, PLACES, RUN, TARGET, knob
 from nas_tf.training.children import ChildTraining, child_scale
 from nas_tf.trial import UserError
 
@@ -70,6 +71,9 @@ class TableSettings(builder.Thoroughness):
         "float32", "Type of the TFLite files of a latency table.", choices=NUMBER_TYPES, group=NETWORK
     )
     num_classes: int = knob(1000, "Classes of the networks of a latency table.", least=1, group=NETWORK)
+    workers: str = knob(
+        "process", "Where blocks are repaired, networks trained and files converted.", folder=WORKERS, group=PLACES
+    )
     out: str = knob(
         "",
         "The table's file, such as host_mnasnet.json; a picture and what it was made of come beside it.",
@@ -159,7 +163,7 @@ def make_table(settings, deploy, parts=None, say=print):
     out = pathlib.Path(settings.out)
     check_writable(out.parent)
     folder = out.with_suffix(".timings")
-    table = builder.build(plan, folder, say)
+    table = builder.build(plan, folder, say, _make_calls(settings, parts, folder))
     table.write(out)
     draw_scatter(out.with_suffix(".png"), table)
     shutil.rmtree(folder / "files", ignore_errors=True)
@@ -206,7 +210,8 @@ def make_accuracy_table(settings, accuracy, training, deploy, parts=None, say=pr
     )
     out = pathlib.Path(settings.out)
     check_writable(out.parent)
-    table = accuracy_builder.build(plan, out, say)
+    make_calls = _make_calls(settings, parts, folder_of(out), images.data_dir, accuracy.parent)
+    table = accuracy_builder.build(plan, out, say, make_calls)
     accuracy_report.draw_scatter(out.with_suffix(".png"), table)
     say(accuracy_report.validation_text(table))
     say(f"\n{out}\n{out.with_suffix('.png')}\n{table.folder}")
@@ -263,6 +268,16 @@ def check_table(settings, parts=None, say=print):
     return verdict.holds
 
 
+def _make_calls(settings, parts, folder, *seen):
+    """Returns a function that makes what calls for a table with files in `folder`; None: its own processes call."""
+    if settings.workers == "process":
+        return None
+    part = Part(WORKERS, settings.workers, parts.get(settings.workers, {}))
+    log_path, paths = folder / "workers.log", (folder, *seen)
+    options = {"num_workers": settings.num_workers, "seen": paths, "log_path": log_path}
+    return functools.partial(part.module.make_calls, part.config, **options)
+
+
 def _part_of(kind, settings):
     """Returns the settings of a dataclass that `settings` extend."""
     return kind(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(kind)})
@@ -284,6 +299,7 @@ def main():
         return int(not check_table(settings, parts))
     folder = family_of(settings.search_space).space_folder
     parts = {settings.search_space: flags.read_part(folder, settings.search_space).settings}
+    parts[settings.workers] = flags.read_part(WORKERS, settings.workers).settings
     if settings.of == ACCURACY:
         parts[accuracy.dataset] = flags.read_part("nas_tf.datasets", accuracy.dataset).settings
         make_accuracy_table(settings, accuracy, training, deploy, parts)
@@ -300,6 +316,7 @@ def cli():
     flags.define(deploy_settings())
     flags.define_parts("nas_tf.datasets")
     flags.define_parts("nas_tf.devices")
+    flags.define_parts(WORKERS)
     for family in families():
         flags.define_parts(family.space_folder, "search_space")
     flags.run(main, __doc__)

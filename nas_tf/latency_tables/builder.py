@@ -61,13 +61,15 @@ class TablePlan:
     number_type: str = "float32"
 
 
-def build(plan, folder, say=print):
+def build(plan, folder, say=print, make_calls=None):
     """Makes and returns the `nas_tf.devices.table.LatencyTable` of a plan, with its validation.
 
     Args:
         plan: the `TablePlan`.
         folder: the folder that keeps what was timed.
         say: takes each line of text.
+        make_calls: returns what makes the calls that convert, as `nas_tf.recycling.Processes` does; None: such
+            processes, here. It is called once all else was found right.
 
     Raises:
         UserError: the device does not time files, or the folder belongs to another plan.
@@ -101,7 +103,7 @@ def build(plan, folder, say=print):
         f"{len(units)} units and {len(networks)} networks of space {space.name!r} at {latency_scale} on "
         f"{about['device']}; {len(jobs) - len(pending)} of {len(jobs)} timings are there"
     )
-    _convert(plan, [job[:2] for job in pending], networks, timings)
+    _convert(plan, [job[:2] for job in pending], networks, timings, make_calls)
     _time(device, pending, timings)
     return _compose(plan, units, networks, timings, about, latency_scale, device)
 
@@ -148,7 +150,7 @@ class _Timings:
         self.found.add(value)
 
 
-def _convert(plan, targets, networks, timings):
+def _convert(plan, targets, networks, timings, make_calls=None):
     """Converts what has no file yet, by default in a process for each core. Nothing is timed meanwhile."""
     missing = [each for each in dict.fromkeys(targets) if not timings.file(*each).exists()]
     if not missing:
@@ -166,7 +168,7 @@ def _convert(plan, targets, networks, timings):
         )
         for kind, name in missing
     }
-    with contextlib.closing(Processes(count)) as processes:
+    with contextlib.closing(make_calls() if make_calls else Processes(count)) as processes:
         done = progress_bar(processes.run(calls), total=len(calls), desc="converting", unit="file")
         for (kind, name), _, failure in done:
             if failure is not None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from nas_tf import resume, stopping
+from nas_tf import plugins, resume, stopping
 from nas_tf.accuracy_tables.builder import LEAST_IMAGES
 from nas_tf.bars import rough_duration
 from nas_tf.files import alone, check_writable
@@ -15,6 +15,7 @@ from nas_tf.making.state import JobState
 from nas_tf.networks.folder import has_description, read_description
 from nas_tf.reports.network import name_of, reached
 from nas_tf.search.records import Records
+from nas_tf.search.request import WORKERS
 from nas_tf.search.run import begin, run
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.search.story import PAGE
@@ -213,7 +214,7 @@ class _Job:
         plan = self._state.plan
         is_fine_tuned = plan.num_imports > 0
         search, parts = self._asked.search, self._asked.parts
-        device = _own(search.get("device", ""))
+        device, workers = _own(search.get("device", "")), _place(search.get("workers", "process"))
         settings = ShipSettings(
             top_k=max(1, plan.top_k),
             recipe="finetune" if is_fine_tuned else "cosine",
@@ -227,6 +228,8 @@ class _Job:
             race_seeds=plan.seeds,
             weights_dir=self._asked.settings.weights_dir,
             baselines=(),
+            workers=workers,
+            num_workers=search.get("num_workers", 0),
             out_dir=str(self._folder / "ship") if run_dir else "",
         )
         try:
@@ -234,6 +237,7 @@ class _Job:
                 run_dir or self._folder,
                 settings,
                 device_settings=parts.get(device),
+                workers_settings=parts.get(workers),
                 say=self.say,
                 trials=trials,
                 may_change=_OF_THE_STAGE,
@@ -268,6 +272,11 @@ class _Job:
 
 def _own(name):
     return name if name.endswith(".py") else ""
+
+
+def _place(workers):
+    """Returns where the networks of a race are trained: where the search's children were, if that is a cluster."""
+    return workers if getattr(plugins.load(WORKERS, workers), "DISTRIBUTED", False) else "inline"
 
 
 def _read(path, what):

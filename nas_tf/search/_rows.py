@@ -215,18 +215,19 @@ def read_identity(path, rows):
 
 def cost_json(cost):
     """Returns a dict that holds a `nas_tf.trial.Cost`, for the details of a measurement."""
-    latency = {"latency": cost.latency.to_json()} if cost.latency else {}
+    figures = cost.latency.to_json() if cost.latency else {}
+    latency = {"latency": {name: value for name, value in figures.items() if value is not None}} if figures else {}
     return {**{name: getattr(cost, name) for name in (*_SIZES, "tflite_bytes")}, **latency}
 
 
 def to_text(value):
-    """Returns a value as JSON.
+    """Returns a value as JSON without spaces: a search may have 20,000 trials.
 
     Raises:
         EvaluationError: it holds nan or infinity, which could not be read again.
     """
     try:
-        return json.dumps(value, allow_nan=False)
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
     except ValueError as error:
         raise EvaluationError(f"Expected finite numbers to record. Received: {value}") from error
 

@@ -72,6 +72,42 @@ class Setup:
     def make_device(self):
         return self.device and self.device.make(self.task.space.space, self.task.deploy_scale)
 
+    @property
+    def has_meter(self):
+        """bool: whether the device is one that times files. It is not asked anything, and may hang elsewhere."""
+        return isinstance(self.make_device(), Meter)
+
+    def paths(self):
+        """Returns a list of the absolute paths of the files and folders that an evaluation reads."""
+        task = self.task
+        named = [task.images.data_dir, task.parent, self.judge_folder]
+        for part in (task.space, task.images.part, self.judge):
+            named += part.paths()
+        return _existing(named + ([] if self.has_meter else self.device_paths()))
+
+    def device_paths(self):
+        """Returns a list of the absolute paths of the files that the device reads."""
+        return _existing([*self.task.space.paths(), *(self.device.paths() if self.device else [])])
+
+    def moved(self, places):
+        """Returns this setup for a machine on which these paths lie elsewhere: a dict from absolute path to path."""
+
+        def place(path):
+            return places.get(os.path.abspath(path), path) if path else path
+
+        task, device = self.task, self.device
+        images = dataclasses.replace(
+            task.images, data_dir=place(task.images.data_dir), part=task.images.part.moved(place)
+        )
+        task = dataclasses.replace(task, space=task.space.moved(place), images=images, parent=place(task.parent))
+        return dataclasses.replace(
+            self,
+            task=task,
+            judge=self.judge.moved(place),
+            device=device and device.moved(place),
+            judge_folder=place(self.judge_folder),
+        )
+
     def start(self, architecture, scale, dataset):
         """Returns `start(model)`, which puts the weights that an architecture begins with into its network, or None.
 
@@ -154,10 +190,11 @@ class Evaluator:
     Args:
         setup: the `Setup`.
         hold_still: `hold_still()` returns a context in which nothing else of the run computes.
+        device: a `nas_tf.devices.Device` in place of the one that the setup makes here.
     """
 
-    def __init__(self, setup, hold_still=contextlib.nullcontext):
-        self._setup, self._hold_still = setup, hold_still
+    def __init__(self, setup, hold_still=contextlib.nullcontext, device=None):
+        self._setup, self._hold_still, self._given_device = setup, hold_still, device
         self._space = setup.task.space.space
         self._calibration = functools.lru_cache(maxsize=4)(setup.calibration)
 
@@ -170,7 +207,7 @@ class Evaluator:
 
     @functools.cached_property
     def _device(self):
-        return self._setup.make_device()
+        return self._given_device or self._setup.make_device()
 
     def check_outputs(self, tokens):
         """Raises `UserError` if the child of some tokens does not return probabilities.
@@ -271,6 +308,10 @@ class Evaluator:
                 doing("timing")
                 found = sorted((self._device.measure(path) for _ in range(timings)), key=lambda each: each.latency_ms)
                 return {"tflite_bytes": tflite_bytes, "latency": found[timings // 2]}
+
+
+def _existing(paths):
+    return list(dict.fromkeys(os.path.abspath(path) for path in paths if path and os.path.exists(path)))
 
 
 def _not_probabilities(values, shape):

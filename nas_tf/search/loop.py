@@ -19,9 +19,11 @@ _WHOLE_SECONDS = 10.0  # between two times at which the file of the records is m
 class Search:
     """A search of a space by an algorithm.
 
-    The algorithm is asked for one suggestion whenever a worker is free, and told of each trial as it arrives. What was
-    recorded before is replayed in the order in which it happened, so that the algorithm goes on as if it had never
-    stopped.
+    The algorithm is asked for one suggestion whenever a worker is free, and told of each trial as it arrives. With a
+    `window` it is told of them in the order of their ids, and asked for trial k only when it knows trials 1 to
+    k - `window` and no other: then its suggestions depend on the measurements alone, and not on how many workers there
+    are or which of them is slow. What was recorded before is replayed in the order in which it happened, so that the
+    algorithm goes on as if it had never stopped.
 
     Attributes:
         space: the `nas_tf.space.SearchSpace`.
@@ -37,6 +39,7 @@ class Search:
             own noise; the others copy what is known.
         deadlines: the `nas_tf.search.deadlines.Deadlines` of the jobs.
         rungs: the `nas_tf.search.rungs.Rungs`, or None: each network is judged in full.
+        window: of how many trials the algorithm may not know yet when it is asked; None: it is told as they arrive.
         on_news: called after trials have finished, once the next ones have begun.
         grace_seconds: for how long jobs may go on when time is over. Then they are killed, and done when the run goes
             on.
@@ -55,6 +58,7 @@ class Search:
     remeasured_share: float = 0.0
     deadlines: object = Deadlines()
     rungs: object = None
+    window: int | None = None
     on_news: object = lambda: None
     grace_seconds: float = 60.0
 
@@ -66,6 +70,7 @@ class Search:
         self._whole_at = 0.0
         self._running = {}  # what the algorithm is told of when it is asked, by id in order
         self._trials, self._followers = {}, {}  # those that are not finished; behind whom a trial waits
+        self._finished = {}  # with a window: trials that the algorithm is still to be told of, by id
         self._promotions = collections.Counter()  # by trial
 
     def run(self, num_trials, out_of_time=lambda: False):
@@ -98,6 +103,7 @@ class Search:
             if outcome is not None:
                 self._take(outcome)
             self.evaluating_seconds += is_busy * (time.perf_counter() - begin)
+        self._tell([trial for _, trial in sorted(self._finished.items()) if trial.state != "failed"])
         self._record_expected()
         self.records.make_whole()
 
@@ -147,6 +153,10 @@ class Search:
         for trial in history:
             if trial.state != "running":
                 self.on_trial(trial)
+            if trial.state != "running" and trial.id in self._running:
+                self._finished[trial.id] = trial
+        while self.window is None and self._finished:  # it had one before
+            self._tell_of(self._finished.pop(min(self._finished)))
         return last_failures
 
     def _check_same(self, trial_id, trial, suggestion):
@@ -160,8 +170,11 @@ class Search:
 
     def _unfinished(self, history, last_failures):
         """Returns the trials that are to go on: those that ran, and those whose failures ended the last session."""
-        failed = {trial.id for trial in history if trial.state == "failed"} & last_failures
-        self.records.reopen(sorted(failed), REOPENED)
+        failed = {trial.id for trial in history if trial.state == "failed"} & (last_failures | set(self._finished))
+        self.records.reopen(sorted(failed - set(self._finished)), REOPENED)
+        self.records.reopen(sorted(failed & set(self._finished)))  # the algorithm takes them for running as it is
+        for trial_id in failed:
+            self._finished.pop(trial_id, None)
         found = []
         for trial in history:
             if trial.id in failed:
@@ -199,9 +212,14 @@ class Search:
 
     def _ask(self):
         """Begins a trial of what the algorithm suggests, and returns whether it suggests any."""
+        while self.window is not None and len(self._running) >= self.window:
+            if not self._tell_next():
+                return False
         suggestion = self._suggested()
-        if suggestion is None:
-            return False
+        while suggestion is None:
+            if not self._tell_next():
+                return False
+            suggestion = self._suggested()
         trial = Trial(self._count_asked + 1, suggestion.tokens, suggestion.note)
         self.records.add_trials([(trial, self.space.decode(trial.tokens))], ASKED)
         self._count_asked += 1
@@ -209,6 +227,20 @@ class Search:
         self._count(trial)
         self._begin(trial)
         return True
+
+    def _tell_next(self):
+        """Tells the algorithm of the first trial that it takes for running, and returns whether that has finished."""
+        trial = self._finished.pop(min(self._running), None)
+        if trial is not None:
+            self._tell_of(trial)
+        return trial is not None
+
+    def _tell_of(self, trial):
+        del self._running[trial.id]
+        is_failed = trial.state == "failed"
+        self.records.happened(FAILED if is_failed else TOLD, trial.id)
+        if not is_failed:
+            self._tell([trial])
 
     def _begin(self, trial):
         """Does what a running trial needs, or leaves it to follow another one of the same architecture."""
@@ -327,10 +359,15 @@ class Search:
         trial = dataclasses.replace(
             self._trials.pop(trial.id), measurement=measurement, infeasible=infeasible, error=said, reward=reward
         )
-        is_known = self._running.pop(trial.id, None) is not None  # else it is tried again, long after it failed
-        self.records.finish(trial, (FAILED if error else TOLD) if is_known else None)
-        if is_known and not error:
-            self._tell([trial])
+        is_known = trial.id in self._running  # else it is tried again, long after it failed
+        if is_known and self.window is not None:
+            self.records.finish(trial)
+            self._finished[trial.id] = trial
+        else:
+            self._running.pop(trial.id, None)
+            self.records.finish(trial, (FAILED if error else TOLD) if is_known else None)
+            if is_known and not error:
+                self._tell([trial])
         self.on_trial(trial)
         self._has_news = True
         self._failures_in_a_row = self._failures_in_a_row + 1 if error else 0

@@ -8,7 +8,7 @@ from nas_tf.devices import Estimator
 from nas_tf.rewards import FrontReward
 
 
-def problem_of(space, reward, device, start=None):
+def problem_of(space, reward, device, start=None, waits=True):
     """Returns the `nas_tf.algorithms.Problem` of a search.
 
     Args:
@@ -16,6 +16,7 @@ def problem_of(space, reward, device, start=None):
         reward: the reward of `nas_tf.rewards`.
         device: the device, or None.
         start: tokens that the search begins at, or None.
+        waits: as `Problem.waits`.
     """
 
     @functools.lru_cache(maxsize=100_000)
@@ -34,6 +35,7 @@ def problem_of(space, reward, device, start=None):
         is_front=isinstance(reward, FrontReward),
         estimate=estimate if is_known else None,
         prior=space.prior,
+        waits=waits,
     )
 
 

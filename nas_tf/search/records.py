@@ -208,6 +208,11 @@ class Records:
             )
             self._happened(db, event, [trial.id])
 
+    def happened(self, event, trial_id):
+        """Records that something happened to a trial that is finished already."""
+        with self.transaction() as db:
+            self._happened(db, event, [trial_id])
+
     def retry(self, trial_ids):
         """Makes failed trials running again, long after: of what comes of them the algorithm is not told."""
         with self.transaction() as db:

@@ -87,6 +87,22 @@ class SearchSettings(Settings):
     worker_memory_mb: int = knob(
         1400, "A worker that has grown beyond this is replaced after its job.", least=1, decides=False, group=PLACES
     )
+    order: str = knob(
+        "auto",
+        "synchronous: the algorithm hears of trials in order, so that the same seed and measurements give the same "
+        "trials on one machine and on any cluster; asynchronous: as they arrive, and nobody waits for the slowest; "
+        "auto: asynchronous on a cluster, and on one machine but for ppo, which waits for whole batches.",
+        choices=("auto", "synchronous", "asynchronous"),
+        decides=False,
+        group=SEARCH,
+    )
+    in_flight: int = knob(
+        16,
+        "With --order=synchronous: trials that may run while the algorithm is asked for another. Other numbers give "
+        "other trials; workers beyond it stay idle.",
+        least=1,
+        group=SEARCH,
+    )
     deadline_factor: float = knob(
         10.0,
         "Times the rehearsal's time for that much work after which a worker process is killed.",
@@ -156,6 +172,11 @@ class SearchSettings(Settings):
         super().__post_init__()
         if self.num_trials == 0 and self.max_hours is None:
             raise UserError("Expected --max_hours where --num_trials=0 asks for as many as time allows. Received: none")
+        if self.order == "synchronous" and self.promoted_share is not None:
+            raise UserError(
+                "Who goes on to the next rung depends on who has arrived. Expected --order=asynchronous or auto with "
+                f"--promoted_share. Received: --order=synchronous --promoted_share={self.promoted_share:g}"
+            )
         object.__setattr__(self, "dataset", datasets.chosen(self.dataset, self.data_dir))
         algorithm = self.algorithm or (AUTO if self.parent else "ppo")
         if algorithm == AUTO:
@@ -167,6 +188,11 @@ class SearchSettings(Settings):
     def most_trials(self):
         """float: trials in all, infinite where time alone bounds them."""
         return self.num_trials or math.inf
+
+    @property
+    def window(self):
+        """int: of how many trials the algorithm may not know yet; None: it hears of them as they arrive."""
+        return self.in_flight if self.order == "synchronous" else None
 
     @property
     def raced_fraction(self):

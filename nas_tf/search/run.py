@@ -108,6 +108,7 @@ def run(request, say=print, with_best=True):
             settings.remeasured_share,
             deadlines,
             rungs,
+            settings.window,
             on_news=findings.renew_front,
         )
         with _written_if_stopped(findings, workers, progress):
@@ -153,12 +154,12 @@ def _opened(request, say, with_workers=True):
     """Opens the folder of a run, to no other process, as an `_Opened`; all that can be refused early is refused."""
     settings, setup = request.settings, request.setup
     dataset = setup.task.images.make(setup.task.proxy_scale.image_size, settings.proxy_samples)
-    facts, device, judge = dataset.facts(), setup.make_device(), setup.make_judge()
+    folder = RunFolder(settings.run_dir)
+    facts, device, judge = dataset.facts(), _make_device(request, folder), setup.make_judge()
     _check(request, device, judge)
     say(dataset.summary(settings.deploy_image_size))
     description, judge_description = device.describe() if device else {}, judge.describe()
     device_id = f"{description['device']}-{fingerprint(description)[:8]}" if device else None
-    folder = RunFolder(settings.run_dir)
     check_writable(folder.path)
     with contextlib.ExitStack() as stack:
         stack.enter_context(mistakes_told(folder.workers_log))
@@ -175,6 +176,16 @@ def _opened(request, say, with_workers=True):
         yield _Opened(
             folder, records, workers, device, device_id, description, judge, judge_description["judge"], facts
         )
+
+
+def _make_device(request, folder):
+    """Returns the device, where the workers have it: on a cluster it may hang on one of the nodes."""
+    make_there = getattr(request.workers.module, "make_device", None)
+    if make_there is None:
+        return request.setup.make_device()
+    check_writable(folder.path)
+    num_workers = request.settings.num_workers
+    return make_there(request.workers.config, request.setup, num_workers=num_workers, log_path=folder.workers_log)
 
 
 def _make_workers(request, device, folder, stack):
@@ -267,7 +278,10 @@ def _make_algorithm(request, reward, device):
     space, parent, start = request.setup.task.space.space, request.setup.parent(), None
     with contextlib.suppress(ValueError):  # the parent is not in the space
         start = parent and space.encode(parent.architecture)
-    problem = problem_of(space, reward, device, start)
+    order = request.settings.order
+    is_distributed = getattr(request.workers.module, "DISTRIBUTED", False)
+    waits = order == "synchronous" or (order == "auto" and not is_distributed)
+    problem = problem_of(space, reward, device, start, waits)
     algorithm = make_algorithm(request.algorithm, space.num_choices, request.settings.seed, problem)
     if not isinstance(algorithm, Algorithm):
         raise UserError(

@@ -45,13 +45,24 @@ _MAY_CHANGE = (
     "device",
     "search_space",
     "dataset",
+    "workers",
+    "num_workers",
 )
 _OWN = ("search_space", "dataset")  # settings that say what may run of what the run names
 _UNUSED = ("algorithm", "judge", "workers", "warm_start")  # settings of a run of which its chain has mostly no need
 
 
 def ship(
-    run_dir, settings, machine=None, device_settings=None, say=print, *, trials=None, may_change=(), allowance=None
+    run_dir,
+    settings,
+    machine=None,
+    device_settings=None,
+    say=print,
+    *,
+    trials=None,
+    may_change=(),
+    allowance=None,
+    workers_settings=None,
 ):
     """Runs the chain, or goes on with it.
 
@@ -64,6 +75,7 @@ def ship(
         trials: the ids of the trials that it is about, maybe none of them; None: all of the search.
         may_change: names of what may differ from what the chain was begun with.
         allowance: the `nas_tf.shipping.race.Allowance` of its race; None: there is time for everything.
+        workers_settings: dict of settings of the place that `settings` name.
 
     Returns:
         list of `nas_tf.reports.comparison.Row`: the network that ships, the published networks, the other candidates.
@@ -142,7 +154,8 @@ def ship(
         )
         if settings.parent:
             workshop.setup.make_judge().prepare(pathlib.Path(workshop.setup.judge_folder))
-        contest = Contest(workshop, folder, records, request, is_runs_device, allowance)
+        calls = _make_calls(settings, workers_settings, folder, request, stack) if networks else None
+        contest = Contest(workshop, folder, records, request, is_runs_device, allowance, calls)
         if networks:
             outcome = contest.race(trials, networks, settings)
             if outcome.table:
@@ -163,6 +176,18 @@ def ship(
         write_page(run.path / PAGE, [run.path], settings.search_space, workshop.dataset.facts())
         say(f"\n{run.path / PAGE}")
         return finish.report(folder, rows, folders, workshop, why, notes, outcome.table, outcome.tries)
+
+
+def _make_calls(settings, workers_settings, folder, request, stack):
+    """Returns what makes the trainings of a race, where they are not made here; it ends with the stack."""
+    if settings.workers == "inline":
+        return None
+    place, setup = Part("nas_tf.search.workers", settings.workers, workers_settings or {}), request.setup
+    seen = (folder, setup.task.images.data_dir, setup.task.parent, settings.weights_dir)
+    log_path = folder / "workers.log"
+    calls = place.module.make_calls(place.config, num_workers=settings.num_workers, seen=seen, log_path=log_path)
+    stack.callback(calls.close)
+    return calls
 
 
 def _refuse_other_part(setting, own, flags, where):

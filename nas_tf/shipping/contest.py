@@ -60,6 +60,7 @@ class Contest:
         request: the run's `Request`.
         is_runs_device: whether files are timed on the device of the run.
         allowance: the `nas_tf.shipping.race.Allowance` of a race.
+        calls: what makes its trainings elsewhere, or None.
     """
 
     workshop: Workshop
@@ -68,6 +69,7 @@ class Contest:
     request: Request
     is_runs_device: bool
     allowance: Allowance | None = None
+    calls: object = None
 
     def compare(self, trials, baselines):
         """Trains trials, picks one by validation images, and trains published networks of equal latency beside it."""
@@ -123,7 +125,7 @@ class Contest:
             settings.weights_dir,
             workshop.setup.published_parent(),
         )
-        race = Race(workshop, teacher, settings.tries, settings.race_seeds, self.allowance)
+        race = Race(workshop, teacher, settings.tries, settings.race_seeds, self.allowance, self.calls)
         imported = entrants.imported(workshop, self.folder / "imports", found)
         if not trials and len(imported) == 1:
             return self._alone(race, imported[0], turns)

@@ -1,6 +1,7 @@
 """Who is in the race: the best networks of a search, and published ones that could be imported."""
 
 import dataclasses
+import functools
 
 from nas_tf.networks.description import NetworkDescription
 from nas_tf.networks.folder import describe
@@ -15,20 +16,16 @@ def searched(workshop, folder, trials):
     for trial in trials:
         architecture = space.decode(trial.tokens)
         scale, train_scale = workshop.scales(architecture)
-
-        def start(dataset, architecture=architecture, scale=train_scale):
-            return workshop.setup.start(architecture, scale, dataset)
-
         description = describe(task.space, architecture, scale, workshop.dataset)
         entrant = Entrant(
             name=f"trial {trial.id}",
             folder=folder / f"trial_{trial.id:05d}",
             image_size=scale.image_size,
             recipe=workshop.plan.recipe,
-            build=lambda scale, architecture=architecture: space.build(architecture, scale),
+            build=functools.partial(_build, task.space, architecture),
             scales=(scale, train_scale),
             description=dataclasses.replace(description, trial=trial.id),
-            start=start,
+            start=functools.partial(workshop.setup.start, architecture, train_scale),
             trial=trial,
         )
         found.append(entrant)
@@ -56,10 +53,18 @@ def imported(workshop, folder, found):
             build=each.build,
             scales=(scale, scale),
             description=description,
-            start=lambda dataset: lambda model: "published ImageNet weights",
+            start=_published,
         )
         entrants.append(entrant)
     return entrants
+
+
+def _build(space, architecture, scale):
+    return space.space.build(architecture, scale)
+
+
+def _published(dataset):
+    return lambda model: "published ImageNet weights"
 
 
 def _fine_tuned(recipe):

@@ -23,6 +23,7 @@ from nas_tf.files import write_array
 from nas_tf.networks.description import NetworkDescription
 from nas_tf.networks.folder import read_keras
 from nas_tf.quiet import count
+from nas_tf.shipping.away import Training, train_all
 from nas_tf.shipping.candidates import DESCRIPTION, train
 from nas_tf.training.evaluate import traced
 from nas_tf.training.recipe import Recipe
@@ -183,11 +184,12 @@ class Race:
         tries: 1 (the recipe as it is), 2 (at both rates) or 3 (and with the teacher).
         seeds: how often the best of each kind are trained.
         allowance: the `Allowance`; None: there is time for everything.
+        calls: makes trainings elsewhere, all of a stage at once (`nas_tf.shipping.away`); None: they are made here.
     """
 
-    def __init__(self, workshop, teacher=None, tries=TRIES, seeds=SEEDS, allowance=None):
+    def __init__(self, workshop, teacher=None, tries=TRIES, seeds=SEEDS, allowance=None, calls=None):
         self._workshop, self._teacher = workshop, teacher if tries == TRIES else None
-        self._tries, self._seeds, self._allowance = tries, seeds, allowance
+        self._tries, self._seeds, self._allowance, self._calls = tries, seeds, allowance, calls
         # Those of the last size stay decoded: the tries of a network come one after the other.
         self._dataset = functools.lru_cache(maxsize=1)(
             lambda image_size: workshop.setup.task.images.make(image_size, workshop.num_samples)
@@ -196,6 +198,7 @@ class Race:
     def run(self, entrants):
         """Trains the `Entrant`s and returns a list of `Finisher`s, not timed. Those that diverged are left out."""
         finished = []
+        self._ahead_of_all(entrants)
         for number, entrant in enumerate(entrants, 1):
             is_last_hope = number == len(entrants) and not finished
             if self._allowance and not is_last_hope and not self._allowance.has(self._missing(entrant)):
@@ -207,6 +210,45 @@ class Race:
                 finished.append(finisher)
                 self._workshop.say(f"{entrant.name}: {said(finisher)} of the race images right")
         return finished
+
+    def _ahead_of_all(self, entrants):
+        """Makes elsewhere, in three stages, what `finish` will find."""
+        if self._calls is None:
+            return
+        seed = self._workshop.setup.task.seed
+        self._ahead([Training(e, each, seed) for e in entrants for each in first_tries(e.recipe, self._tries)])
+        best = [(e, self._best_of(e, seed)) for e in entrants if self._all_there(e, seed)]
+        if self._teacher is not None:
+            self._ahead([Training(e, self._taught(each), seed) for e, each in best if each])
+            best = [(e, self._best_of(e, seed, with_teacher=True)) for e, _ in best]
+        few = [(e, each) for e, each in best if each and not self._has_race_images(e)]
+        self._ahead([Training(e, each, seed, fold) for e, each in few for fold in range(FOLDS)])
+
+    def _ahead(self, trainings):
+        """Makes those of some trainings that are missing, elsewhere and at once."""
+        missing = [
+            each
+            for each in trainings
+            if not (self._folder(each.entrant, each.attempt, each.seed, each.fold) / DESCRIPTION).exists()
+        ]
+        train_all(self._calls, train_one, self._workshop, missing, self._allowance)
+
+    def _all_there(self, entrant, seed):
+        folders = [self._folder(entrant, each, seed) for each in first_tries(entrant.recipe, self._tries)]
+        return all((folder / DESCRIPTION).exists() for folder in folders)
+
+    def _best_of(self, entrant, seed, with_teacher=False):
+        """Returns the best `Try` of those that are there, or None if all diverged."""
+        tries = list(first_tries(entrant.recipe, self._tries))
+        if with_teacher:
+            tries.append(self._taught(self._best_of(entrant, seed)) if self._best_of(entrant, seed) else tries[0])
+        there = [each for each in tries if (self._folder(entrant, each, seed) / DESCRIPTION).exists()]
+        tried = [(each, self._train(entrant, each, seed)) for each in there]
+        tried = [each for each in tried if each[1].failure is None]
+        return max(tried, key=_validation)[0] if tried else None
+
+    def _taught(self, best):
+        return Try(f"{best.name}{_TAUGHT}", best.recipe, self._teacher)
 
     def decide(self, finished):
         """Returns the `Verdict` over timed `Finisher`s, after training the best of each kind with more seeds."""
@@ -232,7 +274,7 @@ class Race:
         tries = [each for each in tries if each[1].failure is None]
         if self._teacher is not None and tries:
             best = max(tries, key=_validation)[0]
-            taught = Try(f"{best.name}{_TAUGHT}", best.recipe, self._teacher)
+            taught = self._taught(best)
             tries += [(taught, self._train(entrant, taught, seed))]
             tries = [each for each in tries if each[1].failure is None]
         if not tries:
@@ -244,6 +286,9 @@ class Race:
     def _with_seeds(self, finishers):
         """Returns the `Finisher`s after training each of them with more seeds, as many for one as for the other."""
         found = list(finishers)
+        if self._calls is not None:
+            seeds = [self._workshop.setup.task.seed + number for number in range(1, self._seeds)]
+            self._ahead([Training(each.entrant, each.attempt, seed) for each in found for seed in seeds])
         for number in range(1, self._seeds):
             seed = self._workshop.setup.task.seed + number
             if self._allowance and not self._allowance.has(
@@ -323,6 +368,11 @@ class Race:
             found = np.concatenate(folds)
         write_array(path, found)
         return found
+
+
+def train_one(workshop, training):
+    """Makes a `nas_tf.shipping.away.Training`, in another process than that of its race."""
+    Race(workshop)._train(training.entrant, training.attempt, training.seed, training.fold)
 
 
 class Fold:

@@ -4,7 +4,7 @@ import dataclasses
 
 from nas_tf.export import NUMBER_TYPES
 from nas_tf.reports.model_card import LICENCE
-from nas_tf.settings import DEVICE, FILES, IMAGES, NETWORK, RUN, TRAINING, Settings, knob
+from nas_tf.settings import DEVICE, FILES, IMAGES, NETWORK, PLACES, RUN, TRAINING, Settings, knob
 
 BASELINES = ("mnasnet_a1", "mobilenet_v2")
 
@@ -89,6 +89,14 @@ class ShipSettings(Settings):
     race_seeds: int = knob(
         3, "Seeds with which the best of the search and the best import are trained.", least=1, group=RUN
     )
+    workers: str = knob(
+        "inline",
+        "Where the networks of a race are trained: inline, one after the other here; another place, all of a stage at "
+        "once.",
+        folder="nas_tf.search.workers",
+        group=PLACES,
+    )
+    num_workers: int = knob(0, "How many at once elsewhere; 0: as many as there is room for.", least=0, group=PLACES)
     weights_dir: str = knob(
         "", "Folder with published weights, used before any are fetched (docs/training.md).", path=True, group=RUN
     )

@@ -78,6 +78,12 @@ def test_loss_adds_up_the_terms():
     np.testing.assert_allclose(loss, [-(2 * math.log(0.75 * 0.25) + 0.1 * 4)], rtol=1e-6)
 
 
+def take_for_own(algorithm, tokens):
+    """Has a controller take tokens for some that it has drawn from its policy as it is."""
+    for each, log_probs in zip(tokens, algorithm.unroll(len(tokens), np.array(tokens)).log_probs):
+        algorithm._suggested[each].append(log_probs)
+
+
 @pytest.mark.parametrize("method", ("ppo", "reinforce"))
 def test_first_step_follows_the_softmax_gradient(method):
     """At unchanged weights both losses have REINFORCE's gradient: d loss / d bias = mean of A (p - one_hot(token))."""
@@ -89,7 +95,7 @@ def test_first_step_follows_the_softmax_gradient(method):
     bias = np.log(array(0.5, 0.25, 0.25))
     algorithm._model.set_weights([np.zeros_like(w) for w in weights(algorithm)[:-1]] + [bias])
     # Rewards 1 and 0 about their mean: A = 1/2 for token 0, -1/2 for token 2.
-    algorithm._suggested.update([(0,), (2,)])  # as if they were its own
+    take_for_own(algorithm, [(0,), (2,)])
     algorithm.update(as_trials([[0], [2]], [1, 0]))
     p = np.array([0.5, 0.25, 0.25])
     gradient = (0.5 * (p - [1, 0, 0]) - 0.5 * (p - [0, 0, 1])) / 2
@@ -183,7 +189,7 @@ def test_trials_that_are_not_its_own_are_imitated_alone():
         tokens = [(0,)] * 10 + [(1,)] * 10
         before = np.exp(algorithm.unroll(4, np.arange(4)[:, None]).log_probs[:, 0])
         if is_own:
-            algorithm._suggested.update(tokens)
+            take_for_own(algorithm, tokens)
         algorithm.update([Trial(i, each, reward=1.0 - each[0]) for i, each in enumerate(tokens)])
         after = np.exp(algorithm.unroll(4, np.arange(4)[:, None]).log_probs[:, 0])
         change = after - before
@@ -308,6 +314,27 @@ def test_the_preset_draws_what_is_new_as_long_as_there_is_any():
     assert len(set(tried[:10])) == 10 and len(set(tried)) == 11 and len(tried) == 15
 
 
+def test_without_waiting_it_learns_from_what_an_older_policy_drew():
+    """It goes on while a batch runs, and the ratios of its trials are to the policy that each was drawn from."""
+    config = ppo.Config(batch_size=4, inner_epochs=1, normalize_advantage=False, elites=0, new_only=False)
+    algorithm = ppo.make(config, (9, 9, 9), 0, Problem(waits=False))
+    drawn = [suggestion.tokens for suggestion in algorithm.suggest(6)]
+    running = [Trial(0, drawn[0])]
+    assert len(drawn) == 6 and len(algorithm.suggest(2, running)) == 2  # of three batches, none of which has ended
+    old = algorithm.unroll(6, np.array(drawn)).log_probs
+    algorithm.update(as_trials(drawn[2:6], [1.0, 0.0, 0.0, 0.0]))
+    assert algorithm._updates == 1
+    np.testing.assert_array_equal([algorithm._suggested[each][0] for each in drawn[:2]], old[:2])
+    now = algorithm.unroll(6, np.array(drawn)).log_probs
+    assert np.abs(now - old).max() > 1e-4  # so what is left of the first batch was drawn from an older policy
+    used = []
+    algorithm._update_batch = lambda tokens, rewards, log_probs: used.append(log_probs)
+    algorithm._arrived = []
+    later = [suggestion.tokens for suggestion in algorithm.suggest(2)]
+    algorithm.update(as_trials([*drawn[:2], *later], [1.0, 0.0, 0.0, 0.0]))
+    np.testing.assert_array_equal(used[0][:2], old[:2])
+
+
 def test_elites_are_imitated():
     """After a first batch with one good architecture, batches without it do not make it less likely."""
     likely = {}
@@ -316,7 +343,7 @@ def test_elites_are_imitated():
         algorithm = ppo.make(config, (4, 4, 4), 0)
         algorithm.suggest(4)
         good, others = (1, 2, 3), [(0, 0, 0), (2, 1, 0), (3, 3, 1)]
-        algorithm._suggested.update([good, *others])
+        take_for_own(algorithm, [good, *others])
         algorithm._to_come, algorithm._arrived = [], []
         algorithm.update(as_trials([good, *others], [1.0, 0.1, 0.2, 0.1]))
         for _ in range(5):

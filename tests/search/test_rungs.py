@@ -146,7 +146,7 @@ def test_a_rung_that_cannot_be_is_named(tmp_path):
     assert [each.value for each in known] == [(0.5, 1.0, None), (0.6, 2.0, None)]
     records.close()
     with sqlite3.connect(tmp_path / "trials.sqlite") as db:
-        db.execute("""UPDATE measurements SET details = replace(details, '"rung": 1', '"rung": 4')""")
+        db.execute("""UPDATE measurements SET details = replace(details, '"rung":1', '"rung":4')""")
     with pytest.raises(UserError, match="measurements, trial 1: rung is 4"):
         Records(tmp_path / "trials.sqlite").trials()
 

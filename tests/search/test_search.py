@@ -3,6 +3,7 @@
 import dataclasses
 import types
 
+import numpy as np
 import pytest
 
 from nas_tf.algorithms import Algorithm, random_search
@@ -138,6 +139,7 @@ def search(
     on_news=lambda: None,
     algorithm=None,
     num_workers=5,
+    window=None,
     **options,
 ):
     workers, algorithm, seen = workers or ScriptedWorkers(answer, num_workers), algorithm or SpyAlgorithm(), []
@@ -152,6 +154,7 @@ def search(
         "proxy",
         seen.append,
         remeasured_share,
+        window=window,
         on_news=on_news,
     )
     loop.run(num_trials, **options)
@@ -197,15 +200,6 @@ def test_news_are_told_of_once_the_next_trials_have_begun(records):
 
 def test_an_algorithm_may_wait_for_what_runs(records):
     """As the controller does, which suggests whole batches."""
-
-    class Batches(SpyAlgorithm):
-        asked = 0
-
-        def suggest(self, count, running=()):
-            if running and self.asked % 5 == 0:
-                return []
-            self.asked += 1
-            return super().suggest(count, running)
 
     batches = Batches()
     search(records, algorithm=batches)
@@ -269,6 +263,81 @@ def test_a_search_of_several_workers_that_is_stopped_replays_what_happened(recor
     _, algorithm, _ = search(records)
     assert sorted(trial_id for trial_id, _ in algorithm.updates) == list(range(1, 21))
     assert all(trial.state == "done" for trial in records.trials())
+
+
+class ShuffledWorkers(ScriptedWorkers):
+    """Whose jobs end in an order of its own; every fifth is where the search is stopped."""
+
+    def __init__(self, num_workers, seed, stops=False):
+        super().__init__(facts, num_workers)
+        self._rng, self._stops = np.random.default_rng(seed), stops
+
+    def wait(self, timeout_seconds=None):
+        if self._stops and self._rng.random() < 0.2:
+            raise KeyboardInterrupt
+        self._jobs.append(self._jobs.pop(self._rng.integers(len(self._jobs))))
+        return super().wait()
+
+
+class Batches(SpyAlgorithm):
+    """Suggests five, and waits until none of them runs."""
+
+    asked = 0
+
+    def suggest(self, count, running=()):
+        if running and self.asked % 5 == 0:
+            return []
+        self.asked += 1
+        return super().suggest(count, running)
+
+
+@pytest.mark.parametrize("algorithm", (SpyAlgorithm, Batches))
+def test_with_a_window_the_trials_depend_on_measurements_alone(records, tmp_path, algorithm):
+    """Whatever the number of workers, the order in which they end, and where it is stopped."""
+    search(records, algorithm=algorithm(), workers=ShuffledWorkers(1, 0), window=4, num_trials=30)
+    expected = records.trials()
+    assert len(expected) == 30
+    for seed, num_workers in enumerate((2, 4, 9, 3)):
+        other = Records(tmp_path / f"{seed}.sqlite")
+        num_stops = 0
+        while True:
+            try:
+                workers = ShuffledWorkers(num_workers, (seed, num_stops), stops=seed > 1)
+                # More trials may be asked for later: it had not been told of the last ones.
+                search(other, algorithm=algorithm(), workers=workers, window=4, num_trials=20)
+                search(other, algorithm=algorithm(), workers=workers, window=4, num_trials=30)
+                break
+            except KeyboardInterrupt:
+                num_stops += 1
+        assert other.trials() == expected and (num_stops > 0) == (seed > 1)
+        other.close()
+
+
+def test_with_a_window_only_what_is_too_old_is_told(records):
+    spy = SpyAlgorithm()
+    search(records, algorithm=spy, window=3, num_workers=9, num_trials=12)
+    assert [len(running) for running in spy.calls] == [0, 1] + [2] * 10
+    assert [trial_id for trial_id, _ in spy.updates] == list(range(1, 13))
+
+
+def test_without_its_window_a_search_goes_on_as_they_arrive(records):
+    search(records, window=3, num_trials=10)
+    _, algorithm, _ = search(records, num_trials=20)
+    assert sorted(trial_id for trial_id, _ in algorithm.updates) == list(range(1, 21))
+
+
+def test_with_a_window_a_failed_trial_is_passed_over(records):
+    failures = iter([EvaluationError("the phone is gone")] * 2)
+
+    def answer(method, number):
+        for failure in failures if method == "accuracy" and number == 5 else ():
+            raise failure
+        return facts(method, number)
+
+    _, algorithm, _ = search(records, answer, window=3)
+    (failed,) = [trial.id for trial in records.trials() if trial.state == "failed"]
+    assert sorted([failed, *(trial_id for trial_id, _ in algorithm.updates)]) == list(range(1, 21))
+    assert ("failed", failed) in records.events()
 
 
 def test_a_run_of_an_earlier_version_goes_on(records):

@@ -1,7 +1,9 @@
 """A search whose children inherit, and a race of what it found against a network that can be imported, for real."""
 
+import csv
 import dataclasses
 import json
+import pickle
 import sqlite3
 import sys
 import types
@@ -16,7 +18,9 @@ from mnas_tf.spaces.mnasnet import Scale
 from nas_tf.datasets.digits import Digits
 from nas_tf.networks import answers, weights
 from nas_tf.networks.folder import read_description, recorded_network
+from nas_tf.recycling import ThisProcess
 from nas_tf.rewards import Objective
+from nas_tf.search.workers import process
 from nas_tf.shipping import candidates, imports
 from nas_tf.shipping.chain import ship
 from nas_tf.shipping.settings import ShipSettings
@@ -161,6 +165,38 @@ def test_the_race_with_kills_at_every_step(run, toys, monkeypatch):
     found = answers.read(network, 10, recorded_network(network))
     page = (folder / "report.html").read_text()
     assert found.confusion.sum() == 359 and "The mistakes it was surest of" in page and winner.network.choice in page
+
+
+class ElsewhereCalls(ThisProcess):
+    """Makes calls as another machine gets them: as bytes."""
+
+    num_workers = 2
+
+    def __init__(self):
+        self.stages = []
+
+    def run(self, calls):
+        self.stages.append(sorted(calls))
+        return super().run({key: pickle.loads(pickle.dumps(call)) for key, call in calls.items()})
+
+
+def test_a_race_whose_trainings_are_made_elsewhere_is_the_same(run, toys, monkeypatch):
+    """All of a stage at once: every network at both rates, then with the teacher, then with other seeds."""
+    folder, calls = run[0], ElsewhereCalls()
+    monkeypatch.setattr(process, "make_calls", lambda *arguments, **options: calls)
+    chosen = ShipSettings(
+        search_space=SPACE.name, top_k=1, epochs=1, number_types=("float32",), num_imports=1, race_seeds=2
+    )
+    elsewhere = dataclasses.replace(chosen, workers="process", out_dir=str(folder.parent / "elsewhere"))
+    ship(folder, elsewhere, say=lambda line: None)
+    assert [len(stage) for stage in calls.stages] == [4, 2, 2]
+    assert all("teacher" in key for key in calls.stages[1]) and all("seed 1" in key for key in calls.stages[2])
+
+    def figures(path):
+        rows = list(csv.DictReader(path.read_text().splitlines()))
+        return sorted((row["name"], row["accuracy"], row["validation"], row["attempt"], row["seeds"]) for row in rows)
+
+    assert figures(folder.parent / "elsewhere" / "race.csv") == figures(folder / "ship" / "race.csv")
 
 
 def test_a_run_without_a_parent_gets_one_at_the_end(run, toys, monkeypatch, tmp_path):

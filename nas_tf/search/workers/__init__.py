@@ -1,7 +1,11 @@
 """Where evaluations run, one place in each file.
 
 Each file has a frozen dataclass `Config` (its fields become flags, prefixed with the file's name) and a function
-`make(config, setup, *, num_workers, max_memory_mb, log_path)` that returns `Workers`.
+`make(config, setup, *, num_workers, max_memory_mb, log_path)` that returns `Workers`. With `DISTRIBUTED = True` they
+are on other machines, and algorithms do not wait for the slowest unless they are told to; then the file also has
+`make_device(config, setup, *, num_workers, log_path)`, which returns the device that may hang on one of these.
+`make_calls(config, *, num_workers, seen, log_path)` returns what makes other calls there, as
+`nas_tf.recycling.Processes` does; `seen` are the paths that these read and write.
 """
 
 import abc
@@ -12,6 +16,7 @@ import traceback
 from nas_tf.plugins import mistakes_told
 from nas_tf.trial import DivergedTraining, EvaluationError, InfeasibleArchitecture, OwnFileError, UserError
 
+_MOST_LETTERS = 80  # of what a worker says that it is at
 _KINDS = (DivergedTraining, InfeasibleArchitecture, OwnFileError, EvaluationError, UserError)
 
 
@@ -104,6 +109,11 @@ def run_job(evaluator, key, job, worker, log_path=None):
     except Exception:
         failure = EvaluationError(traceback.format_exc())
     return Outcome(key, value, failure, time.perf_counter() - begin, worker)
+
+
+def printable(words):
+    """Returns what a worker says that it is at as words of one short line, whatever it says."""
+    return "".join(filter(str.isprintable, words))[:_MOST_LETTERS] if isinstance(words, str) else ""
 
 
 def _text(error):

@@ -14,14 +14,14 @@ import time
 import traceback
 
 from nas_tf import stopping
-from nas_tf.search.workers import Outcome, Workers
+from nas_tf.recycling import Processes
+from nas_tf.search.workers import Outcome, Workers, printable
 from nas_tf.search.workers._serving import serve
 from nas_tf.trial import EvaluationError, KilledWorker
 
 _START_SECONDS = 300.0  # that a process may take before it begins a job
 _MAX_FAILED_STARTS = 3  # in a row
 _LOOK_SECONDS = 1.0  # between two looks at the clock
-_MOST_LETTERS = 80  # of what a worker says that it is at
 _LOG_BYTES = 64 * 2**20  # beyond which the log of what workers print begins anew
 
 
@@ -32,6 +32,10 @@ class Config:
 
 def make(config, setup, *, num_workers=0, max_memory_mb=1400, log_path=os.devnull):
     return ProcessWorkers(setup, num_workers, max_memory_mb, log_path)
+
+
+def make_calls(config, *, num_workers=0, seen=(), log_path=os.devnull):
+    return Processes(num_workers or 1)
 
 
 class ProcessWorkers(Workers):
@@ -146,7 +150,7 @@ class ProcessWorkers(Workers):
         if kind == "cannot_start":
             raise content
         if kind == "doing":
-            self.on_doing(worker.task.key, _printable(content))
+            self.on_doing(worker.task.key, printable(content))
         elif kind == "begun":
             worker.has_begun_it()
             self._failed_starts = 0
@@ -343,11 +347,6 @@ def _status(process, seconds):
     while process.exitcode is None and time.monotonic() < end:
         time.sleep(0.01)
     return process.exitcode
-
-
-def _printable(words):
-    """Returns what a worker says that it is at as words of one short line, whatever it says."""
-    return "".join(filter(str.isprintable, words))[:_MOST_LETTERS] if isinstance(words, str) else ""
 
 
 def _last_line(path):
