@@ -68,7 +68,8 @@ def befall(fault, cluster, driver, rng):
 
 def searched_under(faults, cluster, run_dir, num_trials, rng, log_path):
     """Runs the search to its end, while each fault befalls it seconds after the one before."""
-    words = command(run_dir, num_trials, "--workers=ray", f"--ray_address={cluster.address}")
+    # No network is to blame for what befalls its workers.
+    words = command(run_dir, num_trials, "--workers=ray", f"--ray_address={cluster.address}", "--ray_tries=100")
     left, begin = list(faults), time.monotonic()
     with open(log_path, "w") as log:
         driver = start(words, log)
