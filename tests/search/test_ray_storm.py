@@ -47,15 +47,18 @@ def start(words, log):
 
 
 def trials_of(run_dir):
+    """A list of `(id, tokens, state, reward, accuracy)` of each trial."""
     records = Records(run_dir / "trials.sqlite", read_only=True)
-    found = [(t.id, t.tokens, t.state, t.reward, t.measurement.accuracy) for t in records.trials()]
+    found = [(t.id, t.tokens, t.state, t.reward, getattr(t.measurement, "accuracy", None)) for t in records.trials()]
     records.close()
     return found
 
 
 def befall(fault, cluster, driver, rng):
     if fault == "worker":
-        workers = own_workers()
+        end = time.monotonic() + 60
+        while not (workers := own_workers()) and driver.poll() is None and time.monotonic() < end:
+            time.sleep(0.05)
         if workers:
             rng.choice(workers).kill()
     elif fault == "node":
@@ -66,24 +69,29 @@ def befall(fault, cluster, driver, rng):
         driver.wait(30)
 
 
+def num_done(run_dir):
+    if not (run_dir / "trials.sqlite").exists():
+        return 0
+    return sum(state == "done" for _, _, state, *_ in trials_of(run_dir))
+
+
 def searched_under(faults, cluster, run_dir, num_trials, rng, log_path):
-    """Runs the search to its end, while each fault befalls it seconds after the one before."""
-    words = command(run_dir, num_trials, "--workers=ray", f"--ray_address={cluster.address}")
-    left, begin = list(faults), time.monotonic()
+    """Runs the search to its end; each fault befalls it a few trials after the one before."""
+    # No network is to blame for what befalls its workers.
+    words = command(run_dir, num_trials, "--workers=ray", f"--ray_address={cluster.address}", "--ray_tries=100")
+    left, begin, next_at = list(faults), time.monotonic(), 1
     with open(log_path, "w") as log:
         driver = start(words, log)
-        while time.monotonic() - begin < 60 + 40 * len(faults):
-            pause = rng.uniform(1, 4) + (12 if driver.returncode is not None else 0)
-            if driver.returncode is not None:
+        while time.monotonic() - begin < 120 + 90 * len(faults):
+            time.sleep(rng.uniform(0, 1))
+            if driver.poll() is not None:
                 if driver.returncode == 0:
                     break
                 driver = start(words, log)
-            try:
-                driver.wait(pause)
-            except subprocess.TimeoutExpired:
-                if left:
-                    befall(left.pop(0), cluster, driver, rng)
-        assert driver.returncode == 0, pathlib.Path(log_path).read_text()[-3000:]
+            if left and num_done(run_dir) >= next_at:
+                befall(left.pop(0), cluster, driver, rng)
+                next_at = num_done(run_dir) + rng.randint(1, 6)
+        assert driver.poll() == 0, pathlib.Path(log_path).read_text()[-3000:]
     assert not left, f"{len(left)} faults came too late"
 
 

@@ -21,7 +21,7 @@ _HEAD_SECONDS = 2.0  # between two looks at whether the head is there
 _PATIENCE_SECONDS = 300.0  # for which no node has what a job needs
 _LOOK_SECONDS = 0.3
 _HEAR_SECONDS = 0.5  # between two looks at what jobs say
-_CRASHES, _MOST_LATE = 3, 2  # after which a job is tried no more
+_MOST_LATE = 2  # deadlines that a job may miss
 _CALLS = 64  # of a process of Ray's, before it is replaced: TensorFlow keeps memory with every network
 
 
@@ -188,7 +188,7 @@ class _Client:
             # The end of a node is not the network's fault.
             task.lost += type(error).__name__ not in ("NodeDiedError", "LocalRayletDiedError")
             task.num_late += task.late
-            if task.lost < _CRASHES and task.num_late < _MOST_LATE:
+            if task.lost < self._options.tries and task.num_late < _MOST_LATE:
                 return self._begin(task)
             words = f"taking longer than {task.deadline_seconds:.0f} s" if task.late else _lost_by(error)
             failure = KilledWorker(f"The network cost its worker {task.lost} times, at last by {words}")

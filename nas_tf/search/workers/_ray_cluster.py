@@ -24,6 +24,7 @@ class Options:
     Attributes:
         address: HOST:PORT of the cluster's head, `auto`, or empty: a cluster of this machine alone is begun.
         cpus_per_child, gpus_per_child: shares of a child.
+        tries: processes that a network may cost.
         ship_mb: files that are shipped to nodes which do not see them, at most.
         num_workers: how many children at once; 0: as many as there is room for.
         setup: the `nas_tf.search.evaluation.Setup`, or None if only functions are called.
@@ -34,6 +35,7 @@ class Options:
     address: str
     cpus_per_child: float
     gpus_per_child: float
+    tries: int
     ship_mb: int
     num_workers: int
     setup: object = None

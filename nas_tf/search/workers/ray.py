@@ -34,6 +34,13 @@ class Config(Settings):
     )
     cpus_per_child: float = knob(1.0, "CPUs of each child that trains.", above=0, decides=False)
     gpus_per_child: float = knob(0.0, "GPUs of each child that trains; 0.25: four share one.", least=0, decides=False)
+    tries: int = knob(
+        3,
+        "Processes that a network may cost before it counts as infeasible; more where processes are killed by others. "
+        "The end of a whole node is never its fault.",
+        least=1,
+        decides=False,
+    )
     ship_mb: int = knob(
         4096,
         "Images and weights that nodes do not see are shipped to each of them once, up to this size in all.",
@@ -168,7 +175,7 @@ class _Client:
                 start_new_session=True,  # Ctrl-C is for this process alone
             )
         theirs.close()
-        shares = (config.cpus_per_child, config.gpus_per_child, config.ship_mb)
+        shares = (config.cpus_per_child, config.gpus_per_child, config.tries, config.ship_mb)
         has_meter = setup is not None and setup.has_meter
         with contextlib.suppress(OSError):
             self.connection.send(Options(config.address, *shares, num_workers, setup, has_meter, seen))
