@@ -58,6 +58,10 @@ class BadJob:
             return evaluator._setup.judge_folder
         return getattr(self, f"_{self.how}")()
 
+    def _long_nap(self):
+        time.sleep(15)
+        return "well"
+
     def _nap(self):
         time.sleep(1)
         return "well"
@@ -91,6 +95,12 @@ class BadJob:
         taken = []
         while True:
             taken.append(bytearray(2**40))
+
+    def _grow(self):
+        taken = []
+        while True:
+            taken.append(b"x" * 2**27)
+            time.sleep(0.05)
 
     def _close(self):
         os.closerange(3, 256)

@@ -15,12 +15,13 @@ class ThreeNodes:
     """A head without CPUs and two nodes with one each, of which the second has the device.
 
     Args:
+        more: settings of Ray's own, beside those of all tests.
         path: folders in which the nodes find modules, before those of this process.
     """
 
-    def __init__(self, path=()):
+    def __init__(self, path=(), **more):
         os.environ["PYTHONPATH"] = os.pathsep.join([*map(str, path), *sys.path])
-        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": _QUICK_TO_MISS_A_NODE}
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": {**_QUICK_TO_MISS_A_NODE, **more}}
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes = [self.add(), self.add(resources=DEVICE)]
 

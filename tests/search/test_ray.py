@@ -5,10 +5,14 @@ import math
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 import threading
 import time
 
+import psutil
 import pytest
+from support import ROOT
 from worker_support import BadJob, make_setup
 
 pytest.importorskip("ray")
@@ -93,6 +97,25 @@ def test_what_befalls_a_job_befalls_no_other(plain_space, on_cluster, tmp_path, 
     assert isinstance(found["takes all memory"].failure, (KilledWorker, EvaluationError))
 
 
+@pytest.mark.storm
+def test_a_child_that_takes_its_nodes_memory_is_alone_in_that(plain_space, tmp_path):
+    """Ray ends it before the machine is out of memory. A child that began later goes on, or begins anew."""
+    share = (psutil.virtual_memory().percent + 8) / 100
+    cluster = ThreeNodes(memory_usage_threshold=share, memory_monitor_refresh_ms=100)
+    try:
+        workers = ray.make(ray.Config(cluster.address), make_setup(plain_space), log_path=tmp_path / "workers.log")
+        workers.submit("grows", BadJob("grow"))
+        workers.wait(3)
+        workers.submit("well", BadJob("long_nap"))
+        found = outcomes(workers)
+        workers.close()
+    finally:
+        cluster.close()
+    assert found["well"].value == "well"
+    assert isinstance(found["grows"].failure, KilledWorker)
+    assert "at last by the memory of its node" in str(found["grows"].failure)
+
+
 def test_a_lost_node_costs_no_trial(plain_space, cluster, on_cluster):
     workers = on_cluster(make_setup(plain_space))
     for number in range(4):
@@ -150,6 +173,32 @@ def test_the_clock_of_a_job_stands_still_with_it():
     time.sleep(0.2)
     client._hold("go_on", "a", [7])
     assert [task.since - begin >= 0.2 for task in tasks] == [False, True, False] and tasks[1].held_since is None
+
+
+_TWO_JOBS = """
+import fcntl, os, pathlib, sys, threading
+from nas_tf.search.workers import _ray_nodes as nodes
+
+folder = pathlib.Path(sys.argv[1])
+nodes.machine_folder = lambda: folder
+with nodes._slot(1):
+    thread = threading.Thread(target=threading.Event().wait, daemon=True)
+    thread.start()
+    first = os.sched_getaffinity(0)
+other = open(folder / "slots" / "0.pid", "a")
+fcntl.flock(other, fcntl.LOCK_EX)
+with nodes._slot(1):
+    second = os.sched_getaffinity(0)
+    print(len(first), len(second), first != second, os.sched_getaffinity(thread.native_id) == second)
+"""
+
+
+@pytest.mark.skipif(os.cpu_count() < 2, reason="there is one core")
+def test_threads_of_an_earlier_job_move_with_the_next(tmp_path):
+    """Or two trainings would share a core, and others would be idle."""
+    words = [sys.executable, "-c", _TWO_JOBS, str(tmp_path)]
+    process = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert process.stdout.split() == ["1", "1", "True", "True"], process.stderr
 
 
 @pytest.mark.storm

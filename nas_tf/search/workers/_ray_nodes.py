@@ -21,7 +21,8 @@ from nas_tf.search.workers._ray_files import locked, machine_folder, unpacked
 from nas_tf.trial import EvaluationError
 
 _evaluators = {}
-_CORES = sorted(os.sched_getaffinity(0))  # before this process has a share of them
+# Before this process has a share of them.
+_CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 _PING_SECONDS, _GONE_SECONDS = 5.0, 30.0
 _TELL_SECONDS = 0.5  # between two words of a job
 
@@ -135,13 +136,19 @@ def _slot(cores):
             file.flush()
             break
     count = max(1, len(_CORES) // share)
-    with contextlib.suppress(OSError):
-        os.sched_setaffinity(0, _CORES[number % count :: count][:share])
+    _move_to(_CORES[number % count :: count][:share])
     try:
         yield
     finally:
         file.truncate(0)
         file.close()
+
+
+def _move_to(cores):
+    """Moves all threads of this process: those that TensorFlow began for an earlier job are on that job's cores."""
+    for thread in os.listdir("/proc/self/task") if cores else ():
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(int(thread), cores)
 
 
 @contextlib.contextmanager
