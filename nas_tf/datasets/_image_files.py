@@ -50,7 +50,7 @@ class ImageFiles(abc.ABC):
         self.tree, self.folders = {"": []}, {"": []}
 
     @abc.abstractmethod
-    def open(self, name, most=_MAX_FILE_BYTES):
+    def open(self, name, most=None):
         """Returns the binary file with path `name` below the root. Of a .zip at most `most` bytes of it are unpacked.
 
         A file may have 256 MiB, or `most` bytes if that is more.
@@ -88,8 +88,8 @@ class ImageFiles(abc.ABC):
                 f"than {_MAX_FOLDERS:,} folders in it. Choose the folder that holds the images"
             )
 
-    def _bounded_size(self, name, most=0):
-        size, most = self.num_bytes(name), max(most, _MAX_FILE_BYTES)
+    def _bounded_size(self, name, most=None):
+        size, most = self.num_bytes(name), max(most or 0, _MAX_FILE_BYTES)
         if size > most:
             raise UnreadableImage(f"{size / 2**20:,.0f} MiB, expected at most {most // 2**20}")
         return size
@@ -100,7 +100,7 @@ class _Folder(ImageFiles):
         super().__init__(root)
         self._scan("", ())
 
-    def open(self, name, most=_MAX_FILE_BYTES):
+    def open(self, name, most=None):
         self._bounded_size(name, most)  # refuses a pipe too, which would have to be waited for
         return open(os.path.join(self.root, name), "rb")
 
@@ -156,14 +156,14 @@ class _Zip(ImageFiles):
                 f"{len(self._members):,} files encrypted. Unpack it and give the folder"
             )
 
-    def open(self, name, most=_MAX_FILE_BYTES):
+    def open(self, name, most=None):
         size, member = self._bounded_size(name, most), self._members[name]
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             # Of other methods, what some bytes unpack to is not bounded.
             raise UnreadableImage("packed by another method than deflate; pack it anew")
         with self._archive.open(member) as file:
             # Not more than stated, whatever the member unpacks to: then its checksum is wrong.
-            return io.BytesIO(file.read(min(size, most)))
+            return io.BytesIO(file.read(size if most is None else min(size, most)))
 
     def num_bytes(self, name):
         return self._members[name].file_size
