@@ -15,13 +15,12 @@ class ThreeNodes:
     """A head without CPUs and two nodes with one each, of which the second has the device.
 
     Args:
-        more: settings of Ray's own, beside those of all tests.
         path: folders in which the nodes find modules, before those of this process.
     """
 
-    def __init__(self, path=(), **more):
+    def __init__(self, path=()):
         os.environ["PYTHONPATH"] = os.pathsep.join([*map(str, path), *sys.path])
-        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": {**_QUICK_TO_MISS_A_NODE, **more}}
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": _QUICK_TO_MISS_A_NODE}
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes = [self.add(), self.add(resources=DEVICE)]
 
@@ -29,8 +28,8 @@ class ThreeNodes:
     def address(self):
         return self._cluster.address
 
-    def add(self, **options):
-        return self._cluster.add_node(num_cpus=1, **options)
+    def add(self, num_cpus=1, **options):
+        return self._cluster.add_node(num_cpus=num_cpus, **options)
 
     def lose(self, node):
         self._cluster.remove_node(node, allow_graceful=False)

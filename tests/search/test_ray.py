@@ -99,10 +99,18 @@ def test_what_befalls_a_job_befalls_no_other(plain_space, on_cluster, tmp_path, 
 
 @pytest.mark.storm
 def test_a_child_that_takes_its_nodes_memory_is_alone_in_that(plain_space, tmp_path):
-    """Ray ends it before the machine is out of memory. A child that began later goes on, or begins anew."""
+    """Ray ends it before the machine is out of memory. A child that began later goes on, or begins anew.
+
+    Both are on one node: others of this machine would each end a process too, as they all see the same memory.
+    """
     share = (psutil.virtual_memory().percent + 8) / 100
-    cluster = ThreeNodes(memory_usage_threshold=share, memory_monitor_refresh_ms=100)
+    watched = {"RAY_memory_usage_threshold": str(share), "RAY_memory_monitor_refresh_ms": "100"}
+    cluster = ThreeNodes()
     try:
+        for node in cluster.nodes:
+            cluster.lose(node)
+        cluster.add(num_cpus=2, env_vars=watched)
+        time.sleep(3)
         workers = ray.make(ray.Config(cluster.address), make_setup(plain_space), log_path=tmp_path / "workers.log")
         workers.submit("grows", BadJob("grow"))
         workers.wait(3)

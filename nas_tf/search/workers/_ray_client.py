@@ -81,6 +81,7 @@ class _Client:
         self._evaluate = ray.remote(**how)(_ray_nodes.evaluate)
         self._call = ray.remote(**how)(_ray_nodes.call)
         self._tasks, self._asked, self._luggage = {}, {}, None  # by reference
+        self._held = []  # (task, those that are to end before it begins anew)
         self._numbers, self._count = {}, 0  # references by the number of the try
         self._head_at = self._begun_at = self._hear_at = time.monotonic()
 
@@ -120,6 +121,7 @@ class _Client:
             if task.since is None:
                 self._ray.cancel(reference, force=True)
                 self._forget(reference)
+        self._held.clear()
         self._connection.send(("left", [task.key for task in self._tasks.values()]))
 
     def _ask(self, number, method, arguments):
@@ -189,13 +191,21 @@ class _Client:
             task.lost += type(error).__name__ not in ("NodeDiedError", "LocalRayletDiedError")
             task.num_late += task.late
             if task.lost < self._options.tries and task.num_late < _MOST_LATE:
-                return self._begin(task)
+                return self._begin_anew(task, error)
             words = f"taking longer than {task.deadline_seconds:.0f} s" if task.late else _lost_by(error)
             failure = KilledWorker(f"The network cost its worker {task.lost} times, at last by {words}")
             outcome = Outcome(task.key, failure=failure)
         if isinstance(task.job, tuple) and not isinstance(outcome, Outcome):
             outcome = Outcome(task.key, *outcome)
         self._connection.send(("outcome", outcome))
+
+    def _begin_anew(self, task, error):
+        """Begins a job anew; of a node without memory Ray ends the latest, so that it waits for those beside it."""
+        beside = [each for each in self._tasks.values() if each.node == task.node and each.since is not None]
+        if isinstance(error, self._ray.exceptions.OutOfMemoryError) and beside:
+            self._held.append((task, beside))
+        else:
+            self._begin(task)
 
     def _answer(self, reference):
         try:
@@ -205,8 +215,13 @@ class _Client:
             return None, EvaluationError(f"The node of the device does not answer: {type(error).__name__}")
 
     def _look(self):
-        """Ends jobs that are late, and this process if the head or the room for children is gone."""
-        now = time.monotonic()
+        """Ends jobs that are late, and this process if the head or the room for children is gone; begins held ones."""
+        now, held, self._held = time.monotonic(), self._held, []
+        for task, beside in held:
+            if any(each is other for each in beside for other in self._tasks.values()):
+                self._held.append((task, beside))
+            else:
+                self._begin(task)
         for task in self._tasks.values():
             runs = task.since is not None and task.held_since is None
             late = runs and task.deadline_seconds and now - task.since > task.deadline_seconds
