@@ -198,6 +198,7 @@ def serve(number, parent):
 
 
 def made(function, arguments):
+    """Returns `(value, failure)` of a call, one of them None."""
     try:
         return function(*arguments), None
     except _KINDS as error:
