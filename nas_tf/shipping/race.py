@@ -240,8 +240,8 @@ class Race:
     def _best_of(self, entrant, seed, with_teacher=False):
         """Returns the best `Try` of those that are there, or None if all diverged."""
         tries = list(first_tries(entrant.recipe, self._tries))
-        if with_teacher:
-            tries.append(self._taught(self._best_of(entrant, seed)) if self._best_of(entrant, seed) else tries[0])
+        if with_teacher and (best := self._best_of(entrant, seed)):
+            tries.append(self._taught(best))
         there = [each for each in tries if (self._folder(entrant, each, seed) / DESCRIPTION).exists()]
         tried = [(each, self._train(entrant, each, seed)) for each in there]
         tried = [each for each in tried if each[1].failure is None]
