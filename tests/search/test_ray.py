@@ -230,14 +230,21 @@ def test_the_node_of_the_device_is_lost(plain_space, cluster, on_cluster):
     assert outcomes(again)["timing"].value.latency.latency_ms > 0
 
 
+def _stay(number):
+    begin = time.time()
+    time.sleep(0.5)
+    return begin, time.time()
+
+
 def test_calls_on_a_cluster(cluster, tmp_path):
     """As `nas_tf.recycling.Processes` makes them, for tables and races."""
-    calls = ray.make_calls(ray.Config(cluster.address), seen=(tmp_path,), log_path=tmp_path / "workers.log")
-    found = {
-        key: (value, type(failure))
-        for key, value, failure in calls.run({"well": (math.sqrt, 4.0), "badly": (math.sqrt, -1.0)})
-    }
+    config, log_path = ray.Config(cluster.address), tmp_path / "workers.log"
+    calls = ray.make_calls(config, num_workers=1, seen=(tmp_path,), log_path=log_path)
+    wanted = {"well": (math.sqrt, 4.0), "badly": (math.sqrt, -1.0), "one": (_stay, 1), "other": (_stay, 2)}
+    found = {key: (value, type(failure)) for key, value, failure in calls.run(wanted)}
     calls.close()
+    one, other = (found.pop(key)[0] for key in ("one", "other"))
+    assert other[0] >= one[1], "more than one at once"
     assert found == {"well": (2.0, type(None)), "badly": (None, ValueError)}
 
 
@@ -341,6 +348,11 @@ def test_more_workers_than_room_are_refused(plain_space, on_cluster):
     assert "Expected room for 9 children, each with 1 CPUs. The nodes have room for 2." in said
     said = refusal(on_cluster, make_setup(plain_space), gpus_per_child=0.5)
     assert "Expected room for 1 children, each with 1 CPUs and 0.5 GPUs. The nodes have room for 0." in said
+
+
+def test_more_workers_than_this_machine_has_cores_are_refused(plain_space, tmp_path):
+    with pytest.raises(UserError, match=r"Expected room for 999 children.*The nodes have room for \d+\."):
+        ray.make(ray.Config(), make_setup(plain_space), num_workers=999, log_path=tmp_path / "workers.log")
 
 
 @pytest.mark.parametrize(

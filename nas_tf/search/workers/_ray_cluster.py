@@ -78,10 +78,7 @@ class Cluster:
             if options.address:
                 self.ray.init(options.address, **how)
             else:
-                num_cpus = None
-                if options.num_workers:
-                    num_cpus = max(options.num_workers * options.cpus_per_child, 1)
-                self.ray.init("local", num_cpus=num_cpus, resources={DEVICE: 1}, include_dashboard=False, **how)
+                self.ray.init("local", resources={DEVICE: 1}, include_dashboard=False, **how)
         except Exception as error:
             where = f"--ray_address={options.address}" if options.address else "a cluster of this machine"
             words = line_of(error)

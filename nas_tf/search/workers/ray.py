@@ -143,9 +143,10 @@ class RayCalls:
 
     def run(self, calls):
         """As `nas_tf.recycling.Processes.run`."""
-        for key, call in calls.items():
-            self._workers.submit(key, call, deadline_seconds=DEADLINE_SECONDS)
-        while self._workers.num_pending:
+        waiting = list(calls.items())
+        while waiting or self._workers.num_pending:
+            while waiting and self._workers.num_pending < self.num_workers:
+                self._workers.submit(*waiting.pop(0), deadline_seconds=DEADLINE_SECONDS)
             outcome = self._workers.wait()
             if outcome is not None:
                 yield outcome.key, outcome.value, outcome.failure
