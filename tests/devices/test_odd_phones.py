@@ -18,6 +18,8 @@ from nas_tf.resume import differences
 from nas_tf.trial import EvaluationError, UserError
 
 CPU = "/sys/devices/system/cpu"
+# Seconds for the look at all cores, which starts tens of processes, on a machine that is busy.
+PATIENCE = 20.0
 PIXEL = "[ro.serialno]: [HT6C0]\n[ro.product.manufacturer]: [Google]\n[ro.product.model]: [Pixel]\n"
 
 
@@ -130,11 +132,11 @@ def test_a_phone_known_by_an_mdns_name_is_connected_again(environment, monkeypat
 
 def test_cores_that_sleep_are_not_taken_for_the_phone(phone, tmp_path, meter_of):
     """The system tells no frequency of a core that sleeps, and the phone stays the same."""
-    awake = meter_of(phone).describe()
+    awake = meter_of(phone, answer_seconds=PATIENCE).describe()
     phone.path(f"{CPU}/online").write_text("0-3\n")
     for core in range(4, 8):
         phone.path(f"{CPU}/cpu{core}/cpufreq/cpuinfo_max_freq").unlink()
-    asleep = meter_of(phone).describe()
+    asleep = meter_of(phone, answer_seconds=PATIENCE).describe()
     assert not differences(awake, asleep) and asleep["cores"] == 8 and asleep["mask"] == "f0"
 
 
@@ -148,17 +150,17 @@ def test_equal_capacities_of_a_phone_whose_fast_cores_sleep_pin_nothing_by_chanc
             for core in range(4, 8):
                 phone.path(f"{CPU}/cpu{core}/cpufreq/cpuinfo_max_freq").unlink()
 
-        awake = meter_of(phone).describe()
+        awake = meter_of(phone, answer_seconds=PATIENCE).describe()
         sleep()
-        asleep = meter_of(phone).describe()
+        asleep = meter_of(phone, answer_seconds=PATIENCE).describe()
         assert not differences(awake, asleep) and asleep["mask"] == "f0"
         phone.path(f"{CPU}/online").write_text("0-7\n")
     with Phone(
         tmp_path / "two", sysfs={**equal, f"{CPU}/online": "0-3\n", f"{CPU}/cpu7/cpufreq/cpuinfo_max_freq": None}
     ) as phone:
         with pytest.raises(EvaluationError, match="does not tell how fast its cores are while some of them sleep"):
-            meter_of(phone).describe()
-        assert meter_of(phone, mask="f0").describe()["mask"] == "f0"
+            meter_of(phone, answer_seconds=PATIENCE).describe()
+        assert meter_of(phone, answer_seconds=PATIENCE, mask="f0").describe()["mask"] == "f0"
 
 
 def test_a_cluster_that_sleeps_is_woken(phone, meter_of, small_model):
