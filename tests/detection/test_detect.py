@@ -6,7 +6,7 @@ import sqlite3
 import numpy as np
 import pytest
 from detection_support import BLOCKS, make_images, png, write_coco
-from support import script
+from support import readme_commands, script
 
 from nas_tf import complexity
 from nas_tf.networks import ssdlite
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.real
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("detect")
     parts = {"train": make_images(8), "val": make_images(4, seed=1), "test": make_images(4, seed=2)}
-    write_coco(folder / "data.zip", parts)
+    write_coco(folder / "coco.zip", parts)
     return folder
 
 
@@ -48,29 +48,41 @@ def test_mistakes_are_one_line(words, text, tmp_path, monkeypatch):
     _ends(["nas-detect", *words], text)
 
 
-def test_train_evaluate_predict(folder, tmp_path):
-    train = [f"--data_dir={folder / 'data.zip'}", f"--architecture={BLOCKS}", "--image_size=64", "--epochs=1"]
+def test_the_readmes_commands_and_evaluate(folder, tmp_path):
+    """`nas-detect train`, `export` and `predict` as README.md prints them: flags that follow make them small."""
+    (folder / "photo.jpg").write_bytes(png(make_images(2)[1][0]))
+    small = {
+        "train": ["--parent=", f"--architecture={BLOCKS}", "--image_size=64", "--epochs=1"],
+        "export": ["--number_types=float32", "--device=none"],
+        "predict": ["--draw_score=0"],
+    }
+    commands = readme_commands("nas-detect")
+    assert [words[1] for words in commands] == [*small]
+    said = {}
+    for words in commands:
+        process = script(*words, *small[words[1]], eager=True, cwd=folder)
+        assert process.returncode == 0, process.stderr[-3000:]
+        said[words[1]] = process.stdout
+    assert "coco: 8 train, 4 validation, 4 test images" in said["train"] and "test: mAP " in said["train"]
     out = folder / "detector"
-    process = script("nas-detect", "train", *train, f"--out_dir={out}", eager=True)
-    assert process.returncode == 0, process.stderr[-3000:]
-    assert "coco: 8 train, 4 validation, 4 test images" in process.stdout and "test: mAP " in process.stdout
     description = json.loads((out / "detector.json").read_text())
     assert description["class_names"] == ["red", "green"] and description["weights"] == "random"
     assert (out / "training.csv").read_text().count("\n") == 2
-    process = script("nas-detect", "evaluate", out, f"--data_dir={folder / 'data.zip'}", eager=True)
+    assert (out / "detector.tflite").exists() and "detector.tflite: " in said["export"]
+    assert said["predict"].startswith("photo.jpg") and " %  red  " in said["predict"]
+    assert [path.name for path in (folder / "drawn").iterdir()] == ["0001_photo.png"]
+
+    process = script("nas-detect", "evaluate", out, f"--data_dir={folder / 'coco.zip'}", eager=True)
     assert process.returncode == 0 and "read twice" in process.stdout, process.stderr[-3000:]
     same = f"validation: mAP {100 * description['precision']['validation']['map']:.1f}"
     assert same in process.stdout
     other = write_coco(tmp_path / "other", {"": make_images(8)}, _renamed)
     _ends(["nas-detect", "evaluate", str(out), f"--data_dir={other}"], "Expected objects of the classes that")
     _ends(["nas-detect", "export", str(out), "--device=none"], "An int8 file is calibrated on training images")
-    (tmp_path / "photo.png").write_bytes(png(make_images(2)[1][0]))
     (tmp_path / "broken.jpg").write_bytes(b"nothing")
-    words = [out, tmp_path / "photo.png", tmp_path / "broken.jpg", f"--out_dir={tmp_path / 'drawn'}", "--draw_score=0"]
-    process = script("nas-detect", "predict", *words, eager=True)
+    process = script("nas-detect", "predict", out, folder / "photo.jpg", tmp_path / "broken.jpg")
     assert process.returncode == 1 and "broken.jpg cannot be read" in process.stderr
-    assert process.stdout.startswith(str(tmp_path / "photo.png")) and " %  red  " in process.stdout
-    assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["0001_photo.png"]
+    assert process.stdout.startswith(str(folder / "photo.jpg"))
 
 
 def _renamed(value, split):
@@ -115,7 +127,7 @@ def test_a_search_by_the_detectors_cost_and_its_finalist(folder, tmp_path):
     assert written["choice"].startswith("for the cost of the SSDLite detector on it") and "mult_adds" not in written
     _ends(["nas-ship", str(run)], "Expected --task=detection and --detection_data_dir")
     _ends(["nas-ship", str(run), "--task=detection"], "--task=detection needs --detection_data_dir")
-    data = f"--detection_data_dir={folder / 'data.zip'}"
+    data = f"--detection_data_dir={folder / 'coco.zip'}"
     _ends(["nas-ship", str(run), data], "--detection_data_dir needs --task=detection")
     words = [run, "--task=detection", data, "--epochs=1", "--number_types=float32"]
     process = script("nas-ship", *words, "--host_max_spread=9", eager=True)
