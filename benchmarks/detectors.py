@@ -14,6 +14,7 @@ from nas_tf import flags
 from nas_tf.detection.folder import has_detector, read_description
 from nas_tf.detection.settings import DetectSettings
 from nas_tf.detection.training import train_detector
+from nas_tf.reports.detection import percent
 from nas_tf.settings import Settings, knob
 
 
@@ -54,18 +55,15 @@ def main():
                 )
             )
         rows.append((name, read_description(folder)))
-    print("\nnetwork                        parameters  multiply-adds  validation  test mAP@0.5  test mAP")
+    print(f"\n{'network':<30} parameters  multiply-adds  validation mAP@0.5  test mAP@0.5     test mAP %")
     for name, found in rows:
         validation, test = found.precision["validation"], found.precision["test"]
         print(
-            f"{name:<30} {found.num_params / 1e6:8.2f} M {found.mult_adds / 1e6:12,.0f} M {_share(validation.map_50)} "
-            f"{_share(test.map_50)} {_share(test.map)}"
+            f"{name:<30} {found.num_params / 1e6:8.2f} M {found.mult_adds / 1e6:12,.0f} M "
+            f"{percent(validation.map_50, validation.map_50_error):>19} {percent(test.map_50, test.map_50_error):>13} "
+            f"{percent(test.map, test.map_error):>14}"
         )
     print(f"command: python -m benchmarks.detectors {' '.join(sys.argv[1:])}")
-
-
-def _share(value):
-    return "          -" if value is None else f"{100 * value:9.1f} %"
 
 
 if __name__ == "__main__":

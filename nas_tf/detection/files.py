@@ -18,6 +18,7 @@ from nas_tf.detection.tflite import TFLiteDetector
 from nas_tf.devices import Meter
 from nas_tf.files import check_writable, digest, write_file, write_json
 from nas_tf.reports import model_card
+from nas_tf.reports.detection import percent
 from nas_tf.reports.device import device_name
 from nas_tf.reports.numbers import milliseconds
 from nas_tf.shipping._file_writer import network_id
@@ -37,6 +38,7 @@ class DetectorFile:
         suppresses: whether it ends in non-maximum suppression.
         bytes: its size; None: the converter refused it.
         map, map_50: mean average precision on the validation images, in [0, 1].
+        map_error, map_50_error: their standard errors.
         num_validation: how many images these are.
         latency_ms: on `device_name`.
         ran_on: by which delegates it ran there, in words.
@@ -53,6 +55,8 @@ class DetectorFile:
     bytes: int | None = None
     map: float | None = None
     map_50: float | None = None
+    map_error: float | None = None
+    map_50_error: float | None = None
     num_validation: int | None = None
     latency_ms: float | None = None
     device_name: str | None = None
@@ -140,7 +144,8 @@ def _judged(path, data, suppression):
     if data is None or not data.splits["validation"]:
         return {}
     found = judge_file(path, data, "validation", suppression)
-    return {"map": found.map, "map_50": found.map_50, "num_validation": found.num_images}
+    names = "map", "map_50", "map_error", "map_50_error"
+    return {**{name: getattr(found, name) for name in names}, "num_validation": found.num_images}
 
 
 def judge_file(path, data, split, suppression):
@@ -180,9 +185,8 @@ def _line(record):
         return f"{record.file}: FAILED: {record.failure}"
     words = [f"{record.file}: {record.bytes:,} bytes", "with suppression" if record.suppresses else "without"]
     if record.map_50 is not None:
-        words.append(
-            f"mAP {100 * record.map:.1f}, mAP@0.5 {100 * record.map_50:.1f} % of {record.num_validation:,} images"
-        )
+        figures = percent(record.map, record.map_error), percent(record.map_50, record.map_50_error)
+        words.append(f"mAP {figures[0]}, mAP@0.5 {figures[1]} % of {record.num_validation:,} images")
     if record.latency_ms is not None:
         words.append(f"{milliseconds(record.latency_ms)} on {record.device_name}")
     return ", ".join(words)

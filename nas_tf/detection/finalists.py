@@ -9,6 +9,7 @@ import pathlib
 
 from nas_tf.detection import backbone as backbones
 from nas_tf.detection.data import read_data
+from nas_tf.detection.evaluate import MeanPrecision
 from nas_tf.detection.files import write_files
 from nas_tf.detection.folder import has_detector, read_description, read_detector
 from nas_tf.detection.nms import Suppression
@@ -20,6 +21,7 @@ from nas_tf.files import alone, check_writable, write_json
 from nas_tf.plugins import Part
 from nas_tf.quiet import count
 from nas_tf.ranking import rank, ranked
+from nas_tf.reports.detection import percent
 from nas_tf.reports.device import device_name
 from nas_tf.reports.numbers import cost_text
 from nas_tf.rewards import cost_of
@@ -39,13 +41,17 @@ class Finalist:
     Attributes:
         trial: the `nas_tf.trial.Trial`.
         folder: of the detector.
-        map, map_50: on the validation images, in [0, 1].
+        precision: the `nas_tf.detection.evaluate.MeanPrecision` on the validation images.
     """
 
     trial: object
     folder: pathlib.Path
-    map: float
-    map_50: float
+    precision: MeanPrecision
+
+    @property
+    def map(self):
+        """Mean average precision in [0, 1]."""
+        return self.precision.map or 0.0
 
 
 def ship_detectors(run_dir, settings, task, device_settings=None, say=print):
@@ -123,8 +129,7 @@ def _trained(trials, request, family, parent, folder, settings, task, say):
             except InfeasibleArchitecture as error:
                 failures.append(f"trial {trial.id}: {error}")
                 continue
-        precision = read_description(place).precision["validation"]
-        found.append(Finalist(trial, place, precision.map or 0.0, precision.map_50 or 0.0))
+        found.append(Finalist(trial, place, read_description(place).precision["validation"]))
     if not found:
         raise EvaluationError(f"Every detector's training failed: {'; '.join(failures)}")
     if failures:
@@ -135,16 +140,18 @@ def _trained(trials, request, family, parent, folder, settings, task, say):
 def _report(folder, found, goal, say):
     """Says which detectors there are, the best first, and writes it as JSON."""
     rows = []
-    say("\ntrial   mAP    mAP@0.5   cost in the search")
+    say("\ntrial        mAP %    mAP@0.5 %   cost in the search")
     for each in found:
-        cost = each.trial.measurement.cost
-        say(f"{each.trial.id:>5}  {100 * each.map:5.1f} %  {100 * each.map_50:5.1f} %   {_cost(cost, goal)}")
+        cost, known = each.trial.measurement.cost, each.precision
+        words = percent(known.map, known.map_error), percent(known.map_50, known.map_50_error)
+        say(f"{each.trial.id:>5} {words[0]:>12} {words[1]:>12}   {_cost(cost, goal)}")
         rows.append(
             {
                 "trial": each.trial.id,
                 "folder": each.folder.name,
                 "validation_map": each.map,
-                "validation_map_50": each.map_50,
+                "validation_map_50": known.map_50,
+                "validation_map_error": known.map_error,
                 goal.cost: cost_of(cost, goal.cost),
                 "meets_target": goal.is_met(cost),
             }

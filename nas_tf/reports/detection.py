@@ -19,21 +19,22 @@ def precision_lines(found, class_names):
     """
     lines = []
     for split, each in found.items():
-        sizes = (
-            f"small {_percent(each.map_small)}, medium {_percent(each.map_medium)}, large {_percent(each.map_large)}"
-        )
+        sizes = f"small {percent(each.map_small)}, medium {percent(each.map_medium)}, large {percent(each.map_large)}"
         lines.append(
-            f"{split}: mAP {_percent(each.map)}, mAP@0.5 {_percent(each.map_50)}, mAP@0.75 {_percent(each.map_75)} % "
-            f"of {each.num_images:,} images ({sizes})"
+            f"{split}: mAP {percent(each.map, each.map_error)}, mAP@0.5 {percent(each.map_50, each.map_50_error)}, "
+            f"mAP@0.75 {percent(each.map_75)} % of {each.num_images:,} images ({sizes})"
         )
-        named = [f"{name} {_percent(value)}" for name, value in zip(class_names, each.by_class)]
+        named = [f"{name} {percent(value)}" for name, value in zip(class_names, each.by_class)]
         more = ", ..." if len(named) > _MOST_CLASSES else ""
         lines.append(f"  by class: {', '.join(named[:_MOST_CLASSES])}{more}")
     return lines
 
 
-def _percent(value):
-    return "-" if value is None else f"{100 * value:.1f}"
+def percent(value, error=None):
+    """Returns a share, and its standard error if it is known, in percent; `"-"` where there is none."""
+    if value is None:
+        return "-"
+    return f"{100 * value:.1f}" if error is None else f"{100 * value:.1f} ± {100 * error:.1f}"
 
 
 def write_history(path, history):

@@ -71,6 +71,26 @@ def test_what_is_ignored_is_neither_right_nor_wrong():
     assert mean_precision(examples, [both], 1).map == pytest.approx(1.0)
 
 
+def test_errors_are_those_of_leaving_images_out():
+    """With fewer than 20 images each is a group: what is left is judged anew."""
+    rng, examples, found = np.random.default_rng(4), [], []
+    for number in range(9):
+        left, top = rng.integers(0, 50, 2)
+        examples.append(_example([[left, top, left + 40, top + 40]], [number % 2]))
+        boxes = np.float64([[top, left, top + 40, left + 40], [5, 5, 30, 30]]) + rng.integers(0, 12, (2, 1))
+        found.append(_found(boxes / 100, rng.random(2), rng.integers(0, 2, 2)))
+    ours = mean_precision(examples, found, 2)
+    left_out = [
+        mean_precision(examples[:i] + examples[i + 1 :], found[:i] + found[i + 1 :], 2) for i in range(len(examples))
+    ]
+    for name in ("map", "map_50"):
+        values = np.array([getattr(each, name) for each in left_out])
+        expected = np.sqrt(8 / 9 * ((values - values.mean()) ** 2).sum())
+        assert getattr(ours, f"{name}_error") == pytest.approx(expected) and expected > 0.01
+    one = mean_precision(examples[:1], found[:1], 2)
+    assert one.map_error is None and one.map_50_error is None
+
+
 def test_no_images_are_a_clear_line():
     with pytest.raises(UserError, match=r"Expected annotated images to find objects in\. Received: none"):
         mean_precision([], [], 1)
