@@ -390,5 +390,8 @@ def test_the_head_is_lost_last(plain_space, cluster, on_cluster):
     workers.submit(1, BadJob("sleep"))
     assert workers.wait(1) is None
     cluster.lose_head()
-    with pytest.raises(EvaluationError, match=r"The head of the Ray cluster, .*, does not answer"):
+    # On a busy machine Ray ends its own process on this node before the head is asked.
+    with pytest.raises(
+        EvaluationError, match=r"head of the Ray cluster, .*, does not answer|at the head of its cluster"
+    ):
         outcomes(workers)

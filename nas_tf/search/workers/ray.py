@@ -235,8 +235,8 @@ class _Client:
         except (EOFError, OSError) as error:
             self.close()
             raise EvaluationError(
-                f"Ray has ended on the node on which this runs. {self._log_path} may say why; the same command goes "
-                "on, there or on another cluster"
+                "Ray has ended on the node on which this runs, or at the head of its cluster. "
+                f"{self._log_path} may say why; the same command goes on, there or on another cluster"
             ) from error
         if message is not None and message[0] == "refused":
             self.close()
