@@ -10,7 +10,7 @@ accuracy. Means over seeds with standard errors. Five questions:
 * front: the hypervolume of accuracy (from 80 %) and latency (up to the table's largest), as a share of the true one's.
 * noise: what is lost of the accuracy where the judge errs by 1 point.
 * time: what our algorithms take themselves, a trial of MnasNet's space, after so many trials.
-Optuna's GPSampler, which needs torch, answers the first alone: a search for a front takes it over half an hour.
+Optuna's GPSampler, which needs torch, answers the first alone: a search for a front takes it half an hour.
 
 Settings of ours that were tuned on NAS-Bench-201's CIFAR-10 table: the predictor's initial trials and share of random
 candidates, and its kernel's counts of answers; ppo's small_budget preset.
