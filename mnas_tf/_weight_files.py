@@ -220,8 +220,8 @@ def _open(published, method, seconds):
 
 def _refusal(published, why):
     return UserError(
-        f"Tried to fetch {published.url}: {why}. A file can be given instead: --parent=its path (from Python "
-        f"weights=its path, or a folder with {published.file} in it)"
+        f"Tried to fetch {published.url}: {why}. A file can be given instead: its path as --parent, or as "
+        f"--weights_dir a folder with {published.file} in it; from Python either as weights="
     )
 
 
