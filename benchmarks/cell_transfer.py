@@ -128,6 +128,7 @@ def run_search(knobs, data, seed):
         dataset="image_folder",
         data_dir=str(data),
         algorithm=knobs.algorithm,
+        device="none",
         num_trials=knobs.num_trials,
         proxy_samples=knobs.proxy_samples,
         proxy_cells=1,

@@ -129,7 +129,7 @@ def report(reached, seconds, truth, works):
         print(f"rung {rung + 1}: rank correlation with the rung below {correlation:.2f}")
     print(f"rank correlation of the highest rung with another training: {rank_correlation(reached[:, -1], truth):.2f}")
     print(f"\n{len(truth)} networks; truth in percent of the top {_TOP}, and seconds, of {_ORDERS} searches")
-    print(f"{'':22}{'top 5':>8}{'below all at the top rung':>34}{'seconds, of all at the top rung':>36}")
+    print(f"{'':22}{'top 5':>8}{'below all at the top rung':>34}{'reach it':>12}{'seconds, of all at it':>26}")
     rows = {share: [] for share in (None, *_SHARES)}
     for _ in range(_ORDERS):
         order = rng.choice(len(truth), len(truth), replace=True)  # networks drawn anew, in a random order
@@ -137,18 +137,19 @@ def report(reached, seconds, truth, works):
             row.append(replayed(reached[order], seconds[order], truth[order], works, share))
     whole = np.array(rows[None])
     for share, row in rows.items():
-        top, took = np.array(row).T
+        top, took, at_top = np.array(row).T
         below, of_all = 100 * (whole[:, 0] - top), took / whole[:, 1]
         name = "all at the top rung" if share is None else f"{share:.2f} go on"
         low, high = np.percentile(below, [2.5, 97.5])
-        print(f"{name:22}{100 * top.mean():8.2f}{below.mean():18.2f} ({low:5.2f} to {high:4.2f}){of_all.mean():22.2f}")
+        lead = f"{below.mean():.2f} ({low:5.2f} to {high:5.2f})"
+        print(f"{name:22}{100 * top.mean():8.2f}{lead:>34}{at_top.mean():12.2f}{of_all.mean():26.2f}")
 
 
 def replayed(reached, seconds, truth, works, share):
-    """Returns the mean truth of the top five of a search, and its seconds."""
+    """Returns the mean truth of the top five of a search, its seconds, and the share that reached the highest rung."""
     if share is None:
         best = np.argsort(-reached[:, -1], kind="stable")[:_TOP]
-        return truth[best].mean(), seconds.sum()
+        return truth[best].mean(), seconds.sum(), 1.0
     rungs, highest, took = Rungs(works, share, AccuracyReward()), [], 0.0
     for row, each in zip(reached, seconds):
         rung = 0
@@ -157,7 +158,7 @@ def replayed(reached, seconds, truth, works, share):
         highest.append((rung, row[rung]))
         took += each[: rung + 1].sum()
     best = sorted(range(len(truth)), key=lambda i: highest[i], reverse=True)[:_TOP]
-    return truth[best].mean(), took
+    return truth[best].mean(), took, np.mean([rung == len(works) - 1 for rung, _ in highest])
 
 
 if __name__ == "__main__":
