@@ -77,7 +77,7 @@ def main():
             try:
                 write_file(path, json.dumps(train_large(knobs, cell, seed)))
             except BaseException:
-                path.unlink()
+                path.unlink(missing_ok=True)
                 raise
             print(cell["name"], seed, path.read_text(), flush=True)
     texts = [[(out_dir / f"cell{n}_seed{seed}.json").read_text() for seed in knobs.seeds] for n in range(len(cells))]
