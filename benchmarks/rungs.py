@@ -45,6 +45,9 @@ class Knobs(Settings):
     image_size: int = knob(16, "Of the children's images, in pixels.", least=8)
     num_samples: int = knob(0, "Training images; 0: all.", least=0)
     proxy_epochs: int = knob(1, "Epochs of the lowest rung of the judge proxy.", least=1)
+    merged_rungs: int = knob(
+        1, "The lowest rungs, so many, are replayed as one: nobody is judged before the last.", least=1
+    )
     width: float = knob(0.35, "Width multiplier of children of the judge proxy.", above=0)
 
 
@@ -59,7 +62,12 @@ def main():
             print(f"{number + 1} of {len(drawn)}: {value}", flush=True)
             if value is not None:
                 found.append((value["rungs"], value["seconds"], value["truth"]))
-    report(*map(np.array, zip(*found)), judge_of(knobs).rung_works)
+    reached, seconds, truth = map(np.array, zip(*found))
+    works, merged = np.array(judge_of(knobs).rung_works), knobs.merged_rungs
+    seconds, works = (
+        np.concatenate([each[..., :merged].sum(-1, keepdims=True), each[..., merged:]], -1) for each in (seconds, works)
+    )
+    report(reached[:, merged - 1 :], seconds, truth, tuple(works))
     print(f"command: python -m benchmarks.rungs {' '.join(sys.argv[1:])}")
 
 
