@@ -39,6 +39,7 @@ class Knobs(Settings):
     image_size: int = knob(32, "Of children and of the networks that are timed, in pixels.", least=8)
     num_samples: int = knob(3000, "Training images of a child; 0: all.", least=0)
     proxy_epochs: int = knob(3, "Epochs of a child.", least=1)
+    validation_fraction: float = knob(0.04, "Of the training images, that children are judged on.", above=0, below=1)
     picture: str = knob("", "Where a picture is written; empty: none.", path=True)
 
 
@@ -73,7 +74,9 @@ def searched(knobs, module, name, seed, cost, scale):
         seed=seed,
         **scale,
     )
-    found = module.search(settings, Objective(reward="front", cost=cost), proxy=ProxyRecipe(knobs.proxy_epochs))
+    parts = {"image_folder": {"validation_fraction": knobs.validation_fraction}} if knobs.data_dir else {}
+    proxy = ProxyRecipe(knobs.proxy_epochs)
+    found = module.search(settings, Objective(reward="front", cost=cost), proxy=proxy, parts=parts)
     return [trial for trial in found.trials if trial.state == "done"]
 
 
