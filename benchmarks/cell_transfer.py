@@ -3,11 +3,11 @@
 python -m benchmarks.cell_transfer --data_dir=cifar10_jpeg.zip --transfer_dir=clothing.zip --out_dir=runs/transfer
 
 Several searches, which differ in their seed, see the first five classes of small images. The best cell of each is
-stacked wider and deeper for other, larger images, beside as many random cells. All networks have the multiply-adds of
-the first one to within a tenth: their filters are chosen for that, and random cells that no filters fit are passed
-over. They are trained alike, and tested on test and validation images, as nothing is chosen by either. Said are means
-with 95 % intervals over cells, and how often cells that were shuffled differ by as much (a permutation test). What is
-finished is kept in --out_dir: the same command goes on, and several processes may share the networks.
+stacked wider and deeper for other, larger images, beside as many random cells. Filters are those that bring a network
+nearest to the multiply-adds of the first one; random cells that none bring to within a tenth are passed over. They are
+trained alike, and tested on test and validation images, as nothing is chosen by either. Said are means with 95 %
+intervals over cells, and how often cells that were shuffled differ by as much (a permutation test). What is finished is
+kept in --out_dir: the same command goes on, and several processes may share the networks.
 """
 
 import dataclasses

@@ -29,7 +29,7 @@ from nas_tf.search.request import make_request
 from nas_tf.search.rungs import Rungs
 from nas_tf.settings import Settings, knob
 from nas_tf.training.recipe import ProxyRecipe
-from nas_tf.trial import Cost, InfeasibleArchitecture, Measurement
+from nas_tf.trial import Cost, InfeasibleArchitecture, Measurement, UserError
 
 _TOP = 5
 _ORDERS = 500
@@ -64,6 +64,8 @@ def main():
                 found.append((value["rungs"], value["seconds"], value["truth"]))
     reached, seconds, truth = map(np.array, zip(*found))
     works, merged = np.array(judge_of(knobs).rung_works), knobs.merged_rungs
+    if merged >= len(works):
+        raise UserError(f"Expected --merged_rungs below {len(works)}, as the judge has so many rungs. Received: {merged}")
     seconds, works = (
         np.concatenate([each[..., :merged].sum(-1, keepdims=True), each[..., merged:]], -1) for each in (seconds, works)
     )
