@@ -65,7 +65,9 @@ def main():
     reached, seconds, truth = map(np.array, zip(*found))
     works, merged = np.array(judge_of(knobs).rung_works), knobs.merged_rungs
     if merged >= len(works):
-        raise UserError(f"Expected --merged_rungs below {len(works)}, as the judge has so many rungs. Received: {merged}")
+        raise UserError(
+            f"Expected --merged_rungs below {len(works)}, as the judge has so many rungs. Received: {merged}"
+        )
     seconds, works = (
         np.concatenate([each[..., :merged].sum(-1, keepdims=True), each[..., merged:]], -1) for each in (seconds, works)
     )
