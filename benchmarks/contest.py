@@ -12,6 +12,7 @@ import numpy as np
 
 from mnas_tf import pretrained
 from mnas_tf.family import FAMILY
+from nas_tf import resume
 from nas_tf.datasets import Source
 from nas_tf.export import to_tflite
 from nas_tf.family import space_from_file
@@ -97,6 +98,13 @@ class Bench:
         self.scale = scale(**self.table.deploy_scale)
         self.predictor = Predictor(self.table, self.space)
         self.num_samples = knobs.num_samples or images["num_samples"]
+
+    def facts(self, **asked):
+        """Returns the `Facts` of the bench's folder, which are of one table and of these settings."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        made = {"accuracy_table": self.table.digest, "num_samples": self.num_samples, "epochs": self.knobs.epochs}
+        resume.begin(self.folder / "made.json", made | asked)
+        return Facts(self.folder / "facts.jsonl")
 
     @functools.cached_property
     def trainer(self):

@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from benchmarks.contest import Contender, Facts, bench_of, judge_inherited, train_contender
+from benchmarks.contest import Contender, bench_of, judge_inherited, train_contender
 from nas_tf import flags
 from nas_tf.complexity import mult_adds, num_params
 from nas_tf.datasets import scale_pixels
@@ -50,8 +50,7 @@ class Knobs(Settings):
 def main():
     knobs = flags.read(Knobs)
     bench = bench_of(knobs)
-    bench.folder.mkdir(parents=True, exist_ok=True)
-    facts = Facts(bench.folder / "facts.jsonl")
+    facts = bench.facts(window=knobs.window, proxy_epochs=knobs.proxy_epochs)
     drawn = networks(bench, knobs)
     judges = {
         "blocks, predicted": predicted,

@@ -6,7 +6,9 @@ python -m benchmarks.rungs --data_dir=cifar10_jpeg.zip --parent=tf_efficientnet_
 Random networks of MnasNet's space are judged at every rung. Their truth is another training, of another seed, at the
 highest one. Then searches are replayed: the networks arrive in random orders, and a share of each rung goes on. Of each
 search the five that are best at the highest rung that they reached are looked at: their mean truth, and the seconds in
-all. Intervals are over networks, drawn anew. What is done is kept, row by row.
+all, as a share of those of a search without rungs that judges as well: with a parent, where a child begins anew at each
+rung, of the highest one alone; without, where it goes on from the one below, of all rungs. Intervals are over networks,
+drawn anew. What is done is kept, row by row.
 """
 
 import contextlib
@@ -21,7 +23,7 @@ import numpy as np
 from benchmarks.contest import Facts
 from mnas_tf.family import FAMILY
 from mnas_tf.search import Settings as SearchSettings
-from nas_tf import flags
+from nas_tf import flags, resume
 from nas_tf.ranks import rank_correlation
 from nas_tf.recycling import Processes
 from nas_tf.rewards import AccuracyReward
@@ -55,6 +57,7 @@ def main():
     knobs = flags.read(Knobs)
     folder = pathlib.Path(knobs.out_dir)
     folder.mkdir(parents=True, exist_ok=True)
+    resume.begin(folder / "made.json", dataclasses.asdict(knobs), ("out_dir", "num_networks", "merged_rungs"))
     facts, drawn, found = Facts(folder / "facts.jsonl"), networks(knobs), []
     with contextlib.closing(Processes(1)) as processes:
         for number, tokens in enumerate(drawn):
@@ -71,7 +74,8 @@ def main():
     seconds, works = (
         np.concatenate([each[..., :merged].sum(-1, keepdims=True), each[..., merged:]], -1) for each in (seconds, works)
     )
-    report(reached[:, merged - 1 :], seconds, truth, tuple(works))
+    whole_seconds = seconds[:, -1] if knobs.parent else seconds.sum(1)
+    report(reached[:, merged - 1 :], seconds, whole_seconds, truth, tuple(works))
     print(f"command: python -m benchmarks.rungs {' '.join(sys.argv[1:])}")
 
 
@@ -126,12 +130,13 @@ def judged(knobs, tokens):
     return {"rungs": reached, "seconds": seconds, "truth": truth}
 
 
-def report(reached, seconds, truth, works):
+def report(reached, seconds, whole_seconds, truth, works):
     """Prints what each share leads to.
 
     Args:
         reached: float [networks, rungs], accuracies.
-        seconds: float [networks, rungs], their trainings'.
+        seconds: float [networks, rungs], what they took.
+        whole_seconds: float [networks], what judging as well takes without rungs.
         truth: float [networks].
         works: of the rungs.
     """
@@ -141,27 +146,28 @@ def report(reached, seconds, truth, works):
         print(f"rung {rung + 1}: rank correlation with the rung below {correlation:.2f}")
     print(f"rank correlation of the highest rung with another training: {rank_correlation(reached[:, -1], truth):.2f}")
     print(f"\n{len(truth)} networks; truth in percent of the top {_TOP}, and seconds, of {_ORDERS} searches")
-    print(f"{'':22}{'top 5':>8}{'below all at the top rung':>34}{'reach it':>12}{'seconds, of all at it':>26}")
+    print(f"{'':22}{'top 5':>8}{'below all at the top rung':>34}{'reach it':>12}{'seconds, of no rungs':>26}")
     rows = {share: [] for share in (None, *_SHARES)}
     for _ in range(_ORDERS):
         order = rng.choice(len(truth), len(truth), replace=True)  # networks drawn anew, in a random order
         for share, row in rows.items():
-            row.append(replayed(reached[order], seconds[order], truth[order], works, share))
+            drawn = (each[order] for each in (reached, seconds, whole_seconds, truth))
+            row.append(replayed(*drawn, works, share))
     whole = np.array(rows[None])
     for share, row in rows.items():
         top, took, at_top = np.array(row).T
-        below, of_all = 100 * (whole[:, 0] - top), took / whole[:, 1]
+        below, of_whole = 100 * (whole[:, 0] - top), took / whole[:, 1]
         name = "all at the top rung" if share is None else f"{share:.2f} go on"
         low, high = np.percentile(below, [2.5, 97.5])
         lead = f"{below.mean():.2f} ({low:5.2f} to {high:5.2f})"
-        print(f"{name:22}{100 * top.mean():8.2f}{lead:>34}{at_top.mean():12.2f}{of_all.mean():26.2f}")
+        print(f"{name:22}{100 * top.mean():8.2f}{lead:>34}{at_top.mean():12.2f}{of_whole.mean():26.2f}")
 
 
-def replayed(reached, seconds, truth, works, share):
+def replayed(reached, seconds, whole_seconds, truth, works, share):
     """Returns the mean truth of the top five of a search, its seconds, and the share that reached the highest rung."""
     if share is None:
         best = np.argsort(-reached[:, -1], kind="stable")[:_TOP]
-        return truth[best].mean(), seconds.sum(), 1.0
+        return truth[best].mean(), whole_seconds.sum(), 1.0
     rungs, highest, took = Rungs(works, share, AccuracyReward()), [], 0.0
     for row, each in zip(reached, seconds):
         rung = 0

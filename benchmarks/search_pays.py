@@ -26,7 +26,7 @@ import sys
 
 import numpy as np
 
-from benchmarks.contest import Bench, Contender, Facts, shares, train_contender
+from benchmarks.contest import Bench, Contender, shares, train_contender
 from benchmarks.rivals import ABOVE, RIVALS, parents
 from nas_tf import flags
 from nas_tf.accuracy_tables.choosing import Chooser
@@ -50,6 +50,7 @@ class Knobs(Settings):
     num_samples: int = knob(0, "Training images of the networks compared; 0: those of the table.", least=0)
     epochs: int = knob(3, "Epochs of a fine-tuning.", least=1)
     seeds: int = knob(3, "Trainings of each network.", least=1)
+    long_seeds: int = knob(1, "Trainings of rival e, each of which takes half of --search_minutes or more.", least=1)
     search_minutes: float = knob(45.0, "What the search took, which rival e has for its training.", above=0)
     rivals: tuple[str, ...] = knob(tuple(RIVALS), "Which rivals.", choices=tuple(RIVALS))
     picture: str = knob("", "Where a picture is written; empty: none.", path=True)
@@ -58,8 +59,7 @@ class Knobs(Settings):
 def main():
     knobs = flags.read(Knobs)
     bench = Bench(knobs)
-    bench.folder.mkdir(parents=True, exist_ok=True)
-    facts, chosen = Facts(bench.folder / "facts.jsonl"), {}
+    facts, chosen = bench.facts(), {}
     with contextlib.closing(Processes(1)) as processes:
         parent = contest(bench, facts, processes, parents(bench, "parent", 1.0, bench.scale.image_size, 1.0))
         for share in knobs.targets:
@@ -84,7 +84,10 @@ def known(facts, name, make, *args):
 
 
 def contest(bench, facts, processes, offered):
-    """Returns the contender with the best validation accuracy, and float [seeds, test images]: 1 where it was right."""
+    """Returns the contender with the best validation accuracy, and which answers were right.
+
+    These are float [trainings, test images]: 1 where a training was right.
+    """
 
     def trained(contender, is_taught, seed):
         return facts.get(
@@ -94,7 +97,8 @@ def contest(bench, facts, processes, offered):
 
     tries = [(each, is_taught) for each in offered for is_taught in (False, True) if not (is_taught and each.rate)]
     best = max(tries, key=lambda each: trained(*each, 0)["validation"])
-    rights = [trained(*best, seed)["right"] for seed in range(bench.knobs.seeds)]
+    seeds = bench.knobs.long_seeds if best[0].rate else bench.knobs.seeds
+    rights = [trained(*best, seed)["right"] for seed in range(seeds)]
     return best[0], np.array([np.load(bench.folder / each) for each in rights], float)
 
 

@@ -4,8 +4,9 @@ python -m benchmarks.spaces_compared --data_dir=cifar10_jpeg.zip --device=host -
 
 MnasNet's paper (section 5.3, table 5) has the factorised space and the cells searched with the same reward. Here both
 are searched for the whole front by the same algorithm, for as many hours each, on several seeds. Said are the most
-accurate children within given costs, and the hypervolume of each front: accuracy from guessing, log cost up to the most
-expensive child of all. Means with standard errors over seeds. Searches resume: the same command goes on.
+accurate children within given costs, and the hypervolume of each front, as a share of all that can be had: accuracy
+from guessing to 100 %, log cost from the cheapest child of all to the most expensive. Means with standard errors over
+seeds. Searches resume: the same command goes on.
 """
 
 import dataclasses
@@ -22,10 +23,11 @@ from nas_tf import flags
 from nas_tf.ranking import pareto_front
 from nas_tf.reports import _picture
 from nas_tf.rewards import Objective, cost_of
+from nas_tf.search.run_folder import measured_under
 from nas_tf.settings import Settings, knob
 from nas_tf.training.recipe import ProxyRecipe
 
-_SHARES = (0.25, 0.5, 0.75)  # quantiles of all costs, within which the most accurate is looked for
+_SHARES = (0.25, 0.5, 0.75)  # of the way, in logarithms, from the least cost of a child to the largest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,8 @@ def main():
             ("nasnet", nasnet_tf.search, dict(proxy_cells=1, proxy_filters=12, deploy_cells=1, deploy_filters=12)),
         )
     }
-    report(knobs, trials, cost)
+    classes = measured_under(pathlib.Path(knobs.out_dir) / "mnasnet_0")["data classes"]
+    report(knobs, trials, cost, 1 / len(classes))
     print(f"command: python -m benchmarks.spaces_compared {' '.join(sys.argv[1:])}")
 
 
@@ -80,38 +83,42 @@ def searched(knobs, module, name, seed, cost, scale):
     return [trial for trial in found.trials if trial.state == "done"]
 
 
-def report(knobs, trials, cost):
+def report(knobs, trials, cost, chance):
     every = [each.measurement for found in trials.values() for each in found]
     if not all(trials.values()):
         raise SystemExit("a search has finished no trial: give it more --hours in another --out_dir")
     costs = np.array([cost_of(each.cost, cost) for each in every])
-    limits, most = [float(np.quantile(costs, share)) for share in _SHARES], costs.max()
-    least, floor = math.log(costs.min()), min(each.accuracy for each in every)
+    least, most = costs.min(), costs.max()
+    limits = [least * (most / least) ** share for share in _SHARES]
+    whole = (1 - chance) * math.log(most / least)
     unit = "ms" if cost == "latency_ms" else "M multiply-adds"
     scale = 1.0 if cost == "latency_ms" else 1e-6
     heads = "".join(f"{f'within {scale * limit:.3g} {unit}':>34}" for limit in limits)
     print(f"\n{'space':10}{'trials':>8}{heads}{'hypervolume':>18}")
     for name in ("mnasnet", "nasnet"):
         runs = [found for (each, _), found in trials.items() if each == name]
-        row = "".join(with_error([100 * _best(run, cost, limit) for run in runs], 2, 34) for limit in limits)
-        areas = [_hypervolume(run, cost, floor, math.log(most)) / (math.log(most) - least) for run in runs]
-        print(f"{name:10}{np.mean([len(run) for run in runs]):8.0f}{row}{with_error([100 * a for a in areas], 2, 18)}")
+        row = "".join(_bests(runs, cost, limit).rjust(34) for limit in limits)
+        shares = [_hypervolume(run, cost, chance, math.log(most)) / whole for run in runs]
+        print(f"{name:10}{np.mean([len(run) for run in runs]):8.0f}{row}{with_error(shares, 3, 18)}")
     if knobs.picture:
         draw(knobs.picture, trials, cost, scale, unit)
 
 
-def _best(trials, cost, limit):
-    return max(
-        (each.measurement.accuracy for each in trials if cost_of(each.measurement.cost, cost) <= limit), default=0.0
-    )
+def _bests(runs, cost, limit):
+    """Returns in words what the most accurate child within a cost has, in percent."""
+    fits = [[each.measurement for each in run if cost_of(each.measurement.cost, cost) <= limit] for run in runs]
+    if not all(fits):
+        return f"none in {fits.count([])} of {len(runs)}"
+    return with_error([100 * max(each.accuracy for each in found) for found in fits], 2)
 
 
 def _hypervolume(trials, cost, floor, most):
     """Returns the area, over log cost, of what is at least as good as one of the trials."""
     area, best = 0.0, floor
     for each in pareto_front(trials, cost):
-        area += (each.measurement.accuracy - best) * (most - math.log(cost_of(each.measurement.cost, cost)))
-        best = each.measurement.accuracy
+        reached = max(best, each.measurement.accuracy)
+        area += (reached - best) * (most - math.log(cost_of(each.measurement.cost, cost)))
+        best = reached
     return area
 
 

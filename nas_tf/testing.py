@@ -19,11 +19,12 @@ from nas_tf.search.records import Records
 from nas_tf.search.workers.inline import InlineWorkers
 from nas_tf.space import Decision, SearchSpace, fingerprint
 from nas_tf.training.train import Trained
-from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, Latency
+from nas_tf.trial import Cost, EvaluationError, InfeasibleArchitecture, Latency, Measurement, Trial
 
 FALSE_ALARMS = 1e-3  # how often `check_learning` says of random search that it learns
 NUM_CHOICES = (3, 4, 2, 5, 1, 3, 13) * 3
 _Z = 3.09  # of that share of a normal distribution's upper tail
+_RUNNING = 6  # trials at once
 
 
 class QuickWorkers(InlineWorkers):
@@ -140,7 +141,8 @@ def check_algorithm(part, space=None, num_trials=40):
 
     Tokens are in range; the same seed and measurements lead to the same trials; a search that is stopped goes on as it
     would have, also if several trials run at once; in a synchronous search the trials do not depend on the number of
-    workers; and networks that are infeasible, or that fail, do not hold it up.
+    workers; what runs is not suggested once more, while it is known too little to settle on anything; and networks that
+    are infeasible, or that fail, do not hold it up.
 
     Args:
         part: the path of a file, the name of a part, or a `nas_tf.plugins.Part` with settings.
@@ -149,6 +151,7 @@ def check_algorithm(part, space=None, num_trials=40):
     """
     part, space = _part(part), space or AnySpace(NUM_CHOICES)
     _check_suggestions(part, space)
+    _check_running(part, space)
     alone = _searched(part, space, num_trials, stops=())
     stopped = _searched(part, space, num_trials, stops=(1, num_trials // 2))
     assert alone == stopped, "a search that is stopped and goes on leads to other trials"
@@ -197,6 +200,27 @@ def _check_suggestions(part, space):
             for token, choices in zip(each.tokens, space.num_choices):
                 assert type(token) is int and 0 <= token < choices, f"token {token!r} of {choices} choices"
     algorithm.update([])
+
+
+def _check_running(part, space):
+    """Asks for one suggestion after another while all the earlier ones run, at first and after some trials.
+
+    What is drawn at random may come twice, so that one of `_RUNNING` may, in any space that is worth a search.
+    """
+    algorithm = make_algorithm(part, space.num_choices, 0, problem_of(space, AccuracyReward(), None, waits=False))
+    for begin in (1, 1 + _RUNNING):
+        running = []
+        for number in range(begin, begin + _RUNNING):
+            running += [Trial(number, each.tokens, each.note) for each in algorithm.suggest(1, running)]
+        different = len({space.decode(trial.tokens).fingerprint for trial in running})
+        assert different >= len(running) - 1, (
+            f"of {len(running)} suggestions, each made while the earlier ones ran, only {different} are different"
+        )
+        told = []
+        for trial in running:
+            facts = Measurement(0.5 + 0.5 * _worth(trial.tokens, space.num_choices), Cost(1, 1, 1), 1.0)
+            told.append(dataclasses.replace(trial, measurement=facts, reward=facts.accuracy))
+        algorithm.update(told)
 
 
 def _worth(tokens, num_choices):

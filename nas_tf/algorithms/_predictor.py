@@ -61,7 +61,7 @@ class Predictor(Algorithm):
         start, known = self._problem.start, self._found.keys() | taken | self._suggested
         if start is not None and self._problem.canonical(start) not in known:
             return Suggestion(tuple(start), "the parent")
-        if len(known) >= self._config.initial and len(self._found) >= 2:
+        if len(known) >= self._config.initial and self._can_predict():
             tokens = self._most_promising(taken, known)
             if tokens is not None:
                 return Suggestion(tokens, "predicted")
@@ -73,6 +73,11 @@ class Predictor(Algorithm):
             if self._problem.canonical(tokens) not in known:
                 break
         return Suggestion(tokens, "random" if start is None else "near the parent")
+
+    def _can_predict(self):
+        """Returns whether enough is known: of a front, at least one network that can be measured."""
+        is_enough = not self._problem.is_front or any(each.is_measured for each in self._found.values())
+        return is_enough and len(self._found) >= 2
 
     def _most_promising(self, taken, known):
         """Returns the tokens of the largest expected improvement, or None if no candidate is new."""
@@ -151,7 +156,7 @@ class _Found:
     Attributes:
         trials: tuple of its trials.
         reward, accuracy: their means; what is infeasible has accuracy 0.
-        error: standard error of the accuracy; 0 where it is not known.
+        error: standard error of the accuracy; 0 where it is not known. Copies of one measurement do not make it less.
         log_cost: of the first trial; infinite if that is infeasible, None without a cost.
         is_measured: whether any has an accuracy.
     """
@@ -166,7 +171,7 @@ class _Found:
     @classmethod
     def of(cls, trials, cost):
         measured = [trial.measurement for trial in trials if trial.measurement]
-        squares = [(each.standard_error or 0.0) ** 2 for each in measured]
+        squares = [(each.standard_error or 0.0) ** 2 for i, each in enumerate(measured) if each not in measured[:i]]
         return cls(
             trials=trials,
             reward=sum(trial.reward for trial in trials) / len(trials),
@@ -199,9 +204,7 @@ class _Facts:
         self.accuracies = np.array([each.reward if self.is_reward else each.accuracy for each in groups])
         self.scores = _normal_scores(self.accuracies)
         self._ordered = np.sort(self.accuracies), np.sort(self.scores)
-        errors = np.array([0.0 if self.is_reward else each.error for each in groups])
-        reach = [np.interp(self.accuracies + sign * errors, *self._ordered) for sign in (1, -1)]
-        self.errors = (reach[0] - reach[1]) / 2  # how far the scores reach that an error spans
+        self.errors = self._of_scores(np.array([0.0 if self.is_reward else each.error for each in groups]))
         self.models_cost, self.log_costs, self.costs = False, None, None
         if problem.cost is not None and not self.is_reward:
             logs = np.array([each.log_cost for each in groups])
@@ -221,6 +224,13 @@ class _Facts:
         rise = (accuracies[-1] - accuracies[-tenth]) / max(1e-9, ordered[-1] - ordered[-tenth])
         found = np.interp(scores, ordered, accuracies) + np.maximum(0, scores - ordered[-1]) * rise
         return np.clip(found, 0.0, 1.0)
+
+    def _of_scores(self, errors):
+        """Returns standard errors of scores, from those of accuracies: as scores rise around each accuracy."""
+        least, most = self._ordered[0][[0, -1]]
+        ends = [np.clip(self.accuracies + sign * errors, least, most) for sign in (1, -1)]
+        rise = np.interp(ends[0], *self._ordered) - np.interp(ends[1], *self._ordered)
+        return errors * rise / np.maximum(ends[0] - ends[1], 1e-12)
 
     def most_useful(self, most):
         """Returns int [at most `most`]: the indices of the best half, and of the latest."""

@@ -35,7 +35,7 @@ class TabularEstimator(Estimator):
 
     def describe(self):
         values = self._space.known(self._space.decode((0,) * len(self._space.decisions)))
-        return {"device": "tabular", "field": the_field(values, "_ms", "latencies"), "table": self._space.table}
+        return {"device": "tabular", "field": the_field(values, "_ms", "latencies"), "table": self._space.known_digest}
 
     def estimate(self, architectures):
         found = []

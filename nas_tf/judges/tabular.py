@@ -44,7 +44,7 @@ class TabularJudge(Judge):
         self.true_accuracy((0,) * len(self._space.decisions))
 
     def describe(self):
-        return {"judge": "tabular", "settings": dataclasses.asdict(self._config)}
+        return {"judge": "tabular", "settings": dataclasses.asdict(self._config), "table": self._space.known_digest}
 
     def true_accuracy(self, tokens):
         """Returns the table's accuracy in [0, 1]."""

@@ -129,8 +129,8 @@ class Search:
         """
         last_failures = set()
         self._tell([trial for trial in history[:num_warm] if trial.state in ("done", "infeasible")])
-        for trial in history if self.rungs else ():
-            self._add_to_rungs(trial.measurement)
+        if self.rungs:
+            self._fill_rungs(history)
         for trial in history[:num_warm]:
             self._count(trial)
         trials = {trial.id: trial for trial in history}
@@ -292,8 +292,6 @@ class Search:
             with self.records.transaction():
                 for rung, each in enumerate(known.accuracies):
                     self._record_accuracy(trial, *each.value, copied, rung)
-            if self.rungs:
-                self._add_to_rungs(facts)
         self._finish(trial, measurement=facts)
 
     def _known(self, trial):
@@ -310,10 +308,12 @@ class Search:
         rung = rung if self.rungs else None
         self.records.add_accuracy(trial.id, self.judge, accuracy, train_seconds, standard_error, details, rung)
 
-    def _add_to_rungs(self, facts):
-        """Takes the rungs of a trial into account for those to come."""
-        for rung, accuracy in enumerate(facts.rungs if facts else ()):
-            self.rungs.add(rung, dataclasses.replace(facts, accuracy=accuracy, rungs=()))
+    def _fill_rungs(self, history):
+        """Takes what trials have reached into account for those to come. A measurement counts once, without copies."""
+        measured = dict.fromkeys((trial.fingerprint, trial.measurement) for trial in history if trial.measurement)
+        for _, facts in measured:
+            for rung, accuracy in enumerate(facts.rungs):
+                self.rungs.add(rung, dataclasses.replace(facts, accuracy=accuracy, rungs=()))
 
     def _submit(self, key, job, deadline_seconds, first=False):
         if not self._is_over:

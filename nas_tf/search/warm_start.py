@@ -34,7 +34,7 @@ def read_earlier(request, folder):
         instead="choose another run, or none, to start from",
     )
     records = Records(RunFolder(old).records, read_only=True)
-    trials = [trial for trial in records.trials() if trial.measurement is not None]
+    trials = list(filter(_is_known, records.trials()))
     records.close()
     if not trials:
         raise UserError(
@@ -62,6 +62,13 @@ def warm_start(request, trials, records, reward, device_id, judge, say):
             mine = Trial(number, trial.tokens, note, trial.measurement, judged, violation)
             records.add_finished(mine, space.decode(trial.tokens), device_id, judge)
     say(f"{count(len(trials), 'trial')} of {old} judged again")
+
+
+def _is_known(trial):
+    """Whether a trial was measured to the end. One that broke that run's limits may be; one that diverged at a higher
+    rung, failed or still runs has an accuracy of a lower rung at most."""
+    facts = trial.measurement
+    return trial.state == "done" or (trial.state == "infeasible" and facts is not None and not facts.rungs)
 
 
 def _meant(space, tokens):

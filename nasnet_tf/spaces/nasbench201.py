@@ -81,6 +81,7 @@ class NASBench201(SearchSpace, Settings):
         "File with the accuracy and the latency of every cell, for --judge=tabular and --device=tabular.",
         path=True,
         flag="nasbench201_table",
+        decides=False,  # what it holds is part of the judge and of the device
     )
 
     name = "nasbench201"
@@ -107,11 +108,23 @@ class NASBench201(SearchSpace, Settings):
         Raises:
             UserError: there is no table, or it is damaged or of another space.
         """
+        return self._read()[0][architecture]
+
+    @property
+    def known_digest(self):
+        """str: tells what is known from other tables.
+
+        Raises:
+            UserError: there is no table, or it is damaged or of another space.
+        """
+        return self._read()[1]
+
+    def _read(self):
         if not self.table:
             raise UserError("Expected --nasbench201_table=FILE, in which all cells are known. Received: none")
         with contextlib.suppress(OSError):
             stat = os.stat(self.table)
-            return _known(self.table, stat.st_size, stat.st_mtime_ns)[architecture]
+            return _known(self.table, stat.st_size, stat.st_mtime_ns)
         raise UserError(f"Expected --nasbench201_table to be a file. Received: {self.table}")
 
 
@@ -120,7 +133,10 @@ _DECISIONS = tuple(Decision(f"edge{first}_{last}", OPERATIONS) for first, last i
 
 @functools.lru_cache(maxsize=4)
 def _known(path, size, modified_ns):
-    """Returns a dict from each canonical cell to what the table at `path` says of it; the rest tells files apart."""
+    """Returns a dict from each canonical cell to what the table at `path` says of it, and the digest of that.
+
+    Size and time of the file tell it from what it was before.
+    """
     rows = read_table(path)
     try:
         found = {Cell.parse(name): values for name, values in rows.items()}
@@ -129,7 +145,8 @@ def _known(path, size, modified_ns):
     missing = [cell for cell in map(Cell, itertools.product(OPERATIONS, repeat=len(EDGES))) if cell not in found]
     if missing:
         raise UserError(f"Expected {path} to know all 15,625 cells. It lacks {len(missing):,}, among them {missing[0]}")
-    return {cell: values for cell, values in found.items() if _canonical(cell) == cell}
+    known = {cell: values for cell, values in found.items() if _canonical(cell) == cell}
+    return known, fingerprint([[str(cell), values] for cell, values in known.items()])
 
 
 def _canonical(cell):

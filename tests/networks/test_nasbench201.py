@@ -9,7 +9,9 @@ from tabular_support import write_cell_table
 
 from nas_tf.complexity import num_params
 from nas_tf.plugins import Part
+from nas_tf.rewards import Objective
 from nas_tf.trial import UserError
+from nasnet_tf.search import Settings, search
 from nasnet_tf.spaces.nasbench201 import EDGES, OPERATIONS, SPACE, Cell, NASBench201, Scale
 
 # Parameters, in millions, of the authors' networks (NATS-Bench, arXiv 2009.00437), of cells in which every edge counts.
@@ -119,6 +121,25 @@ def test_noise_has_the_size_that_is_asked_for_and_is_the_same_each_time(cell_tab
     assert noisy.accuracy(tokens[0]) == noisy.accuracy(tokens[0])
     assert noisy.accuracy(tokens[0], repeat=1).accuracy != noisy.accuracy(tokens[0]).accuracy
     assert noisy.accuracy(tokens[0]).standard_error == pytest.approx(0.01)
+
+
+def test_a_run_goes_on_with_its_table_wherever_that_lies_and_with_no_other(cell_table, tmp_path):
+    content = json.loads(cell_table.read_text())
+    moved, other = tmp_path / "moved.json", tmp_path / "other.json"
+    moved.write_text(cell_table.read_text())
+    content["rows"][-1][1] += 0.5
+    other.write_text(json.dumps(content))
+
+    def searched(path, num_trials):
+        names = dict(search_space="nasbench201", judge="tabular", device="tabular", algorithm="random_search")
+        settings = Settings(run_dir=str(tmp_path / "run"), num_trials=num_trials, final_epochs=0, **names)
+        objective = Objective(target_latency_ms=10.0)
+        return search(settings, objective, parts={"nasbench201": {"table": str(path)}}, say=lambda line: None)
+
+    assert len(searched(cell_table, 1).trials) == 1
+    assert len(searched(moved, 2).trials) == 2
+    with pytest.raises(UserError, match=r"was begun with other settings: device table=.* judge table="):
+        searched(other, 3)
 
 
 def test_bad_tables_are_refused_in_one_line(tmp_path, plain_space):

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import json
 import sqlite3
 
 import numpy as np
@@ -112,6 +113,21 @@ def test_a_search_that_is_stopped_goes_on_as_it_would_have(algorithm):
             assert list(trial.measurement.rungs) == expected and trial.reward == expected[-1]
             assert trial.measurement.train_seconds == len(expected) and trial.measurement.standard_error == 0.01
     assert any(trial.infeasible for trial in trials)
+
+
+def test_copies_of_a_network_do_not_keep_others_from_going_on(tmp_path):
+    """One good network is tried 20 times, then a worse one, which is second of two and not 21st of 21."""
+    tokens = [[2, 2]] * 20 + [[2, 1]]
+    (tmp_path / "listed.json").write_text(json.dumps({"tokens": tokens}))
+    part = Part("nas_tf.algorithms", "listed", {"file": str(tmp_path / "listed.json")})
+    for stops in ((), (19,)):
+        records = Records(None)
+        for number in (*stops, len(tokens)):
+            workers = QuickWorkers(lambda tokens, repeat, rung: 0.5 + 0.1 * sum(tokens) + 0.01 * rung)
+            rungs = Rungs(WORKS, 0.6, AccuracyReward())
+            run_search(AnySpace((3, 3)), part, 0, AccuracyReward(), workers, number, records=records, rungs=rungs)
+        assert [len(trial.measurement.rungs) for trial in records.trials()] == [3] * 21
+        records.close()
 
 
 def test_it_saves_most_of_the_work_and_finds_the_best():

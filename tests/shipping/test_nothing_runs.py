@@ -1,6 +1,7 @@
 """Nothing from a file runs: no part and no program that only a file of someone else names."""
 
 import contextlib
+import dataclasses
 import json
 import pathlib
 
@@ -134,8 +135,13 @@ def test_a_warm_start_runs_nothing_that_its_config_json_names(plain_space, tmp_p
     request = make_request(FAMILY, settings)
     cost, tokens = Cost(1, 1, 1, latency=Latency.estimate(1.0)), (0, 0, 0)
     trial = Trial(1, tokens, measurement=Measurement(0.5, cost, 1.0), reward=0.5)
+    diverged = dataclasses.replace(trial, id=2, tokens=(0, 0, 1), reward=0.0, infeasible="it diverges at rung 2")
+    diverged = dataclasses.replace(diverged, measurement=Measurement(0.9, cost, 1.0, rungs=(0.9,)))
+    failed = dataclasses.replace(diverged, id=3, tokens=(0, 1, 1), infeasible=None, reward=None, error="disk full")
     with contextlib.closing(Records(theirs / "trials.sqlite")) as records:
-        records.add_finished(trial, request.setup.task.space.space.decode(tokens), "phone-1", "proxy")
+        for each in (trial, diverged, failed):
+            records.add_finished(each, request.setup.task.space.space.decode(each.tokens), "phone-1", "proxy")
+        assert [each.state for each in records.trials()] == ["done", "infeasible", "failed"]
     said = []
     with contextlib.closing(Records(mine.records)) as records:
         earlier = read_earlier(request, mine)
