@@ -16,7 +16,8 @@ from nas_tf import resume
 from nas_tf.datasets import Source
 from nas_tf.export import to_tflite
 from nas_tf.family import space_from_file
-from nas_tf.files import JsonLines, write_array
+from nas_tf.files import JsonLines, digest, write_array
+from nas_tf.judges.blocks import images_facts
 from nas_tf.networks import accuracy_table as tables
 from nas_tf.networks import inheritance
 from nas_tf.networks.accuracy_table import AccuracyTable, Predictor
@@ -30,9 +31,10 @@ from nas_tf.training.children import ChildTraining, Trainer, child_scale
 from nas_tf.training.network import train_network
 from nas_tf.training.recipe import PLANS
 from nas_tf.training.train import Log
-from nas_tf.trial import EvaluationError
+from nas_tf.trial import EvaluationError, UserError
 
 _PATIENCE = 30  # minutes in which timing is tried again
+SLOW_SECONDS = 12 * 3600.0  # after which a training has hung
 _ENOUGH = 2000  # test images; where there are fewer, race images, which nothing chose by either, are tested on too
 
 
@@ -98,11 +100,23 @@ class Bench:
         self.scale = scale(**self.table.deploy_scale)
         self.predictor = Predictor(self.table, self.space)
         self.num_samples = knobs.num_samples or images["num_samples"]
+        found = images_facts(self.images.make(self.scale.image_size), self.images, images["num_samples"])
+        for name in ("digest", "splits", "class_names"):
+            if found[name] != images.get(name):
+                raise UserError(f"{self.table.path} was made of other images than --data_dir={knobs.data_dir}: {name}")
+        if self.parent.digest != self.table.parent["parent_digest"]:
+            raise UserError(f"{self.table.path} was made of another parent than --parent={knobs.parent}")
+
+    @property
+    def has_one_split(self):
+        """bool: whether the race images of all tables are the same."""
+        return len({AccuracyTable.read(each).images["seed"] for each in self.knobs.accuracy_tables}) == 1
 
     def facts(self, **asked):
-        """Returns the `Facts` of the bench's folder, which are of one table and of these settings."""
+        """Returns the `Facts` of the bench's folder, which are of two tables and of these settings."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        made = {"accuracy_table": self.table.digest, "num_samples": self.num_samples, "epochs": self.knobs.epochs}
+        tables_of = {"accuracy_table": self.table.digest, "latency_table": digest(self.knobs.latency_table)}
+        made = {**tables_of, "num_samples": self.num_samples, "epochs": self.knobs.epochs}
         resume.begin(self.folder / "made.json", made | asked)
         return Facts(self.folder / "facts.jsonl")
 
@@ -222,7 +236,7 @@ def train_contender(knobs, contender, is_taught, seed):
     model, training = train_network(build, scale, dataset, recipe, seed, start=start, teacher=teacher, log=log)
     log.path.unlink()
     right = answered_right(model, dataset.test())
-    if len(right) < _ENOUGH:
+    if len(right) < _ENOUGH and bench.has_one_split:
         right = np.concatenate([right, answered_right(model, dataset.race())])
     write_array(bench.folder / f"right_{name}.npy", right)
     return {

@@ -22,6 +22,7 @@ from nas_tf.reports import _picture
 from nas_tf.rewards import LatencyReward
 from nas_tf.settings import Settings, knob
 from nas_tf.testing import QuickWorkers, run_search
+from nas_tf.trial import InfeasibleArchitecture
 
 ALGORITHMS = (
     "random_search",
@@ -95,17 +96,22 @@ def main():
 def searched(space, predictor, device, name, seed, target_ms, num_trials, parent):
     """Returns float [num_trials]: the accuracy of the best network so far that meets the target; 0 before there is."""
     algorithm, _, start = name.partition(" ")
+
+    def accuracy(tokens, repeat):
+        try:
+            return predictor.accuracy(space.decode(tokens))
+        except KeyError as error:  # a block that diverged when the table was made
+            raise InfeasibleArchitecture(f"the table has no {error.args[0]}") from error
+
     workers = QuickWorkers(
-        lambda tokens, repeat: predictor.accuracy(space.decode(tokens)),
+        accuracy,
         lambda tokens: device.estimate([space.decode(tokens)])[0],
     )
     part, reward = Part("nas_tf.algorithms", algorithm), LatencyReward(target_ms, "absolute")
     begin = space.encode(parent) if start else None
     trials = run_search(space, part, seed, reward, workers, num_trials, device, begin)
-    found = [
-        trial.measurement.accuracy if trial.measurement.cost.latency.latency_ms <= target_ms else 0.0
-        for trial in trials
-    ]
+    facts = [trial.measurement for trial in trials]
+    found = [each.accuracy if each and each.cost.latency.latency_ms <= target_ms else 0.0 for each in facts]
     return np.maximum.accumulate(found)
 
 

@@ -150,9 +150,8 @@ def draw(path, landed, tops):
             curve = tops[algorithm][number].mean(0)
             name = f"top {top}, {algorithm.replace('_', ' ')}"
             axes.plot(np.arange(1, len(curve) + 1), curve, style, color=f"C{number}", label=name, lw=1.2)
-    axes.set(xscale="log", xlim=(25, None), xlabel="samples", ylabel="mean accuracy, %")
-    drawn = np.concatenate([curve[:, 24:].ravel() for curves in tops.values() for curve in curves])
-    axes.set_ylim(drawn.min(), None)
+    axes.set(xscale="log", xlim=(50, None), xlabel="samples", ylabel="mean accuracy, %")
+    axes.set_ylim(min(curves.mean(1)[:, 99].min() for curves in tops.values()), None)
     axes.legend(fontsize=8)
     _picture.write(path, figure)
 

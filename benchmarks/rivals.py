@@ -20,7 +20,7 @@ ABOVE = 1.005  # of the target: how far above it a network may be, for noise
 _BELOW = 0.05  # of the target: how far below it a random network may be
 _NEAR = (0.4, 1.1)  # multiply-adds of what is timed, in shares of the parent's, beside the target
 _WIDTHS, _LARGEST = (1.0, 0.875, 0.75, 0.625, 0.5), 1.25
-_RANDOM, _MOST_CHANGES = 8, 3
+_RANDOM, _MOST_CHANGES, _MOST_DRAWN = 8, 3, 100_000
 _NETADAPT_STEP = 0.07  # of the parent's latency, that each step saves at least
 _RATES = (3e-4, 1e-3)
 
@@ -91,6 +91,8 @@ def netadapt(bench, facts, processes, share):
             f"netadapt {step}",
             lambda c=current, f=file, s=step: _netadapt_step(bench, facts, processes, c, f, s, base_ms),
         )
+        if value is None:
+            return []
         current, file = bench.space.architecture(value["architecture"]), value["file"]
     took = shares(bench, [current])[0]
     return [Contender("c", f"netadapt {current}", current.to_json(), file, bench.knobs.epochs, took)]
@@ -116,7 +118,8 @@ def _netadapt_step(bench, facts, processes, current, file, step, base_ms):
             )
             found.append((reached, each, name))
     if not found:
-        raise SystemExit(f"no block can save {_NETADAPT_STEP:.0%} of the parent's latency any more")
+        print(f"c: no block can save {_NETADAPT_STEP:.0%} of the parent's latency any more", flush=True)
+        return None
     _, each, name = max(found, key=lambda row: row[0])
     return {"architecture": each.to_json(), "file": name}
 
@@ -138,7 +141,7 @@ def random_networks(bench, facts, processes, share):
     """The best of eight, by the judge `inherited`."""
     rng, own = np.random.default_rng(0), bench.parent.architecture
     choices, drawn, base_ms = bench.space.block_choices(own), [], bench.estimator.estimate([own])[0]
-    while len(drawn) < _RANDOM:
+    for _ in range(_MOST_DRAWN):
         places = rng.choice(len(choices), rng.integers(1, _MOST_CHANGES + 1), replace=False)
         new = list(own.blocks)
         for place in places:
@@ -148,14 +151,18 @@ def random_networks(bench, facts, processes, share):
         of_parent = bench.estimator.estimate([each])[0] / base_ms
         if each not in drawn and (1 - _BELOW) * share <= of_parent <= share:
             drawn.append(each)
+        if len(drawn) == _RANDOM:
+            break
     reached = [
         facts.get(f"{share} d {number}", lambda e=each: processes.call(judge_inherited, bench.knobs, e.to_json()))
         for number, each in enumerate(drawn)
     ]
     order = np.argsort(reached)[::-1]
     took = shares(bench, [drawn[i] for i in order])
-    best, each = next((drawn[i], each) for i, each in zip(order, took) if each <= share * (ABOVE + 0.015))
-    return [Contender("d", f"random {best}", best.to_json(), "parent", bench.knobs.epochs, each)]
+    fits = [(drawn[i], each) for i, each in zip(order, took) if each <= share * (ABOVE + 0.015)]
+    return [
+        Contender("d", f"random {best}", best.to_json(), "parent", bench.knobs.epochs, each) for best, each in fits[:1]
+    ]
 
 
 def long_import(bench, facts, processes, share):

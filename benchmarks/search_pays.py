@@ -14,10 +14,11 @@ For each target, a share of the parent's latency on this machine:
 * e: the best of a with all the time that the search took, at two learning rates.
 
 Every network is timed in turns with the parent. All but `e` have equal tries: a fine-tuning, and one with the
-fine-tuned parent as teacher; validation images choose, also within a, b and d. The parent itself, at its own latency,
-stands beside them. Test images, which nothing chose by (and race images where those are few), say who is better: a
-paired bootstrap over images, each with the share of the trainings that were right, and Holm's correction over the
-rivals. What is done is kept, row by row.
+fine-tuned parent as teacher; validation images choose, also among the three networks that are found, among those of a
+and b, and the random ones of d. NetAdapt's has been through a short fine-tuning in each step before. The parent itself,
+at its own latency, stands beside them. Test images, which nothing chose by (and race images where those are few), say
+who is better: a bootstrap over images, paired, and over the trainings of each side (the noise of a single training is
+not known), and Holm's correction over the rivals. What is done is kept, row by row.
 """
 
 import contextlib
@@ -26,15 +27,16 @@ import sys
 
 import numpy as np
 
-from benchmarks.contest import Bench, Contender, shares, train_contender
+from benchmarks.contest import SLOW_SECONDS, Bench, Contender, shares, train_contender
 from benchmarks.rivals import ABOVE, RIVALS, parents
 from nas_tf import flags
 from nas_tf.accuracy_tables.choosing import Chooser
 from nas_tf.recycling import Processes
 from nas_tf.reports import _picture
 from nas_tf.settings import Settings, knob
+from nas_tf.trial import UserError
 
-_BOOTSTRAPS = 10_000
+_BOOTSTRAPS = 5000
 _CHOSEN = 3
 
 
@@ -59,15 +61,20 @@ class Knobs(Settings):
 def main():
     knobs = flags.read(Knobs)
     bench = Bench(knobs)
-    facts, chosen = bench.facts(), {}
-    with contextlib.closing(Processes(1)) as processes:
+    facts = bench.facts(weights_dir=knobs.weights_dir, search_minutes=knobs.search_minutes)
+    if not bench.has_one_split and "test (" in (bench.table.images["splits"] or ""):
+        raise UserError("Expected accuracy tables of one seed, or a folder of test images: the seed decides the split")
+    chosen = {}
+    with contextlib.closing(Processes(1, SLOW_SECONDS)) as processes:
         parent = contest(bench, facts, processes, parents(bench, "parent", 1.0, bench.scale.image_size, 1.0))
         for share in knobs.targets:
+            benches = [Bench(knobs, number) for number in range(len(knobs.accuracy_tables))]
+            offered = [found_networks(each, facts, share) for each in benches]
+            if not all(offered):
+                print(f"target {share:.0%}: none of the tables' best meets it when it is timed", flush=True)
+                continue
             chosen[share] = {"parent": [parent]}
-            chosen[share]["found"] = [
-                contest(bench, facts, processes, found_networks(Bench(knobs, number), facts, share))
-                for number in range(len(knobs.accuracy_tables))
-            ]
+            chosen[share]["found"] = [contest(bench, facts, processes, each) for each in offered]
             for rival in knobs.rivals:
                 offered = known(facts, f"{share} {rival}", RIVALS[rival], bench, facts, processes, share)
                 if offered:
@@ -115,7 +122,7 @@ def found_networks(bench, facts, share):
                     found.setdefault(each, took)
             if len(found) >= _CHOSEN:
                 break
-        which = f" by search {bench.search}" if bench.search else ""
+        which = f" by table {bench.table.digest[:6]}"
         return [
             Contender(
                 "found", f"found{which} {each}", each.to_json(), "table", bench.knobs.epochs, took, search=bench.search
@@ -123,13 +130,13 @@ def found_networks(bench, facts, share):
             for each, took in list(found.items())[:_CHOSEN]
         ]
 
-    return known(facts, f"{share} found {bench.search}", make)
+    return known(facts, f"{share} found {bench.table.digest}", make)
 
 
 def report(share, chosen):
     """Prints the table of a target: test accuracies, leads, and how likely chance would give them."""
     ours = answers(chosen["found"])
-    p_values = {rival: bootstrap(ours, answers(rows)) for rival, rows in chosen.items() if rival != "found"}
+    p_values = {rival: bootstrap(chosen["found"], rows) for rival, rows in chosen.items() if rival != "found"}
     rivals = sorted((each for each in p_values if each != "parent"), key=p_values.get)
     most = 0.0
     for number, rival in enumerate(rivals):
@@ -137,8 +144,7 @@ def report(share, chosen):
         p_values[rival] = most
     print(f"\ntarget {share:.0%} of the parent's latency; p is one-sided, corrected over {', '.join(rivals) or 'none'}")
     for rival, rows in chosen.items():
-        mean = answers(rows)
-        error = mean.std() / np.sqrt(len(mean))
+        mean, error = answers(rows), error_of(rows)
         lead = ""
         if rival != "found":
             lead = f"  found leads by {100 * (ours.mean() - mean.mean()):+.1f}, p = {p_values[rival]:.4f}"
@@ -148,21 +154,32 @@ def report(share, chosen):
         print(f"{rival:>6}  {100 * mean.mean():.1f} ± {100 * error:.1f} %{lead}", flush=True)
 
 
+def error_of(rows):
+    """Returns the standard error of the mean accuracy over images and, where there are several, over trainings."""
+    mean, trainings = answers(rows), np.concatenate([rights for _, rights in rows]).mean(1)
+    of_trainings = trainings.var(ddof=1) / len(trainings) if len(trainings) > 1 else 0.0
+    return np.sqrt(mean.var() / len(mean) + of_trainings)
+
+
 def answers(rows):
     """Returns float [test images]: the share of all trainings that were right."""
     return np.concatenate([rights for _, rights in rows]).mean(0)
 
 
 def bootstrap(ours, theirs):
-    """Returns how often a lead would be no lead on other images: one-sided, paired."""
-    rng, differences = np.random.default_rng(0), ours - theirs
-    values, counts = np.unique(differences, return_counts=True)
-    drawn = rng.multinomial(len(differences), counts / len(differences), _BOOTSTRAPS) @ values
-    return float((1 + (drawn <= 0).sum()) / (1 + _BOOTSTRAPS))
+    """Returns how often a lead would be no lead with other trainings and on other images: one-sided, paired."""
+    rng, sides, no_lead = np.random.default_rng(0), [], 0
+    for rows in (ours, theirs):
+        sides.append(np.concatenate([rights for _, rights in rows]))
+    for _ in range(_BOOTSTRAPS):
+        one, other = (side[rng.integers(len(side), size=len(side))].mean(0) for side in sides)
+        values, counts = np.unique(one - other, return_counts=True)
+        no_lead += rng.multinomial(len(one), counts / len(one)) @ values <= 0
+    return float((1 + no_lead) / (1 + _BOOTSTRAPS))
 
 
 def draw(path, chosen):
-    """Draws test accuracy against measured latency, with the standard error over test images."""
+    """Draws test accuracy against measured latency, with standard errors."""
     figure = _picture.new_figure(6.4, 4.4)
     axes = figure.add_subplot()
     for number, rival in enumerate(("found", "parent", *RIVALS)):
@@ -173,7 +190,7 @@ def draw(path, chosen):
         if points:
             x, means = zip(*points)
             y = [100 * each.mean() for each in means]
-            errors = [100 * each.std() / np.sqrt(len(each)) for each in means]
+            errors = [100 * error_of(rows) for _, rows in of_rival if rows][: len(y)]
             style = {"color": f"C{number}", "capsize": 3, "lw": 1.4 if rival == "found" else 0.8}
             axes.errorbar(x, y, errors, marker="o" if rival == "found" else "s", ms=5, label=rival, **style)
     axes.set(xlabel="measured latency, in shares of the parent's", ylabel="test accuracy, %")

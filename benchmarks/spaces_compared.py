@@ -137,7 +137,8 @@ def draw(path, trials, cost, scale, unit):
             color=color,
             label=name if seed == 0 else None,
         )
-    axes.set(xscale="log", xlabel=unit, ylabel="child's validation accuracy, %")
+    what = "latency, ms" if unit == "ms" else unit
+    axes.set(xscale="log", xlabel=what, ylabel="child's validation accuracy, %")
     axes.legend()
     _picture.write(path, figure)
 

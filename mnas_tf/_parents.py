@@ -1,5 +1,6 @@
 """Trained networks that others of this family can begin with: by published name, by file of weights, by folder."""
 
+import dataclasses
 import os
 import re
 
@@ -68,7 +69,8 @@ def _of_folder(folder):
     path = os.path.join(folder, "model.keras")
     return ParentNetwork(
         name=os.path.basename(os.path.abspath(folder)),
-        architecture=MnasNet.from_json(description.architecture),
+        # A parent gives weights for images of any size.
+        architecture=dataclasses.replace(MnasNet.from_json(description.architecture), image_size=None),
         style={field: description.scale[field] for field in _STYLE if field in description.scale},
         digest=digest(path),
         load=lambda model: weights.load(model, path),

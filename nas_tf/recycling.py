@@ -28,15 +28,15 @@ class Processes:
     """Calls functions in at most `count` processes of their own.
 
     One whose memory has grown beyond `MAX_MEMORY_MB` is replaced after its call. A call that costs its process, or
-    takes longer than `DEADLINE_SECONDS`, is tried once more, and then fails with `KilledWorker`.
+    takes longer than `deadline_seconds`, is tried once more, and then fails with `KilledWorker`.
 
     Attributes:
         num_started: processes started so far.
         memory_mb: resident memory of a process at the end of the last call.
     """
 
-    def __init__(self, count=1):
-        self._idle, self._busy, self._count = [], {}, count
+    def __init__(self, count=1, deadline_seconds=DEADLINE_SECONDS):
+        self._idle, self._busy, self._count, self._deadline_seconds = [], {}, count, deadline_seconds
         self.num_started, self.memory_mb = 0, 0.0
 
     def call(self, function, *arguments):
@@ -101,10 +101,10 @@ class Processes:
             if process.connection in ready:
                 del self._busy[key]
                 yield key, *self._hear(process)
-            elif process.seconds() > DEADLINE_SECONDS:
+            elif process.seconds() > self._deadline_seconds:
                 del self._busy[key]
                 process.end()
-                yield key, None, f"taking longer than {DEADLINE_SECONDS:.0f} s"
+                yield key, None, f"taking longer than {self._deadline_seconds:.0f} s"
 
     def _hear(self, process):
         try:

@@ -1,4 +1,4 @@
-"""MnasNet's factorised hierarchical search space (arXiv 1807.11626, section 4.1) on three seven-block bases.
+"""MnasNet's factorised hierarchical search space (arXiv 1807.11626, section 4.1) on seven-block bases.
 
 What a block's layers build, where the paper leaves it open:
 
@@ -46,12 +46,17 @@ STEM_FILTERS = 32
 _IMAGE_SIZE, _WIDTH = "image_size", "width"
 _SIZE_SHARES, _SIZE_STEP = (7 / 8, 3 / 4, 5 / 8, 1 / 2), 8  # of the deployment's size, to multiples of pixels
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
-# (filters, layers) of each block of MobileNetV2, the paper's base, of the network that the paper's search found, and of
-# EfficientNet-Lite0 (tensorflow/tpu, `efficientnet_lite_builder.py`), whose weights children can begin with.
+# (filters, layers) of each block of MobileNetV2, the paper's base, of networks of the paper, and of EfficientNet-Lite
+# (tensorflow/tpu, `efficientnet_lite_builder.py`), whose weights children can begin with.
 BASES = {
     "mobilenet_v2": ((16, 1), (24, 2), (32, 3), (64, 4), (96, 3), (160, 3), (320, 1)),
     "mnasnet_a1": ((16, 1), (24, 2), (40, 3), (80, 4), (112, 2), (160, 3), (320, 1)),
+    "mnasnet_b1": ((16, 1), (24, 3), (40, 3), (80, 3), (96, 2), (192, 4), (320, 1)),
     "efficientnet_lite0": ((16, 1), (24, 2), (40, 2), (80, 3), (112, 3), (192, 4), (320, 1)),
+    "efficientnet_lite1": ((16, 1), (24, 3), (40, 3), (80, 4), (112, 4), (192, 5), (320, 1)),
+    "efficientnet_lite2": ((16, 1), (24, 3), (48, 3), (88, 4), (120, 4), (208, 5), (352, 1)),
+    "efficientnet_lite3": ((24, 1), (32, 3), (48, 3), (96, 5), (136, 5), (232, 6), (384, 1)),
+    "efficientnet_lite4": ((24, 1), (32, 4), (56, 4), (112, 6), (160, 6), (272, 8), (448, 1)),
 }
 
 

@@ -36,6 +36,7 @@ _PACKAGES = ("mobile-nas-tf", "keras", "tensorflow")
 _GROUP = 8  # alternatives that one call repairs
 LEAST_IMAGES = 200
 _RATES = (0.25, 0.5, 0.75, 1.0)  # shares of the blocks of a network drawn that are changed
+_LEAST_NETWORKS = {"fitted": 8, "tested": 3}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +106,21 @@ def space_for_blocks(space, parent, image_size, widths=(1.0,)):
     return dataclasses.replace(space, settings={**defaults, **space.settings})
 
 
+def check_parent(space, parent):
+    """Raises `UserError` unless a space has a parent's architecture, and offers each of its blocks in its own place."""
+    try:
+        space.encode(parent)
+        blocks, offered = space.blocks(parent), space.block_choices(parent)
+    except ValueError as error:
+        raise UserError(f"Expected a parent of search space {space.name!r} as it is set. Received: {error}") from error
+    for number, (block, choices) in enumerate(zip(blocks, offered), 1):
+        if block not in choices:
+            raise UserError(
+                f"Expected search space {space.name!r}, as it is set, to offer the parent's own blocks. Received: "
+                f"block {number}, {block}, which is not among its choices"
+            )
+
+
 def build(plan, path, say=print, make_calls=None):
     """Makes, writes and returns the `nas_tf.networks.accuracy_table.AccuracyTable` of a plan, with its validation.
 
@@ -121,6 +137,7 @@ def build(plan, path, say=print, make_calls=None):
     """
     path, space, thoroughness = pathlib.Path(path), plan.space.space, plan.thoroughness
     parent = jobs.published(plan)
+    check_parent(space, parent.architecture)
     space.counterparts(parent.architecture, parent.architecture)
     dataset = plan.images.make(plan.scale.image_size, plan.num_samples)
     num_examples = dataset.train().num_examples
@@ -269,8 +286,17 @@ class _Making:
         return AccuracyTable(path, plan.space.to_json(), parent, *scales, {}, training, (library,))
 
     def _fit(self, blocks, networks):
-        rows = {kind: [key for key in networks if key[0] == kind] for kind in ("fitted", "tested")}
         values = {key: self._networks.get(key) for key in networks}
+        diverged = [key for key in networks if values[key]["failure"]]
+        rows = {kind: [key for key in networks if key[0] == kind and key not in diverged] for kind in _LEAST_NETWORKS}
+        for kind, least in _LEAST_NETWORKS.items():
+            if len(rows[kind]) < least:
+                raise EvaluationError(
+                    f"of the networks that are {kind} only {len(rows[kind])} could be trained; expected {least} at "
+                    f"least. The last failed with: {values[diverged[-1]]['failure']}"
+                )
+        if diverged:
+            self._say(f"{count(len(diverged), 'network')} left out: {values[diverged[0]]['failure']}")
 
         def table_of(keys):
             sizes = [self._space.image_size(networks[key]) or self._plan.deploy_scale.image_size for key in keys]

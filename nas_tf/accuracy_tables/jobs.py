@@ -14,6 +14,7 @@ from nas_tf.networks.parent import ParentNetwork
 from nas_tf.quiet import fresh_keras
 from nas_tf.training.children import Trainer
 from nas_tf.training.evaluate import traced
+from nas_tf.trial import InfeasibleArchitecture
 
 _MOST_MAP_BYTES = 400e6  # of a block's maps in memory
 _LEAST_IMAGES = 200  # of which maps are kept, whatever they take
@@ -132,7 +133,10 @@ def _maps(trainer, number, space):
 
 
 def train_network(plan, table, architecture):
-    """Puts a network of repaired blocks together, trains it briefly, and returns a JSON-ready dict of its figures."""
+    """Puts a network of repaired blocks together, trains it briefly, and returns a JSON-ready dict of its figures.
+
+    Its `failure` is None, or says how the network diverged.
+    """
     library = table.libraries[0]
     trainer = opened(plan, table.folder, library.width)
     space = plan.space.space
@@ -141,11 +145,15 @@ def train_network(plan, table, architecture):
     keras = fresh_keras(plan.seed)
     model = tables.assemble(table, space, architecture, plan.scale)
     put_together = trainer.judged(model, image_size)[0]
-    trained = trainer.train(model, image_size, plan.seed)
+    try:
+        trained = trainer.train(model, image_size, plan.seed)
+    except InfeasibleArchitecture as error:
+        return {"failure": str(error), "put_together": put_together}
     num_images = trainer.images(image_size).validation.num_examples
     del model
     keras.backend.clear_session()
     return {
+        "failure": None,
         "accuracy": trained.accuracy,
         "put_together": put_together,
         "num_images": num_images,

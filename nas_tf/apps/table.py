@@ -8,7 +8,7 @@ nas-table --check=phone_nasnet.json --device=android
 
 nas-table --of=accuracy --parent=efficientnet_lite0 --data_dir=flowers.zip --deploy_image_size=160 --out=flowers.json
 nas-table --accuracy_table=flowers.json --device=host --out=flowers_host.json
-nas-table --best --accuracy_table=flowers.json --latency_table=flowers_host.json --target_latency_ms=3 --out=best.json
+nas-table --best --accuracy_table=flowers.json --latency_table=flowers_host.json --target_latency_ms=3 --out=chosen.json
 
 A latency table times every building unit of a space on a device, once for all its networks; scale flags (--deploy_...)
 and --num_classes must be those of the search that will use it. An accuracy table repairs everything that may stand in

@@ -164,11 +164,15 @@ def train(family, settings, machine=None, parts=None, say=print):
     recipe = plan.recipe.with_settings(
         settings, "epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing", "frozen_fraction"
     )
-    dataset = images.make(settings.image_size, settings.num_samples)
+    own_size = space.image_size(architecture)
+    if own_size and own_size != settings.image_size:
+        say(f"the network is made for images of {own_size} px, and not of --image_size={settings.image_size}")
+    dataset = images.make(own_size or settings.image_size, settings.num_samples)
     scale, train_scale = (
         parent.scale(each) if parent else _scale_for(family, settings.initial_weights, architecture, each)
         for each in family.train_scales(settings, space_part.module.Scale, dataset.num_classes, plan, recipe)
     )
+    scale, train_scale = space.scale_of(architecture, scale), space.scale_of(architecture, train_scale)
 
     def build(scale):
         return space.build(architecture, scale)

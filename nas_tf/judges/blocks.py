@@ -54,6 +54,8 @@ def images_facts(dataset, source, num_samples):
     about = dataset.describe()
     return {
         "digest": about.get("digest"),
+        "splits": about.get("splits"),
+        "fit": about.get("fit"),
         "class_names": list(dataset.class_names),
         "num_samples": num_samples,
         "seed": source.seed,
@@ -82,12 +84,20 @@ class BlocksJudge(Judge):
         return importlib.import_module(self._task.published).parent(self._task.parent)
 
     @functools.cached_property
-    def _trainer(self):
+    def _trainers(self):
+        """A `Trainer` for each width's parent, made when it is asked for."""
         task, training = self._task, ChildTraining(**self._table.training)
         parts = self._space, task.images, task.proxy_scale, self._table.images["num_samples"], task.seed
-        trainer = Trainer(training, *parts, self._parent)
-        trainer.open(self._table.folder / library_name(1.0) / "parent")
-        return trainer
+
+        @functools.cache
+        def of(width):
+            library = next(each for each in self._table.libraries if each.width == width)
+            architecture = self._space.architecture(library.architecture)
+            trainer = Trainer(training, *parts, dataclasses.replace(self._parent, architecture=architecture))
+            trainer.open(self._table.folder / library_name(width) / "parent")
+            return trainer
+
+        return of
 
     def check(self):
         table, task = self._table, self._task
@@ -104,10 +114,12 @@ class BlocksJudge(Judge):
             ("digest", "images (their digest)"),
             ("seed", "--seed, which decides splits"),
             ("race_fraction", "--race_fraction"),
+            ("splits", "splits, which are part of what a table is made of,"),
+            ("fit", "--image_folder_fit"),
         ):
-            if ours[name] != table.images[name]:
+            if ours[name] != table.images.get(name):
                 raise UserError(
-                    f"Expected the {words} of {table.path}: {_short(table.images[name])}. Received: "
+                    f"Expected the {words} of {table.path}: {_short(table.images.get(name))}. Received: "
                     f"{_short(ours[name])}. Make a table of these with nas-table --of=accuracy"
                 )
         for flags, theirs, scale in (
@@ -161,7 +173,8 @@ class BlocksJudge(Judge):
         if self._config.accuracy == PREDICTED or rung == 0:
             return Trained(reached, time.perf_counter() - begin_seconds, 0.0, 0.0, 0)
         task, seed = self._task, repeated_seed(self._task.seed, repeat)
-        architecture, trainer = child_of(task, tokens), self._trainer
+        trainer = self._trainers(self._predictor.library(architecture).width)
+        architecture = child_of(task, tokens)
         image_size = self._space.scale_of(architecture, task.proxy_scale).image_size
         keras = fresh_keras(seed)
         child = assemble(self._table, self._space, architecture, task.proxy_scale)

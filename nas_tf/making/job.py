@@ -140,10 +140,14 @@ class _Job:
         if RunFolder(self._folder).config.exists() or self._state.speeds is None:
             return
         images, plan = request.setup.task.images.make(32).describe()["num_examples"]["train"], self._state.plan
-        needed = tables.seconds(request, self._state.speeds, plan.epochs, images)
+        reason = tables.why_not(request)
         if images < LEAST_IMAGES:
-            self.say(f"tables need {LEAST_IMAGES} training images: networks are tried one by one")
-        elif needed <= plan.search_seconds:
+            reason = f"tables need {LEAST_IMAGES} training images"
+        if reason is not None:
+            self.say(f"{reason}: networks are tried one by one")
+            return
+        needed = tables.seconds(request, self._state.speeds, plan.epochs, images)
+        if needed <= plan.search_seconds:
             self.say(f"both tables take about {rough_duration(needed)} of the search")
             self._learn(by_tables=True)
         else:
@@ -172,7 +176,9 @@ class _Job:
             return
         plan = state.plan
         if state.by_tables:
-            request = tables.chosen(self._asked, request, state.target_ms, plan.top_k, self._folder / PLACE, self.say)
+            place = self._folder / PLACE
+            by_tables = tables.chosen(self._asked, request, state.target_ms, plan.top_k, place, self.say)
+            request = by_tables or request
         last = plan.last_seconds
         if state.speeds:  # as they are known by now
             last = last_seconds(state.speeds, plan.num_imports, plan.tries, plan.seeds, plan.top_k)

@@ -1,5 +1,6 @@
 """The search of a job by both tables: they are made, and the exact best networks by them are all that is tried."""
 
+import contextlib
 import dataclasses
 
 from nas_tf.accuracy_tables import builder as accuracies
@@ -11,6 +12,7 @@ from nas_tf.plugins import Part
 from nas_tf.reports import accuracy_table, latency_table
 from nas_tf.search.request import DEVICES
 from nas_tf.training.children import ChildTraining
+from nas_tf.trial import UserError
 
 _THOROUGHNESS = accuracies.Thoroughness()
 _TIMED = latencies.Thoroughness()
@@ -19,6 +21,18 @@ _EXTRA_CHILD_SECONDS = 10.0  # of tracing and judging
 _UNIT_SECONDS = 1.3  # to convert and to time a unit, or a network once
 _TRIED = 3  # networks for each finalist
 _NEARER = 0.97  # of the target, for some of them: a table is a few percent off
+
+
+def why_not(request):
+    """Returns why a search by tables cannot be, in words, or None."""
+    if request.setup.detector_classes:
+        return "tables know nothing of detectors"
+    plan = _plan(request)
+    try:
+        accuracies.check_parent(plan.space.space, request.setup.parent().architecture)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def seconds(request, speeds, epochs, num_images):
@@ -45,6 +59,8 @@ def seconds(request, speeds, epochs, num_images):
 def chosen(asked, request, target_ms, top_k, folder, say):
     """Makes both tables in a folder, or goes on with that, and returns the `Request` of a search of the best networks.
 
+    It is None if by the tables none is within the target.
+
     Args:
         asked: the `nas_tf.making.settings.Asked`.
         request: as of `seconds`.
@@ -61,7 +77,9 @@ def chosen(asked, request, target_ms, top_k, folder, say):
     timed = folder / "latencies.json"
     device = request.setup.device
     measured = latencies.build(
-        latencies.TablePlan(plan.space, task.deploy_scale, device, _TIMED), folder / "latencies.timings", say
+        latencies.TablePlan(plan.space, task.deploy_scale, device, _TIMED, request.setup.number_type),
+        folder / "latencies.timings",
+        say,
     )
     measured.write(timed)
     latency_table.draw_scatter(timed.with_suffix(".png"), measured)
@@ -70,8 +88,13 @@ def chosen(asked, request, target_ms, top_k, folder, say):
     estimator.check()
     chooser = Chooser(Predictor(table, plan.space.space), estimator)
     front = chooser.front()
-    best = chooser.best(target_ms, (_TRIED - 1) * top_k)
-    best += [each for each in chooser.best(_NEARER * target_ms, top_k) if each not in best]
+    try:
+        best = chooser.best(target_ms, (_TRIED - 1) * top_k)
+    except UserError as error:
+        say(f"{error}: networks are tried one by one")
+        return None
+    with contextlib.suppress(UserError):  # the fastest network is nearer to the target than that
+        best += [each for each in chooser.best(_NEARER * target_ms, top_k) if each not in best]
     say(accuracy_table.front_text(front, best, target_ms))
     accuracy_table.write_front(folder / "front.csv", front)
     accuracy_table.draw_front(folder / "front.png", front, best, target_ms)

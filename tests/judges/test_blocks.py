@@ -29,7 +29,7 @@ from nas_tf.plugins import Part
 from nas_tf.rewards import Objective
 from nas_tf.search.run import search
 from nas_tf.training.evaluate import traced
-from nas_tf.trial import InfeasibleArchitecture, UserError
+from nas_tf.trial import EvaluationError, InfeasibleArchitecture, UserError
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +175,9 @@ def test_what_a_table_is_not_of_is_one_line(accuracy_table, table, task, parent,
     images = {**value["images"], "class_names": ["cat", "dog"]}
     (tmp_path / "classes.json").write_text(json.dumps({**value, "images": images}))
     assert "Expected the classes of" in check(tmp_path / "classes.json")
+    images = {**value["images"], "splits": "drawn with seed 1: validation (0.5)"}
+    (tmp_path / "splits.json").write_text(json.dumps({**value, "images": images}))
+    assert "Expected the splits" in check(tmp_path / "splits.json")
 
 
 def test_a_block_that_is_not_there_is_infeasible_and_its_file_is_asked_for(accuracy_table, task, tmp_path):
@@ -225,6 +228,29 @@ def test_blocks_that_all_diverged_are_left_out_and_said(parent, tmp_path):
     assert "block 2 stays the parent's" in said[0] and said[1].startswith("11 blocks left out")
     with pytest.raises(UserError, match="only 2 different networks"):
         builder.draw_networks(plan.space.space, making._parent, found, plan)
+
+
+def test_a_network_that_diverged_is_left_out_and_said(accuracy_table, table, parent, tmp_path):
+    path, said = tmp_path / "table.json", []
+    shutil.copytree(tables.folder_of(accuracy_table), tables.folder_of(path))
+    lines = tables.folder_of(path) / "width_1" / "networks.jsonl"
+    found = [json.loads(line) for line in lines.read_text().splitlines()]
+    lost = next(each for each in found if each["kind"] == "tested")
+    lost.update(failure="its loss is not finite")
+
+    def write():
+        lines.write_text("".join(json.dumps(each) + "\n" for each in found))
+
+    write()
+    made = builder.build(plan_of(*parent), path, said.append)
+    assert made.libraries[0].weights == table.libraries[0].weights
+    assert len(made.libraries[0].facts["validation"]["networks"]) == 3
+    assert said == ["1 network left out: its loss is not finite"]
+    for each in found:
+        each["failure"] = "its loss is not finite"
+    write()
+    with pytest.raises(EvaluationError, match="of the networks that are fitted only 0 could be trained; expected 8"):
+        builder.build(plan_of(*parent), path, said.append)
 
 
 def test_images_are_those_of_the_table(table):

@@ -26,6 +26,7 @@ from mnas_tf.family import FAMILY
 from mnas_tf.spaces.mnasnet import Scale
 from nas_tf.accuracy import standard_error
 from nas_tf.accuracy_tables import builder as accuracy_builder
+from nas_tf.devices.table import LatencyTable
 from nas_tf.files import read_json
 from nas_tf.latency_tables import builder as latency_builder
 from nas_tf.making import job, tables
@@ -389,7 +390,7 @@ def test_the_best_of_both_tables(place, toy, monkeypatch, is_whole):
     asked = Asked(
         images="flowers.zip",
         settings=MakeSettings(hours=1.0, preset="quick", imports=("toy_net",), search="tables", out_dir=str(folder)),
-        search={name: settings[name] for name in search},
+        search={name: settings[name] for name in search} | {"deploy_number_type": "float16"},
         target={name: settings[name] for name in ("target_latency_ms", "target_latency_of")},
         parts={"host": FAST_HOST},
     )
@@ -407,6 +408,7 @@ def test_the_best_of_both_tables(place, toy, monkeypatch, is_whole):
     made, run = folder / "make", RunFolder(folder)
     for name in ("accuracies.json", "accuracies.png", "latencies.json", "latencies.png", "front.csv", "front.png"):
         assert (made / name).stat().st_size > 0
+    assert LatencyTable.read(made / "latencies.json").number_type == "float16"
     assert run.read()["flags"]["judge"] == "blocks" and run.read()["flags"]["algorithm"] == "listed"
     trials = job._read(run.records, Records.trials)
     listed = read_json(made / "best.json")["tokens"]

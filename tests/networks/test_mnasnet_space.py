@@ -10,7 +10,8 @@ from covering import all_choices, covered_choices, covering_tokens
 from weightless import without_weights
 
 from mnas_tf.published import ARCHITECTURES
-from mnas_tf.spaces.mnasnet import SPACE, MnasNet, MnasNetSpace, Scale, build
+from mnas_tf.spaces.mnasnet import BASES, SPACE, MnasNet, MnasNetSpace, Scale, build
+from nas_tf.accuracy_tables.builder import check_parent
 from nas_tf.trial import UserError
 
 A1_SPACE = MnasNetSpace(base="mnasnet_a1", kernel_sizes=(3, 5, 7))
@@ -194,9 +195,25 @@ def test_scales_that_cannot_be_built_are_refused(settings, message):
         Scale(**settings)
 
 
+@pytest.mark.parametrize("base", BASES)
+def test_the_space_around_a_published_network_has_it_and_each_of_its_blocks(base):
+    from mnas_tf import _networks
+
+    parent = _networks.architecture(base)
+    assert tuple((block.filters, block.repeats) for block in parent.blocks) == BASES[base]
+    space = MnasNetSpace(**SPACE.settings_for_blocks(parent, 224))
+    check_parent(space, parent)
+    assert space.decode(space.encode(parent)) == parent
+    assert MnasNetSpace(**SPACE.settings_around(parent)).encode(parent)
+    with pytest.raises(UserError, match=r"have 32 stem filters\. Received: 8"):
+        check_parent(space, _networks.architecture("mnasnet_small"))
+    with pytest.raises(UserError, match=r"Decision 'block1/kernel_size' .* has the choices \(7,\)"):
+        check_parent(MnasNetSpace(base=base, kernel_sizes=(7,)), parent)
+
+
 def test_settings_of_the_space_are_checked():
     with pytest.raises(
-        UserError, match=r"--mnasnet_base to be one of mobilenet_v2, mnasnet_a1, efficientnet_lite0. Received: resnet"
+        UserError, match=r"--mnasnet_base to be one of mobilenet_v2, mnasnet_a1, .*efficientnet_lite4. Received: resnet"
     ):
         MnasNetSpace(base="resnet")
     for sizes in ((), (3, 3), (4,), (0,)):

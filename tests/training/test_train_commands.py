@@ -67,6 +67,15 @@ def test_what_a_training_leaves(two_classes):
     assert description.weights == "trained for 2 epochs at 16 px" and description.accuracy.proxy is None
 
 
+def test_a_network_with_an_image_size_of_its_own_is_trained_at_that(two_classes, tmp_path, capsys):
+    data, _, _ = two_classes
+    changes = {"architecture": f"{TINY} px12", "epochs": 1}
+    description = mnas.train(settings(tmp_path / "net", data, **changes))
+    assert description.scale["image_size"] == 12 and description.weights == "trained for 1 epoch at 12 px"
+    assert "made for images of 12 px, and not of --image_size=16" in capsys.readouterr().out
+    assert read_network(tmp_path / "net")[0].input_shape == (None, 12, 12, 3)
+
+
 def test_fine_tuning_with_another_head(two_classes, tmp_path):
     _, net, _ = two_classes
     data = image_folder(tmp_path / "images", ("a", "b", "c"))

@@ -1,0 +1,27 @@
+"""What `benchmarks.search_pays` says of leads."""
+
+import numpy as np
+
+from benchmarks.search_pays import bootstrap, error_of
+
+
+def rows(*shares, count=2000, hard=0.5):
+    """Trainings of one network: images above a share are wrong; half of the images are right for all."""
+    places = np.linspace(0, 1, count)
+    return [(None, np.array([(places < hard) | (places < share) for share in shares], float))]
+
+
+def test_a_lead_counts_beyond_the_noise_of_images_and_of_trainings():
+    steady, better = rows(0.70, 0.70, 0.70), rows(0.72, 0.72, 0.72)
+    assert bootstrap(better, steady) < 0.001 < 0.999 < bootstrap(steady, better)
+    # The same lead of 2 points, of trainings that differ by 8: images alone would call that certain.
+    noisy = rows(0.76, 0.72, 0.68)
+    assert 0.05 < bootstrap(noisy, steady) < 0.4
+    assert bootstrap(steady, steady) > 0.9  # no lead at all
+
+
+def test_errors_are_of_images_and_of_trainings():
+    of_images = np.sqrt(0.7 * 0.3 / 2000)
+    np.testing.assert_allclose(error_of(rows(0.7, 0.7)), of_images, rtol=0.01)
+    np.testing.assert_allclose(error_of(rows(0.7)), of_images, rtol=0.01)
+    assert error_of(rows(0.76, 0.72, 0.68)) > 0.04 / np.sqrt(3)
