@@ -137,8 +137,8 @@ def build(plan, path, say=print, make_calls=None):
     """
     path, space, thoroughness = pathlib.Path(path), plan.space.space, plan.thoroughness
     parent = jobs.published(plan)
-    check_parent(space, parent.architecture)
     space.counterparts(parent.architecture, parent.architecture)
+    check_parent(space, parent.architecture)
     dataset = plan.images.make(plan.scale.image_size, plan.num_samples)
     num_examples = dataset.train().num_examples
     if num_examples < LEAST_IMAGES:

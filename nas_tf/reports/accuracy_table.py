@@ -59,6 +59,9 @@ def front_text(front, best, target_ms):
         target_ms: latency that they have at most, or None.
     """
     within = f"within {milliseconds(target_ms)}" if target_ms else "of all"
+    most_ms = front[-1].latency_ms
+    if target_ms and target_ms > most_ms:
+        within += f", which is beyond both tables: none is better that takes more than {milliseconds(most_ms)}"
     lines = [
         f"the exact front has {len(front)} networks, from {100 * front[0].accuracy:.1f} % at "
         f"{milliseconds(front[0].latency_ms)} to {100 * front[-1].accuracy:.1f} % at "

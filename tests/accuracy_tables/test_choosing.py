@@ -10,6 +10,7 @@ from mnas_tf.spaces.mnasnet import MnasNetSpace, Scale
 from nas_tf.accuracy_tables.choosing import Chooser, skyband
 from nas_tf.devices.table import Config, LatencyTable, TableEstimator
 from nas_tf.networks.accuracy_table import AccuracyTable, Alternative, Library, Predictor
+from nas_tf.reports import accuracy_table
 from nas_tf.trial import UserError
 
 SCALE = Scale(64, 10)
@@ -97,6 +98,13 @@ def test_a_target_outside_both_tables_is_said(chooser):
     low = chooser.front()[0].latency_ms
     with pytest.raises(UserError, match=rf"Expected a target within both tables, {low:.3g} to .* ms. Received: 0.001"):
         chooser.best(0.001, 5)
+
+
+def test_a_target_beyond_the_front_is_said(chooser):
+    front = chooser.front()
+    slowest = front[-1].latency_ms
+    assert "beyond both tables" in accuracy_table.front_text(front, front[-1:], 2 * slowest)
+    assert "beyond" not in accuracy_table.front_text(front, front[-1:], slowest)
 
 
 def test_a_skyband_holds_what_few_others_beat():
