@@ -253,6 +253,32 @@ def test_a_network_that_diverged_is_left_out_and_said(accuracy_table, table, par
         builder.build(plan_of(*parent), path, said.append)
 
 
+@pytest.mark.storm
+def test_a_narrower_parent_gives_a_library_of_its_own(parent, task, tmp_path):
+    plan, space = plan_of(*parent), task.space.space
+    thoroughness = dataclasses.replace(plan.thoroughness, widths=(1.0, 0.5))
+    path = tmp_path / "table.json"
+    with eagerly():
+        table = builder.build(dataclasses.replace(plan, thoroughness=thoroughness), path, lambda line: None)
+    assert [each.width for each in table.libraries] == [1.0, 0.5]
+    own, narrow = (space.architecture(each.architecture) for each in table.libraries)
+    assert [block.filters for block in own.blocks] == [8, 12] and [block.filters for block in narrow.blocks] == [8, 8]
+    predictor = Predictor(table, space)
+    trainers, x = BlocksJudge(Config(str(path), "trained"), task)._trainers, images()
+    for parent_of_width, library in zip((own, narrow), table.libraries):
+        for block in space.block_choices(parent_of_width)[1]:
+            network = space.assembled(parent_of_width, [parent_of_width.blocks[0], block])
+            assert predictor.library(network) is library
+            expected = library.sizes[16] - library.weights[1] * tables.damage(library.blocks[1][str(block)])
+            assert predictor.accuracy(network) == pytest.approx(np.clip(expected, 0, 1), abs=1e-12)
+        fine_tuned_one = read_keras(table.folder / tables.library_name(library.width) / "parent" / "parent.keras")
+        assembled = tables.assemble(table, space, parent_of_width, task.proxy_scale)
+        np.testing.assert_array_equal(*(traced(each)(x) for each in (assembled, fine_tuned_one)))
+        trainer = trainers(library.width)  # the teacher of networks of this library
+        assert trainer.parent.architecture == parent_of_width
+        np.testing.assert_array_equal(*(traced(each)(x) for each in (trainer.read_parent(), fine_tuned_one)))
+
+
 def test_images_are_those_of_the_table(table):
     dataset = DIGITS.make(16, 300)
     assert table.images == blocks.images_facts(dataset, DIGITS, 300) and table.images["digest"]

@@ -71,7 +71,13 @@ class SmallMnasNets(SearchSpace):
 
     def block_choices(self, parent):
         choices = (decision.choices for decision in self.decisions[: len(CHOICES)])
-        return (FIRST,), tuple(second(**dict(zip(CHOICES, each))) for each in itertools.product(*choices))
+        first, own = parent.blocks
+        borders = {"input_filters": own.input_filters, "filters": own.filters}
+        offered = (second(**dict(zip(CHOICES, each))) for each in itertools.product(*choices))
+        return (first,), tuple(dataclasses.replace(each, **borders) for each in offered)
+
+    def slimmed(self, architecture, width):
+        return MNASNETS.slimmed(architecture, width)
 
     def image_size(self, architecture):
         return architecture.image_size
