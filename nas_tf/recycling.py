@@ -28,15 +28,17 @@ class Processes:
     """Calls functions in at most `count` processes of their own.
 
     One whose memory has grown beyond `MAX_MEMORY_MB` is replaced after its call. A call that costs its process, or
-    takes longer than `deadline_seconds`, is tried once more, and then fails with `KilledWorker`.
+    takes longer than `deadline_seconds` (None: `DEADLINE_SECONDS`), is tried once more, and then fails with
+    `KilledWorker`.
 
     Attributes:
         num_started: processes started so far.
         memory_mb: resident memory of a process at the end of the last call.
     """
 
-    def __init__(self, count=1, deadline_seconds=DEADLINE_SECONDS):
-        self._idle, self._busy, self._count, self._deadline_seconds = [], {}, count, deadline_seconds
+    def __init__(self, count=1, deadline_seconds=None):
+        self._idle, self._busy, self._count = [], {}, count
+        self._deadline_seconds = deadline_seconds or DEADLINE_SECONDS
         self.num_started, self.memory_mb = 0, 0.0
 
     def call(self, function, *arguments):
