@@ -37,8 +37,7 @@ class Processes:
     """
 
     def __init__(self, count=1, deadline_seconds=None):
-        self._idle, self._busy, self._count = [], {}, count
-        self._deadline_seconds = deadline_seconds or DEADLINE_SECONDS
+        self._idle, self._busy, self._count, self._deadline_seconds = [], {}, count, deadline_seconds
         self.num_started, self.memory_mb = 0, 0.0
 
     def call(self, function, *arguments):
@@ -103,10 +102,10 @@ class Processes:
             if process.connection in ready:
                 del self._busy[key]
                 yield key, *self._hear(process)
-            elif process.seconds() > self._deadline_seconds:
+            elif process.seconds() > (self._deadline_seconds or DEADLINE_SECONDS):
                 del self._busy[key]
                 process.end()
-                yield key, None, f"taking longer than {self._deadline_seconds:.0f} s"
+                yield key, None, f"taking longer than {self._deadline_seconds or DEADLINE_SECONDS:.0f} s"
 
     def _hear(self, process):
         try:
