@@ -103,10 +103,7 @@ def searched(space, predictor, device, name, seed, target_ms, num_trials, parent
         except KeyError as error:  # a block that diverged when the table was made
             raise InfeasibleArchitecture(f"the table has no {error.args[0]}") from error
 
-    workers = QuickWorkers(
-        accuracy,
-        lambda tokens: device.estimate([space.decode(tokens)])[0],
-    )
+    workers = QuickWorkers(accuracy, lambda tokens: device.estimate([space.decode(tokens)])[0])
     part, reward = Part("nas_tf.algorithms", algorithm), LatencyReward(target_ms, "absolute")
     begin = space.encode(parent) if start else None
     trials = run_search(space, part, seed, reward, workers, num_trials, device, begin)

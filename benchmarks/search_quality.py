@@ -93,9 +93,9 @@ def main():
 def cases(knobs):
     """Yields every search, the slowest first, so that processes end together."""
     for algorithm in sorted(knobs.algorithms, key=("GPSampler", "ppo", "NSGA-II", "TPE", *OURS).index):
-        needed = {"TPE": "optuna", "NSGA-II": "optuna", "GPSampler": "torch"}.get(algorithm)
-        if needed is not None and not (_has("optuna") and _has(needed)):
-            print(f"{algorithm} is left out: it needs {needed}", flush=True)
+        packages = [*(["optuna"] if algorithm in THEIRS else []), *(["torch"] if algorithm == "GPSampler" else [])]
+        if not all(map(_has, packages)):
+            print(f"{algorithm} is left out: it needs {' and '.join(packages)}", flush=True)
             continue
         for question in [each for each in knobs.questions if each != "time"]:
             many = knobs.seeds if question in ("accuracy", "noise") else knobs.latency_seeds

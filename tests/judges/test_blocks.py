@@ -16,6 +16,7 @@ from support import eagerly
 
 from mnas_tf.family import FAMILY, MnasNetSearchSettings
 from nas_tf.accuracy_tables import builder, repair
+from nas_tf.accuracy_tables import library as one_library
 from nas_tf.algorithms import listed
 from nas_tf.apps.table import AccuracyTableSettings, TableSettings, choose, make_accuracy_table
 from nas_tf.devices.table import LatencyTable
@@ -217,7 +218,7 @@ def test_a_making_that_cannot_begin_is_one_line(parent, tmp_path):
 
 def test_blocks_that_all_diverged_are_left_out_and_said(parent, tmp_path):
     plan, said = plan_of(*parent), []
-    making = builder._Making(plan, tmp_path, 1.0, None, said.append)
+    making = one_library.Making(plan, tmp_path, 1.0, None, said.append)
     choices = plan.space.space.block_choices(making._parent)
     own = str(making._parent.blocks[1])
     for each in choices[1]:
@@ -227,7 +228,7 @@ def test_blocks_that_all_diverged_are_left_out_and_said(parent, tmp_path):
     assert [list(each) for each in found] == [[str(making._parent.blocks[0])], [own]]
     assert "block 2 stays the parent's" in said[0] and said[1].startswith("11 blocks left out")
     with pytest.raises(UserError, match="only 2 different networks"):
-        builder.draw_networks(plan.space.space, making._parent, found, plan)
+        one_library.draw_networks(plan.space.space, making._parent, found, plan)
 
 
 def test_a_network_that_diverged_is_left_out_and_said(accuracy_table, table, parent, tmp_path):

@@ -385,7 +385,13 @@ def test_the_best_of_both_tables(place, toy, monkeypatch, is_whole):
     for each in (job, accuracy_builder):
         monkeypatch.setattr(each, "LEAST_IMAGES", 50)
     monkeypatch.setattr(tables, "_TIMED", latency_builder.Thoroughness(num_calibration=10, num_validation=4, passes=2))
-    monkeypatch.setattr(tables, "_plan", lambda request, real=tables._plan: _here(real(request)))
+    requests, real = [], tables._plan
+
+    def plan(request):
+        requests.append(request)
+        return _here(real(request))
+
+    monkeypatch.setattr(tables, "_plan", plan)
     search = ("search_space", "deploy_image_size", "proxy_image_size", "num_workers")
     asked = Asked(
         images="flowers.zip",
@@ -414,6 +420,14 @@ def test_the_best_of_both_tables(place, toy, monkeypatch, is_whole):
     listed = read_json(made / "best.json")["tokens"]
     assert [list(trial.tokens) for trial in trials] == listed and {trial.state for trial in trials} == {"done"}
     assert Made(folder).predict(place / "photo.jpg")
+    # With these tables nothing is as fast as that, so that the search goes on without them.
+    with _toys(place, toy), eagerly():
+        assert tables.chosen(asked, requests[0], 1e-9, 3, made, said.append) is None
+    assert said[-1].startswith("Expected a target within both tables") and "one by one" in said[-1]
+    setup = dataclasses.replace(requests[0].setup, detector_classes=3)
+    with _toys(place, toy):
+        assert tables.why_not(requests[0]) is None
+        assert "detectors" in tables.why_not(dataclasses.replace(requests[0], setup=setup))
     if not is_whole:
         return
     rows = (folder / "ship" / "race.csv").read_text()
