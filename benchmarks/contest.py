@@ -50,7 +50,7 @@ class Contender:
             inheritance), "import" (published ones), or a `.keras` file of the bench's folder.
         epochs: of its training.
         latency_share: its measured latency, in shares of the parent's.
-        rate: peak of the learning rate; 0: the recipe tries two.
+        rate: peak of the learning rate, of a long training; 0: the recipe tries two.
         search: which of the accuracy tables it belongs to.
     """
 
@@ -76,6 +76,21 @@ class Facts(JsonLines):
         if found is None:
             self.add({"name": name, "value": make()})
         return super().get((name,))["value"]
+
+    def fill(self, processes, calls):
+        """Returns the values of names; what is not known is made in `processes`, as many at once as these are.
+
+        Args:
+            processes: `nas_tf.recycling.Processes`.
+            calls: dict from name to `(function, *arguments)`.
+        """
+        missing = {name: call for name, call in calls.items() if (name,) not in self}
+        for number, (name, value, failure) in enumerate(processes.run(missing), 1):
+            if failure is not None:
+                raise failure
+            self.add({"name": name, "value": value})
+            print(f"{time.strftime('%H:%M')} {number} of {len(missing)}: {name}", flush=True)
+        return [self.get(name) for name in calls]
 
 
 class Bench:
@@ -232,9 +247,11 @@ def train_contender(knobs, contender, is_taught, seed):
     if contender.start == "parent":
         bench.trainer.inheritable(scale.image_size)  # before the session is cleared
     teacher = bench.trainer.read_parent(scale.image_size) if is_taught else None
-    log = Log(bench.folder / f"training_{name}.npz")  # a long training that is stopped goes on from it
+    # A long training that is stopped goes on from its log, and reads validation accuracy after every epoch.
+    log = Log(bench.folder / f"training_{name}.npz") if contender.rate else None
     model, training = train_network(build, scale, dataset, recipe, seed, start=start, teacher=teacher, log=log)
-    log.path.unlink()
+    if log:
+        log.path.unlink()
     right = answered_right(model, dataset.test())
     if len(right) < _ENOUGH and bench.has_one_split:
         right = np.concatenate([right, answered_right(model, dataset.race())])
@@ -243,5 +260,5 @@ def train_contender(knobs, contender, is_taught, seed):
         "validation": training.accuracy.validation,
         "test": float(right.mean()),
         "right": f"right_{name}.npy",
-        "epoch_seconds": statistics.median(each["seconds"] for each in training.history),
+        "epoch_seconds": statistics.median(each["seconds"] for each in training.history) if log else None,
     }

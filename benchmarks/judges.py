@@ -44,6 +44,7 @@ class Knobs(Settings):
     window: tuple[float, ...] = knob((0.6, 0.7), "Least and largest latency, in shares of the parent's.")
     epochs: int = knob(6, "Epochs of the longer training, at the better of two rates.", least=1)
     proxy_epochs: int = knob(5, "Epochs of a child that begins with random weights.", least=1)
+    num_workers: int = knob(1, "Longer trainings at once.", least=1)
     num_samples: int = knob(0, "Training images of the longer training; 0: those of the table.", least=0)
 
 
@@ -62,14 +63,16 @@ def main():
         "multiply-adds": lambda bench, each: mult_adds(bench.build(each)),
         "parameters": lambda bench, each: num_params(bench.build(each)),
     }
-    with contextlib.closing(Processes(1, SLOW_SECONDS)) as processes:
-        truth = []
-        for number, each in enumerate(drawn):
-            start = vars(Contender("truth", str(each), each.to_json(), "parent", knobs.epochs, 0.0))
-            value = facts.get(f"truth {number}", lambda s=start: processes.call(train_contender, knobs, s, True, 0))
-            truth.append(value["test"])
-            print(f"{number + 1} of {len(drawn)}: {100 * truth[-1]:.1f} %  {each}", flush=True)
-        rows = {}
+    calls = {}
+    for number, each in enumerate(drawn):
+        start = vars(Contender("truth", str(each), each.to_json(), "parent", knobs.epochs, 0.0))
+        calls[f"truth {number}"] = train_contender, knobs, start, True, 0
+    with contextlib.closing(Processes(knobs.num_workers, SLOW_SECONDS)) as processes:
+        truth = [each["test"] for each in facts.fill(processes, calls)]
+    for reached, each in zip(truth, drawn):
+        print(f"{100 * reached:.1f} %  {each}", flush=True)
+    rows = {}
+    with contextlib.closing(Processes(1, SLOW_SECONDS)) as processes:  # what a judge takes is measured
         for name, judge in judges.items():
             found = [
                 facts.get(

@@ -3,7 +3,7 @@
 Each takes a bench, facts, processes and a target as a share of the parent's latency, and returns contenders.
 """
 
-import functools
+import dataclasses
 import itertools
 
 import numpy as np
@@ -100,7 +100,7 @@ def netadapt(bench, facts, processes, share):
 
 def _netadapt_step(bench, facts, processes, current, file, step, base_ms):
     """One step: of the proposals of all blocks the most accurate one after a short fine-tuning."""
-    now_ms, found = bench.estimator.estimate([current])[0], []
+    now_ms, offers = bench.estimator.estimate([current])[0], {}
     for number, choices in enumerate(bench.space.block_choices(bench.parent.architecture)):
         offered = []
         for block in choices:
@@ -108,19 +108,16 @@ def _netadapt_step(bench, facts, processes, current, file, step, base_ms):
             offered.append((bench.estimator.estimate([each])[0], each))
         fits = [row for row in offered if row[0] <= now_ms - _NETADAPT_STEP * base_ms]
         if fits:
-            each = max(fits, key=lambda row: row[0])[1]
-            name = f"netadapt_{step}_{number}.keras"
-            reached = facts.get(
-                f"netadapt {step} block {number}",
-                lambda e=each, n=name: processes.call(
-                    _judge_from, bench.knobs, e.to_json(), current.to_json(), file, n
-                ),
-            )
-            found.append((reached, each, name))
-    if not found:
+            offers[number] = max(fits, key=lambda row: row[0])[1], f"netadapt_{step}_{number}.keras"
+    if not offers:
         print(f"c: no block can save {_NETADAPT_STEP:.0%} of the parent's latency any more", flush=True)
         return None
-    _, each, name = max(found, key=lambda row: row[0])
+    calls = {
+        f"netadapt {step} block {number}": (_judge_from, bench.knobs, each.to_json(), current.to_json(), file, name)
+        for number, (each, name) in offers.items()
+    }
+    reached = facts.fill(processes, calls)
+    each, name = list(offers.values())[int(np.argmax(reached))]
     return {"architecture": each.to_json(), "file": name}
 
 
@@ -153,10 +150,8 @@ def random_networks(bench, facts, processes, share):
             drawn.append(each)
         if len(drawn) == _RANDOM:
             break
-    reached = [
-        facts.get(f"{share} d {number}", lambda e=each: processes.call(judge_inherited, bench.knobs, e.to_json()))
-        for number, each in enumerate(drawn)
-    ]
+    calls = {f"{share} d {number}": (judge_inherited, bench.knobs, each.to_json()) for number, each in enumerate(drawn)}
+    reached = facts.fill(processes, calls)
     order = np.argsort(reached)[::-1]
     took = shares(bench, [drawn[i] for i in order])
     fits = [(drawn[i], each) for i, each in zip(order, took) if each <= share * (ABOVE + 0.015)]
@@ -168,25 +163,24 @@ def random_networks(bench, facts, processes, share):
 def long_import(bench, facts, processes, share):
     """The best smaller parent, at two rates for all the time of the search."""
 
-    def trained(each):
-        make = functools.partial(processes.call, train_contender, bench.knobs, vars(each), False, 0)
-        return facts.get(f"{each.name} plain 0", make)
+    def trained(offered):
+        calls = {f"{each.name} plain 0": (train_contender, bench.knobs, vars(each), False, 0) for each in offered}
+        return facts.fill(processes, calls)
 
-    best = max(smaller_parents(bench, facts, processes, share), key=lambda each: trained(each)["validation"])
-    seconds = trained(best)["epoch_seconds"]
-    epochs = max(bench.knobs.epochs, round(60 * bench.knobs.search_minutes / len(_RATES) / seconds))
-    return [
-        Contender(
-            "e",
-            f"{best.name}, {epochs} epochs, rate {rate}",
-            best.architecture,
-            best.start,
-            epochs,
-            best.latency_share,
-            rate,
-        )
-        for rate in _RATES
-    ]
+    def at_rates(parent, epochs):
+        return [
+            dataclasses.replace(
+                parent, rival="e", name=f"{parent.name}, {epochs} epochs, rate {rate}", epochs=epochs, rate=rate
+            )
+            for rate in _RATES
+        ]
+
+    smaller = smaller_parents(bench, facts, processes, share)
+    best = max(zip(smaller, trained(smaller)), key=lambda row: row[1]["validation"])[0]
+    seconds = np.mean([each["epoch_seconds"] for each in trained(at_rates(best, bench.knobs.epochs))])
+    at_once = min(bench.knobs.num_workers, len(_RATES))
+    epochs = round(60 * bench.knobs.search_minutes * at_once / len(_RATES) / seconds)
+    return at_rates(best, max(bench.knobs.epochs, epochs))
 
 
 RIVALS = {"a": smaller_parents, "b": other_imports, "c": netadapt, "d": random_networks, "e": long_import}

@@ -54,6 +54,7 @@ class Knobs(Settings):
     seeds: int = knob(3, "Trainings of each network.", least=1)
     long_seeds: int = knob(1, "Trainings of rival e, each of which takes half of --search_minutes or more.", least=1)
     search_minutes: float = knob(45.0, "What the search took, which rival e has for its training.", above=0)
+    num_workers: int = knob(1, "Trainings at once; TF_NUM_INTRAOP_THREADS says of how many threads.", least=1)
     rivals: tuple[str, ...] = knob(tuple(RIVALS), "Which rivals.", choices=tuple(RIVALS))
     picture: str = knob("", "Where a picture is written; empty: none.", path=True)
 
@@ -65,7 +66,7 @@ def main():
     if not bench.has_one_split and "test (" in (bench.table.images["splits"] or ""):
         raise UserError("Expected accuracy tables of one seed, or a folder of test images: the seed decides the split")
     chosen = {}
-    with contextlib.closing(Processes(1, SLOW_SECONDS)) as processes:
+    with contextlib.closing(Processes(knobs.num_workers, SLOW_SECONDS)) as processes:
         parent = contest(bench, facts, processes, parents(bench, "parent", 1.0, bench.scale.image_size, 1.0))
         for share in knobs.targets:
             benches = [Bench(knobs, number) for number in range(len(knobs.accuracy_tables))]
@@ -96,17 +97,18 @@ def contest(bench, facts, processes, offered):
     These are float [trainings, test images]: 1 where a training was right.
     """
 
-    def trained(contender, is_taught, seed):
-        return facts.get(
-            f"{contender.name} {'taught' if is_taught else 'plain'} {seed}",
-            lambda: processes.call(train_contender, bench.knobs, vars(contender), is_taught, seed),
-        )
+    def trained(tries):
+        calls = {}
+        for contender, is_taught, seed in tries:
+            call = train_contender, bench.knobs, vars(contender), is_taught, seed
+            calls[f"{contender.name} {'taught' if is_taught else 'plain'} {seed}"] = call
+        return facts.fill(processes, calls)
 
-    tries = [(each, is_taught) for each in offered for is_taught in (False, True) if not (is_taught and each.rate)]
-    best = max(tries, key=lambda each: trained(*each, 0)["validation"])
-    seeds = bench.knobs.long_seeds if best[0].rate else bench.knobs.seeds
-    rights = [trained(*best, seed)["right"] for seed in range(seeds)]
-    return best[0], np.array([np.load(bench.folder / each) for each in rights], float)
+    tries = [(each, is_taught, 0) for each in offered for is_taught in (False, True) if not (is_taught and each.rate)]
+    contender, is_taught, _ = max(zip(tries, trained(tries)), key=lambda row: row[1]["validation"])[0]
+    seeds = bench.knobs.long_seeds if contender.rate else bench.knobs.seeds
+    found = trained([(contender, is_taught, seed) for seed in range(seeds)])
+    return contender, np.array([np.load(bench.folder / each["right"]) for each in found], float)
 
 
 def found_networks(bench, facts, share):

@@ -7,7 +7,7 @@ from mnas_tf.recipes import PLANS
 from nas_tf.apps import train
 from nas_tf.family import Family
 from nas_tf.networks import folder
-from nas_tf.search.request import SearchSettings
+from nas_tf.search.settings import SearchSettings
 from nas_tf.settings import CHILDREN, NETWORK, SEARCH, SHIPS, knob
 from nas_tf.training.recipe import recipe_knob
 from nas_tf.trial import UserError

@@ -31,7 +31,7 @@ class Family:
             If its networks can inherit, it has `parent(text)`, which returns the
             `nas_tf.networks.parent.ParentNetwork` that `--parent` names.
         plans: its recipes by name (`nas_tf.training.recipe.Plan`).
-        search_settings: dataclass that extends `nas_tf.search.request.SearchSettings` by its space and scales.
+        search_settings: dataclass that extends `nas_tf.search.settings.SearchSettings` by its space and scales.
         search_scales: `search_scales(settings, Scale, num_classes)` returns the proxy's scale and the deployment's.
         published_beside: the published networks whose cost is measured beside a search.
         train_settings: dataclass that extends `nas_tf.apps.train.TrainSettings` by its space and scale.

@@ -39,6 +39,15 @@ def read_table(path):
     return table
 
 
+def check_known(space, flag):
+    """Raises `UserError` unless a space knows its networks: `known(architecture)` and `known_digest`, of its table."""
+    if not (hasattr(space, "known") and hasattr(space, "known_digest")):
+        raise UserError(
+            f"{flag} needs a search space with a table of all its networks, such as nasbench201. Received: "
+            f"--search_space={space.name}"
+        )
+
+
 def the_field(values, ending, what):
     """Returns the name of the one field of a network that ends so.
 

@@ -6,7 +6,7 @@ from nas_tf.apps import train
 from nas_tf.family import Family
 from nas_tf.networks import folder
 from nas_tf.rewards import Objective
-from nas_tf.search.request import SearchSettings
+from nas_tf.search.settings import SearchSettings
 from nas_tf.settings import CHILDREN, DEVICE, NETWORK, SEARCH, SHIPS, TRAINING, knob
 from nas_tf.training.recipe import ProxyRecipe, recipe_knob
 from nas_tf.trial import UserError

@@ -34,7 +34,7 @@ PLUG_INS = (
 )
 # Who may import what, beside rows.
 OWNERS = {
-    "sqlite3": ("nas_tf.search.records",),
+    "sqlite3": ("nas_tf.search._database",),
     "absl": ("nas_tf.flags",),
     "tqdm": ("nas_tf.bars",),
     "ray": ("nas_tf.search.workers._ray_cluster", "nas_tf.search.workers._ray_nodes"),

@@ -13,7 +13,7 @@ from mnas_tf.family import FAMILY
 from mnas_tf.search import Settings, search
 from nas_tf import flags, plugins
 from nas_tf.rewards import Objective
-from nas_tf.search.request import ALGORITHMS, DATASETS, DEVICES, JUDGES, WORKERS
+from nas_tf.search.settings import ALGORITHMS, DATASETS, DEVICES, JUDGES, WORKERS
 from nas_tf.training.recipe import ProxyRecipe
 
 

@@ -2,8 +2,9 @@
 
 from nas_tf import flags
 from nas_tf.rewards import Limits, Objective
-from nas_tf.search.request import ALGORITHMS, DATASETS, DEVICES, JUDGES, WORKERS, folders, settings_of_parts
+from nas_tf.search.request import folders, settings_of_parts
 from nas_tf.search.run import search
+from nas_tf.search.settings import ALGORITHMS, DATASETS, DEVICES, JUDGES, WORKERS
 from nas_tf.training.recipe import ProxyRecipe
 
 

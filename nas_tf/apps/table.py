@@ -34,7 +34,7 @@ from nas_tf.networks.accuracy_table import AccuracyTable, Predictor, folder_of
 from nas_tf.plugins import Part
 from nas_tf.reports import accuracy_table as accuracy_report
 from nas_tf.reports.latency_table import draw_scatter, validation_text, verdict_text
-from nas_tf.search.request import RACE_FRACTION, WORKERS
+from nas_tf.search.settings import RACE_FRACTION, WORKERS
 from nas_tf.settings import CHILDREN, DEVICE, IMAGES, NETWORK, PLACES, RUN, TARGET, knob
 from nas_tf.training.children import ChildTraining, child_scale
 from nas_tf.trial import UserError

@@ -3,8 +3,8 @@
 import dataclasses
 
 from nas_tf.devices import Estimator
-from nas_tf.tabular import the_field
-from nas_tf.trial import InfeasibleArchitecture, UserError
+from nas_tf.tabular import check_known, the_field
+from nas_tf.trial import InfeasibleArchitecture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +26,7 @@ class TabularEstimator(Estimator):
         self._space = space
 
     def check(self):
-        if not hasattr(self._space, "known"):
-            raise UserError(
-                "--device=tabular needs a search space with a table of all its networks, such as nasbench201. "
-                f"Received: --search_space={self._space.name}"
-            )
+        check_known(self._space, "--device=tabular")
         self.estimate([self._space.decode((0,) * len(self._space.decisions))])
 
     def describe(self):

@@ -9,8 +9,7 @@ import numpy as np
 
 from nas_tf.judges import Judge, repeated_seed
 from nas_tf.settings import Settings, knob
-from nas_tf.tabular import the_field
-from nas_tf.trial import UserError
+from nas_tf.tabular import check_known, the_field
 
 TRAINS = False
 
@@ -36,11 +35,7 @@ class TabularJudge(Judge):
         self._config, self._space, self._seed = config, space, seed
 
     def check(self):
-        if not hasattr(self._space, "known"):
-            raise UserError(
-                "--judge=tabular needs a search space with a table of all its networks, such as nasbench201. Received: "
-                f"--search_space={self._space.name}"
-            )
+        check_known(self._space, "--judge=tabular")
         self.true_accuracy((0,) * len(self._space.decisions))
 
     def describe(self):

@@ -15,9 +15,9 @@ from nas_tf.making.state import JobState
 from nas_tf.networks.folder import has_description, read_description
 from nas_tf.reports.network import name_of, reached
 from nas_tf.search.records import Records
-from nas_tf.search.request import WORKERS
 from nas_tf.search.run import begin, run
 from nas_tf.search.run_folder import RunFolder
+from nas_tf.search.settings import WORKERS
 from nas_tf.search.story import PAGE
 from nas_tf.shipping.chain import ship
 from nas_tf.shipping.finish import Incomplete, mend

@@ -22,7 +22,7 @@ from nas_tf.plugins import Part
 from nas_tf.quiet import fresh_keras, import_keras
 from nas_tf.reports.device import device_name
 from nas_tf.reports.numbers import milliseconds
-from nas_tf.search.request import DATASETS, RACE_FRACTION
+from nas_tf.search.settings import DATASETS, RACE_FRACTION
 from nas_tf.shipping import imports
 from nas_tf.shipping.candidates import Workshop
 from nas_tf.shipping.race import FOLDS, LEAST_IMAGES

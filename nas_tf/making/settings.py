@@ -6,7 +6,8 @@ import pathlib
 
 from nas_tf.family import families
 from nas_tf.rewards import Limits, Objective
-from nas_tf.search.request import ALGORITHMS, DATASETS, DEVICES, JUDGES, WORKERS, make_request
+from nas_tf.search.request import make_request
+from nas_tf.search.settings import ALGORITHMS, DATASETS, DEVICES, JUDGES, WORKERS
 from nas_tf.settings import RUN, Settings, knob
 from nas_tf.training.recipe import ProxyRecipe
 from nas_tf.trial import UserError

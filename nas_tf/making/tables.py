@@ -10,7 +10,7 @@ from nas_tf.latency_tables import builder as latencies
 from nas_tf.networks.accuracy_table import Predictor
 from nas_tf.plugins import Part
 from nas_tf.reports import accuracy_table, latency_table
-from nas_tf.search.request import DEVICES
+from nas_tf.search.settings import DEVICES
 from nas_tf.training.children import ChildTraining
 from nas_tf.trial import UserError
 

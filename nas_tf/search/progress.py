@@ -53,7 +53,7 @@ class Progress:
     A trial that is replayed from the records is counted, but not written again.
 
     Args:
-        settings: the `nas_tf.search.request.SearchSettings`.
+        settings: the `nas_tf.search.settings.SearchSettings`.
         records: the run's `nas_tf.search.records.Records`.
         board: the `nas_tf.search.board.Board`.
         goal: the `nas_tf.rewards.Goal`.

@@ -1,31 +1,16 @@
 """The SQLite file of a run, which no other module reads or writes.
 
-Each fact is written in a transaction of its own, so that a kill loses nothing that is finished. A lock that another
-program holds is waited for.
+Each fact is written in a transaction of its own, so that a kill loses nothing that is finished.
 """
 
-import contextlib
-import datetime
-import os
-import pathlib
-import sqlite3
-import sys
-import time
-
-from nas_tf.files import refuse_network_file_system
-from nas_tf.search import _rows, _sqlite_errors
+from nas_tf.search import _rows
+from nas_tf.search._database import Database, text_now
 from nas_tf.search._rows import ASKED, FAILED, PROMOTED, REOPENED, TOLD, WARM_START, Known, KnownOfArchitecture
-from nas_tf.trial import EvaluationError, UserError
 
 __all__ = ["ASKED", "FAILED", "PROMOTED", "REOPENED", "TOLD", "WARM_START", "Known", "KnownOfArchitecture", "Records"]
 
 
-_SILENT_SECONDS = 5.0  # for which a lock is waited for before that is said
-_PATIENT_SECONDS = 60.0  # for which it is waited for in all
-_CHECKPOINT_SECONDS = 1.0  # for which `make_whole` waits for readers
-
-
-class Records:
+class Records(Database):
     """Trials and measurements of one run folder; with the path None they are kept in memory.
 
     Raises:
@@ -35,98 +20,13 @@ class Records:
             any method).
     """
 
-    def __init__(self, path, *, read_only=False):
-        self._in_memory = path is None
-        self._path, self._read_only, self._session = pathlib.Path(path or "memory"), read_only, None
-        if self._in_memory:
-            pass
-        elif not read_only:
-            refuse_network_file_system(self._path.parent)
-        elif not self._path.exists():
-            raise UserError(f"Expected a run folder with trials.sqlite. There is no file {str(path)!r}")
-        with self._in_words("open"):
-            if read_only:
-                self._open_to_read()
-            else:
-                self._open("mode=rwc")
-                self._prepare_to_write()
-            version = self._version()
-            if version != 1:
-                raise UserError(f"Expected {self._path} to be of version 1. Received: version {version}")
-
-    def _open(self, how):
-        uri = "file::memory:" if self._in_memory else f"{self._path.resolve().as_uri()}?{how}"
-        self._db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_SILENT_SECONDS)
-        self._db.row_factory = sqlite3.Row
-        try:
-            if self._patiently("PRAGMA quick_check")[0][0] != "ok":
-                raise sqlite3.DatabaseError("quick_check found damage")
-        except sqlite3.DatabaseError:
-            self._db.close()
-            raise
-
-    def _open_to_read(self):
-        """Opens the file to read, also in a folder that cannot be written, where SQLite cannot make its lock's file."""
-        try:
-            self._open("mode=ro")
-        except sqlite3.OperationalError as error:
-            log = self._path.with_name(f"{self._path.name}-wal")
-            if not _sqlite_errors.is_unwritable(error) or os.access(self._path.parent, os.W_OK):
-                raise
-            if log.exists() and log.stat().st_size:
-                raise UserError(
-                    f"{self._path} lies in a folder that cannot be written, and its latest records in {log.name}, "
-                    "which can be read only in one that can. Copy the folder, and give the copy"
-                ) from error
-            self._open("mode=ro&immutable=1")
-
-    def _prepare_to_write(self):
-        self._patiently("PRAGMA journal_mode = WAL")
-        self._patiently("PRAGMA synchronous = NORMAL")
-        if self._version() == 0:
-            with self._raw_transaction() as db:
-                if self._version() == 0:  # another search may have made the tables meanwhile
-                    for statement in _rows.SCHEMA.split(";"):
-                        db.execute(statement)
-
-    def _version(self):
-        return self._patiently("PRAGMA user_version")[0][0]
-
-    def close(self):
-        """Closes the file, which is whole by then unless another program reads it or the disk is full."""
-        with contextlib.suppress(EvaluationError, sqlite3.ProgrammingError):  # the latter: it is closed
-            self.make_whole()
-        self._db.close()
-
-    def make_whole(self):
-        """Brings all that is recorded into the file trials.sqlite itself, so that a copy of it alone is whole.
-
-        What a program reads meanwhile stays in the log beside the file until the next call.
-        """
-        if self._read_only or self._in_memory:
-            return
-        with self._in_words("write"):
-            self._db.execute(f"PRAGMA busy_timeout = {round(1000 * _CHECKPOINT_SECONDS)}")
-            try:
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            finally:
-                self._db.execute(f"PRAGMA busy_timeout = {round(1000 * _SILENT_SECONDS)}")
-
-    def begin_session(self):
-        """Starts counting this process's hours."""
-        start, clock = _now(), time.monotonic()
-        with self.transaction() as db:
-            written = start.isoformat(timespec="milliseconds")
-            row_id = db.execute("INSERT INTO sessions VALUES (?, ?)", (written, written)).lastrowid
-            self._session = row_id, start, clock
-
     def hours(self):
         """Returns the hours that all sessions of this run have taken so far, a float."""
         return _rows.read_hours(self._path, self._read("SELECT rowid AS id, * FROM sessions"))
 
     def add_trials(self, trials, event=None):
         """Records `(nas_tf.trial.Trial, architecture)` pairs as running, all or none, and what happened if anything."""
-        now, to_text = _text_now(), _rows.to_text
+        now, to_text = text_now(), _rows.to_text
         rows = [
             (trial.id, to_text(trial.tokens), trial.note, to_text(each.to_json()), each.fingerprint, now)
             for trial, each in trials
@@ -204,7 +104,7 @@ class Records:
         with self.transaction() as db:
             db.execute(
                 "UPDATE trials SET reward = ?, infeasible = ?, error = ?, finished_at = ? WHERE id = ?",
-                (trial.reward, trial.infeasible, trial.error, _text_now(), trial.id),
+                (trial.reward, trial.infeasible, trial.error, text_now(), trial.id),
             )
             self._happened(db, event, [trial.id])
 
@@ -264,9 +164,6 @@ class Records:
             db.execute("DELETE FROM expectations")
             db.executemany("INSERT INTO expectations VALUES (?, ?)", accuracies.items())
 
-    def _has_table(self, name):
-        return bool(self._read("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)))
-
     def measurements(self, trial_id):
         """Returns a list of a dict for each measurement of a trial: kind, judge, device_id, value, details."""
         query = "SELECT kind, judge, device_id, value, details FROM measurements WHERE trial_id = ? ORDER BY rowid"
@@ -317,11 +214,6 @@ class Records:
         with self.transaction() as db:
             db.execute("INSERT OR IGNORE INTO devices VALUES (?, ?)", (device_id, _rows.to_text(description)))
 
-    def _read(self, query, values=()):
-        """Returns a list of a dict for each row that a query finds."""
-        with self._in_words("read"):
-            return [dict(row) for row in self._patiently(query, values)]
-
     def _measure_cost(self, db, trial_id, cost, device_id, details):
         details = {**details, **_rows.cost_json(cost)}
         if cost.latency:
@@ -341,66 +233,3 @@ class Records:
             "INSERT INTO measurements VALUES (?, ?, ?, ?, ?, ?)",
             (trial_id, kind, judge, device_id, value, _rows.to_text(details)),
         )
-
-    @contextlib.contextmanager
-    def transaction(self):
-        """Returns a context in which either everything is written or nothing. It yields the database connection."""
-        if self._db.in_transaction:
-            yield self._db
-            return
-        with self._in_words("write"), self._raw_transaction() as db:
-            yield db
-
-    @contextlib.contextmanager
-    def _raw_transaction(self):
-        self._patiently("BEGIN IMMEDIATE")
-        try:
-            yield self._db
-            if self._session is not None:
-                # The clock on the wall may be set back or forward meanwhile.
-                row_id, start, clock = self._session
-                seen = start + datetime.timedelta(seconds=time.monotonic() - clock)
-                values = (seen.isoformat(timespec="milliseconds"), row_id)
-                self._db.execute("UPDATE sessions SET last_seen_at = ? WHERE rowid = ?", values)
-            self._patiently("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-
-    def _patiently(self, statement, values=()):
-        """Returns the rows of a statement, and waits while another program's lock keeps it from running."""
-        begin, is_told = time.monotonic(), False
-        while True:
-            try:
-                return self._db.execute(statement, values).fetchall()
-            except sqlite3.OperationalError as error:
-                waited = time.monotonic() - begin
-                if not _sqlite_errors.is_locked(error) or waited >= _PATIENT_SECONDS:
-                    raise
-            if waited >= _SILENT_SECONDS and not is_told:
-                print(
-                    f"{self._path} is locked by another program, such as an open SQL shell; waiting up to a minute",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                is_told = True
-            time.sleep(0.05)  # SQLite itself waits for most locks, but not for all
-
-    @contextlib.contextmanager
-    def _in_words(self, doing):
-        """Returns a context in which an error of SQLite's becomes one that says what is wrong and what to do."""
-        try:
-            yield
-        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-            raise
-        except sqlite3.DatabaseError as error:
-            raise _sqlite_errors.in_words(error, self._path, doing) from error
-
-
-def _now():
-    return datetime.datetime.now(datetime.UTC)
-
-
-def _text_now():
-    return _now().isoformat(timespec="milliseconds")

@@ -20,10 +20,11 @@ from nas_tf.search.problem import make_algorithm, problem_of
 from nas_tf.search.progress import Clock, Progress
 from nas_tf.search.records import WARM_START, Records
 from nas_tf.search.rehearsal import AFTER_HOURS, announcement, measure_published, rehearse
-from nas_tf.search.request import ALGORITHMS, make_request
+from nas_tf.search.request import make_request
 from nas_tf.search.results import Findings
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.search.rungs import Rungs, check_offered
+from nas_tf.search.settings import ALGORITHMS
 from nas_tf.search.story import PAGE
 from nas_tf.search.warm_start import read_earlier, warm_start
 from nas_tf.space import fingerprint

@@ -13,7 +13,7 @@ class Training:
     """One training of a race.
 
     Attributes:
-        entrant: the `nas_tf.shipping.race.Entrant`.
+        entrant: the `nas_tf.shipping.entrants.Entrant`.
         attempt: the `Try`.
         seed: of its initial weights and the order of images.
         fold: of images, where few are left for the race; None: all that are trained on.

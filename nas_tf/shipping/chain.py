@@ -21,8 +21,9 @@ from nas_tf.reports import search as report
 from nas_tf.reports.comparison import Row
 from nas_tf.reports.device import device_name
 from nas_tf.search.records import Records
-from nas_tf.search.request import JUDGES, RACE_FRACTION, SearchSettings, remade_request
+from nas_tf.search.request import remade_request
 from nas_tf.search.run_folder import RunFolder
+from nas_tf.search.settings import JUDGES, RACE_FRACTION, SearchSettings
 from nas_tf.search.story import PAGE, write_page
 from nas_tf.shipping import choice, finish, imports
 from nas_tf.shipping.baselines import builder

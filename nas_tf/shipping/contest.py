@@ -18,8 +18,10 @@ from nas_tf.shipping import choice, entrants, imports
 from nas_tf.shipping.baselines import train_baseline
 from nas_tf.shipping.candidates import Candidate, Workshop, train_trial
 from nas_tf.shipping.finalists import finalists
-from nas_tf.shipping.race import TRIES, Allowance, Race, Verdict, tries_in_words
+from nas_tf.shipping.race import Allowance, Race
+from nas_tf.shipping.tries import TRIES, tries_in_words
 from nas_tf.shipping.turns import Turns, write
+from nas_tf.shipping.verdict import Verdict
 from nas_tf.trial import Cost, EvaluationError, Latency, UserError
 
 _DIVERGED = (

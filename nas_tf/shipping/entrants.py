@@ -2,11 +2,45 @@
 
 import dataclasses
 import functools
+import pathlib
+import typing
 
 from nas_tf.networks.description import NetworkDescription
 from nas_tf.networks.folder import describe
-from nas_tf.shipping.race import Entrant
-from nas_tf.training.recipe import PLANS
+from nas_tf.training.recipe import PLANS, Recipe
+from nas_tf.trial import Trial
+
+
+@dataclasses.dataclass(frozen=True)
+class Entrant:
+    """A network in the race, before it is trained.
+
+    Attributes:
+        name: as in "trial 17" or "efficientnet_lite0 at 96 px".
+        folder: its own.
+        image_size: height and width of its images in pixels.
+        recipe: the `nas_tf.training.recipe.Recipe` of its first try.
+        build: `build(scale)` returns the `keras.Model`.
+        scales: the scales at which it ships and is trained.
+        description: its `NetworkDescription` before it is trained.
+        start: `start(dataset)` returns what puts weights into it first (`nas_tf.training.network.train_network`), or
+            None.
+        trial: the `Trial` that it comes from; None for an import.
+    """
+
+    name: str
+    folder: pathlib.Path
+    image_size: int
+    recipe: Recipe
+    build: typing.Callable
+    scales: tuple
+    description: NetworkDescription
+    start: typing.Callable
+    trial: Trial | None = None
+
+    @property
+    def is_import(self):
+        return self.trial is None
 
 
 def searched(workshop, folder, trials):

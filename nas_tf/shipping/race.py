@@ -11,147 +11,26 @@
 
 import dataclasses
 import functools
-import pathlib
 import time
-import typing
 
 import numpy as np
 
 from nas_tf import accuracy
 from nas_tf.datasets import Images, scale_pixels
 from nas_tf.files import write_array
-from nas_tf.networks.description import NetworkDescription
 from nas_tf.networks.folder import read_keras
 from nas_tf.quiet import count
 from nas_tf.shipping.away import Training, train_all
 from nas_tf.shipping.candidates import DESCRIPTION, train
+from nas_tf.shipping.tries import TRIES, Try, first_tries
+from nas_tf.shipping.verdict import SURE, Finisher, Verdict, said
 from nas_tf.training.evaluate import traced
-from nas_tf.training.recipe import Recipe
-from nas_tf.trial import Trial
 
 LEAST_IMAGES = 300  # in the race portion; with fewer, differences of 5 points are noise
-FOLDS, SEEDS, TRIES = 5, 3, 3
-SURE = 0.05  # of a lead: how likely it may be by chance alone
-_SECOND_RATE = 1 / 4  # of the first, where the recipe names none
+FOLDS, SEEDS = 5, 3
 _BATCH = 64
 RIGHT = "race.npy"  # in the folder of a try: which race images it answers right
 _TAUGHT = "_teacher"  # what the name of a try with a teacher ends in
-
-
-@dataclasses.dataclass(frozen=True)
-class Entrant:
-    """A network in the race, before it is trained.
-
-    Attributes:
-        name: as in "trial 17" or "efficientnet_lite0 at 96 px".
-        folder: its own.
-        image_size: height and width of its images in pixels.
-        recipe: the `nas_tf.training.recipe.Recipe` of its first try.
-        build: `build(scale)` returns the `keras.Model`.
-        scales: the scales at which it ships and is trained.
-        description: its `NetworkDescription` before it is trained.
-        start: `start(dataset)` returns what puts weights into it first (`nas_tf.training.network.train_network`), or
-            None.
-        trial: the `Trial` that it comes from; None for an import.
-    """
-
-    name: str
-    folder: pathlib.Path
-    image_size: int
-    recipe: Recipe
-    build: typing.Callable
-    scales: tuple
-    description: NetworkDescription
-    start: typing.Callable
-    trial: Trial | None = None
-
-    @property
-    def is_import(self):
-        return self.trial is None
-
-
-@dataclasses.dataclass(frozen=True)
-class Try:
-    """One way of training that every entrant gets.
-
-    Attributes:
-        name: what its folder is called.
-        recipe: the `nas_tf.training.recipe.Recipe`.
-        teacher: `keras.Model` that is learned from too, or None.
-    """
-
-    name: str
-    recipe: Recipe
-    teacher: object = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Finisher:
-    """An entrant with its best try.
-
-    Attributes:
-        entrant: the `Entrant`.
-        attempt: the `Try`.
-        folder: of that try, with `model.keras`.
-        description: the `NetworkDescription` of that try.
-        rights: tuple of bool [n], one for each seed: which race images were answered right.
-    """
-
-    entrant: Entrant
-    attempt: Try
-    folder: pathlib.Path
-    description: NetworkDescription
-    rights: tuple
-
-    @property
-    def right(self):
-        """float [n]: the share of its trainings that answered each race image right."""
-        return np.mean(self.rights, axis=0)
-
-    @property
-    def accuracy(self):
-        """float: on the race images, in [0, 1]."""
-        return float(self.right.mean())
-
-    @property
-    def error(self):
-        """float: the standard error of `accuracy`, from the choice of images."""
-        return float(self.right.std() / np.sqrt(len(self.right)))
-
-    @property
-    def latency_ms(self):
-        return (self.description.latency_judged or self.description.latency).latency_ms
-
-
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """Who ships, and why.
-
-    Attributes:
-        winner: the `Finisher` that ships.
-        other: the best of the other kind, searched or import, or None.
-        p_value: how likely the searched network's lead would be by chance; None: there was one kind only.
-    """
-
-    winner: Finisher
-    other: Finisher | None = None
-    p_value: float | None = None
-
-    def __str__(self):
-        """Why the winner ships, in words."""
-        if self.other is None:
-            return "the most accurate of the race on images that nothing had seen"
-        searched, imported = sorted((self.winner, self.other), key=lambda each: each.entrant.is_import)
-        lead = 100 * (searched.accuracy - imported.accuracy)
-        words = (
-            f"of the race images {searched.entrant.name}, searched, has {100 * searched.accuracy:.1f} % right and "
-            f"{imported.entrant.name}, the best import, {100 * imported.accuracy:.1f} %: {lead:+.1f} points, "
-        )
-        if self.p_value < SURE:
-            return f"{words}more than chance gives (p = {self.p_value:.3f})"
-        if 1 - self.p_value < SURE:
-            return f"{words}the import is better (p = {1 - self.p_value:.3f})"
-        return f"{words}which is noise (p = {self.p_value:.2f}), and it is the faster of the two"
 
 
 @dataclasses.dataclass
@@ -399,26 +278,6 @@ class Fold:
         return Images(images[chosen], labels[chosen])
 
 
-def first_tries(recipe, tries=TRIES):
-    """Returns the tries that come first: the recipe at two learning rates, or as it is where one try is all."""
-    other = recipe.other_learning_rate or _SECOND_RATE * recipe.peak_learning_rate
-    alone = dataclasses.replace(recipe, other_learning_rate=0.0, learning_rate_batch=0)
-    if tries == 1:
-        name = "better_rate" if recipe.other_learning_rate else f"rate_{recipe.peak_learning_rate:.3g}"
-        return (Try(name, recipe),)
-    rates = recipe.peak_learning_rate, other
-    return tuple(Try(f"rate_{rate:.3g}", dataclasses.replace(alone, learning_rate=rate)) for rate in rates)
-
-
-def tries_in_words(tries):
-    """Returns in words what the tries of every entrant are."""
-    return {
-        1: "at the better of two learning rates after a few steps",
-        2: "at two learning rates",
-        3: "at two learning rates, and at the better one with the search's parent as teacher, if it has one",
-    }[tries]
-
-
 def answered_right(model, split):
     """Returns which images of a split a network answers right, bool [n], in the order in which they are stored."""
     found, ask = [], traced(model)
@@ -426,11 +285,6 @@ def answered_right(model, split):
         answers = ask(scale_pixels(np.asarray(pixels)))
         found.append(answers.argmax(axis=1) == np.asarray(labels).reshape(-1))
     return np.concatenate(found)
-
-
-def said(finisher):
-    """Returns the race accuracy of a `Finisher` in percent with its standard error."""
-    return accuracy.text(finisher.accuracy, error=finisher.error)
 
 
 def _validation(found):

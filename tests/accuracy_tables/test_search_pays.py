@@ -1,8 +1,14 @@
 """What `benchmarks.search_pays` says of leads."""
 
-import numpy as np
+import contextlib
+import math
 
+import numpy as np
+import pytest
+
+from benchmarks.contest import Facts
 from benchmarks.search_pays import bootstrap, error_of
+from nas_tf.recycling import Processes
 
 
 def rows(*shares, count=2000, hard=0.5):
@@ -25,3 +31,17 @@ def test_errors_are_of_images_and_of_trainings():
     np.testing.assert_allclose(error_of(rows(0.7, 0.7)), of_images, rtol=0.01)
     np.testing.assert_allclose(error_of(rows(0.7)), of_images, rtol=0.01)
     assert error_of(rows(0.76, 0.72, 0.68)) > 0.04 / np.sqrt(3)
+
+
+def test_rows_are_made_once_several_at_a_time_and_outlive_a_failure(tmp_path):
+    path = tmp_path / "facts.jsonl"
+    with contextlib.closing(Processes(2)) as processes:
+        assert Facts(path).fill(processes, {"two": (math.sqrt, 4.0), "three": (math.sqrt, 9.0)}) == [2.0, 3.0]
+    with contextlib.closing(Processes(1)) as processes:
+        with pytest.raises(ValueError, match=r"math domain|nonnegative"):
+            Facts(path).fill(
+                processes, {"three": (math.sqrt, 16.0), "four": (math.sqrt, 16.0), "no": (math.sqrt, -1.0)}
+            )
+    known = Facts(path)
+    assert known.get("three") == 3.0  # known before, so not made anew
+    assert known.get("four") == 4.0

@@ -2,12 +2,14 @@
 
 import itertools
 import json
+import types
 
 import numpy as np
 import pytest
 from tabular_support import write_cell_table
 
 from nas_tf.complexity import num_params
+from nas_tf.devices.tabular import TabularEstimator
 from nas_tf.plugins import Part
 from nas_tf.rewards import Objective
 from nas_tf.trial import UserError
@@ -169,3 +171,6 @@ def test_bad_tables_are_refused_in_one_line(tmp_path, plain_space):
             check(tmp_path / "other.json")
     with pytest.raises(UserError, match="needs a search space with a table of all its networks"):
         TabularJudge(Config(), Part("mnas_tf.spaces", str(plain_space)).space, 0).check()
+    # One's own space that does not say of which table what it knows is, so that another could not be told apart.
+    with pytest.raises(UserError, match=r"--device=tabular needs a search space with a table.*--search_space=mine"):
+        TabularEstimator(types.SimpleNamespace(name="mine", known=dict)).check()

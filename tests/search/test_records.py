@@ -17,7 +17,7 @@ import time
 import pytest
 
 from nas_tf.files import refuse_network_file_system
-from nas_tf.search import records as records_module
+from nas_tf.search import _database as database_module
 from nas_tf.search.records import Known, KnownOfArchitecture, Records
 from nas_tf.trial import Cost, EvaluationError, Latency, Measurement, Trial, UserError
 
@@ -155,8 +155,8 @@ def add_done(records, *trial_ids):
 def test_a_clock_set_back_or_forward_stretches_no_hours(records, monkeypatch):
     now = datetime.datetime.now(datetime.UTC)
     clock, monotonic = [now], [100.0]
-    monkeypatch.setattr(records_module, "_now", lambda: clock[0])
-    monkeypatch.setattr(records_module.time, "monotonic", lambda: monotonic[0])
+    monkeypatch.setattr(database_module, "_now", lambda: clock[0])
+    monkeypatch.setattr(database_module.time, "monotonic", lambda: monotonic[0])
     records.begin_session()
     for hours_set, trial_id in ((-5, 1), (7, 2)):
         clock[0] = now + datetime.timedelta(hours=hours_set)
@@ -202,7 +202,7 @@ def test_a_copy_of_the_file_alone_is_whole_once_the_records_are_closed(tmp_path)
 
 
 def test_a_reader_keeps_the_file_from_being_whole_and_is_no_error(records, tmp_path, monkeypatch):
-    monkeypatch.setattr(records_module, "_CHECKPOINT_SECONDS", 0.05)
+    monkeypatch.setattr(database_module, "_CHECKPOINT_SECONDS", 0.05)
     add_done(records, 1)
     with contextlib.closing(sqlite3.connect(tmp_path / "trials.sqlite", isolation_level=None)) as shell:
         shell.execute("BEGIN")
@@ -282,8 +282,8 @@ def test_a_read_only_run_folder_whose_log_is_not_in_the_file_is_refused_in_words
 @pytest.fixture
 def impatient(monkeypatch):
     """Locks are waited for half a second, and that is said after a tenth."""
-    monkeypatch.setattr(records_module, "_SILENT_SECONDS", 0.1, raising=False)
-    monkeypatch.setattr(records_module, "_PATIENT_SECONDS", 0.5, raising=False)
+    monkeypatch.setattr(database_module, "_SILENT_SECONDS", 0.1, raising=False)
+    monkeypatch.setattr(database_module, "_PATIENT_SECONDS", 0.5, raising=False)
 
 
 @contextlib.contextmanager
@@ -313,7 +313,7 @@ def test_a_lock_is_waited_for_a_minute_and_that_is_said_after_five_seconds(impat
 
 
 def test_the_waiting_times_are_those_that_are_said():
-    assert (records_module._SILENT_SECONDS, records_module._PATIENT_SECONDS) == (5.0, 60.0)
+    assert (database_module._SILENT_SECONDS, database_module._PATIENT_SECONDS) == (5.0, 60.0)
 
 
 def test_a_lock_that_stays_is_an_error_that_says_what_to_do(impatient, tmp_path, capsys):

@@ -10,8 +10,10 @@ from nas_tf.datasets import Images
 from nas_tf.networks.description import Accuracies, NetworkDescription
 from nas_tf.reports import race as report
 from nas_tf.shipping import imports, race
+from nas_tf.shipping.entrants import Entrant
 from nas_tf.shipping.imports import Import
-from nas_tf.shipping.race import Entrant, Fold, Race, first_tries
+from nas_tf.shipping.race import Fold, Race
+from nas_tf.shipping.tries import first_tries
 from nas_tf.training.recipe import PLANS, Recipe
 from nas_tf.trial import Latency, Trial
 
