@@ -19,7 +19,7 @@ from mnas_tf import _pytorch_weights
 from mnas_tf.spaces.mnasnet import MnasNet, MnasNetSpace, Scale
 from nas_tf import flags
 from nas_tf.complexity import mult_adds
-from nas_tf.datasets import Source, scale_pixels
+from nas_tf.datasets import Source, drawn, scale_pixels
 from nas_tf.networks import _least_squares, inheritance
 from nas_tf.plugins import Part
 from nas_tf.quiet import import_keras
@@ -140,9 +140,7 @@ def main():
     part = Part("nas_tf.datasets", "image_folder", {"validation_fraction": 0.04})
     dataset = Source(part, knobs.data_dir, seed=0).make(knobs.image_size, knobs.num_samples)
     train, validation = dataset.train(), dataset.validation()
-    validation = dataclasses.replace(
-        validation, images=validation.images[: knobs.num_validation], labels=validation.labels[: knobs.num_validation]
-    )
+    validation = drawn(validation, knobs.num_validation)
     scale = Scale(knobs.image_size, dataset.num_classes, activation="relu6", bn_momentum=0.9)
     model = fitted_parent(knobs, scale, train)
     targets = 0.3 * np.eye(dataset.num_classes)[train.labels] + 0.7 * in_batches(model, train.images)
@@ -150,7 +148,7 @@ def main():
         f"parent: {mult_adds(model) / 1e6:.1f} M multiply-adds, {100 * accuracy(model, validation):.1f} %", flush=True
     )
     print(f"{'child':32}{'M':>6}{'naive':>7}{'inherited':>11}{'s':>6}{'frozen':>8}{'trained':>9}")
-    parent = inheritance.Parent(model, scale_pixels(train.images[: knobs.num_inherit]))
+    parent = inheritance.Parent(model, scale_pixels(drawn(train, knobs.num_inherit).images))
     for name, architecture, is_near in children(knobs):
         network, figures = SPACE.build(architecture, scale), []
         if is_near:

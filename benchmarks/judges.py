@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.contest import SLOW_SECONDS, Contender, bench_of, judge_inherited, train_contender
 from nas_tf import flags
 from nas_tf.complexity import mult_adds, num_params
-from nas_tf.datasets import scale_pixels
+from nas_tf.datasets import drawn, scale_pixels
 from nas_tf.networks import accuracy_table as tables
 from nas_tf.quiet import fresh_keras
 from nas_tf.ranks import rank_correlation
@@ -176,7 +176,7 @@ def nwot(bench, architecture):
     model = bench.space.build(architecture, bench.trainer.scale)
     relus = [layer.output for layer in model.layers if layer.name.endswith("_relu")]
     size = bench.image_size(architecture)
-    x = scale_pixels(bench.trainer.images(size).train.images[:_NWOT_IMAGES])
+    x = scale_pixels(drawn(bench.trainer.images(size).train, _NWOT_IMAGES).images)
     kernel = np.zeros((len(x), len(x)))
     for maps in keras.Model(model.inputs[0], relus)(x, training=False):
         codes = (np.asarray(maps).reshape(len(x), -1) > 0).astype("float32")

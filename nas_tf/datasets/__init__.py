@@ -134,6 +134,15 @@ def scaled_images(split, count):
     return scale_pixels(images)
 
 
+def drawn(split, count):
+    """Returns `Images`: up to `count` of an `Images` or a `Stream`, drawn at random, the same each time.
+
+    The first ones will not do for a few: where images lie in folders, these are all of one class.
+    """
+    images, labels = next(iter(split.batches(min(count, split.num_examples), seed=0)))[:2]
+    return Images(np.asarray(images), np.asarray(labels))
+
+
 def calibration_images(dataset):
     """Returns up to 100 training images of a `Dataset`, drawn at random: float32 [n, size, size, 3] in [-1, 1].
 
@@ -146,9 +155,7 @@ def calibration_images(dataset):
             f"An int8 file is calibrated on training images. Received: an empty train split of {dataset.name!r}. "
             "Add images, or leave int8 out of the number types"
         )
-    count = min(NUM_CALIBRATION_IMAGES, split.num_examples)
-    images, labels = next(iter(split.batches(count, seed=0)))[:2]
-    return scaled_images(Images(np.asarray(images), np.asarray(labels)), count)
+    return scale_pixels(drawn(split, NUM_CALIBRATION_IMAGES).images)
 
 
 @dataclasses.dataclass(frozen=True)

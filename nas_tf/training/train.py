@@ -12,6 +12,7 @@ import numpy as np
 from nas_tf import resume
 from nas_tf.accuracy import standard_error
 from nas_tf.bars import doing
+from nas_tf.datasets import drawn
 from nas_tf.training import checkpoint
 from nas_tf.training.evaluate import accuracy, accuracy_on, make_loss
 from nas_tf.training.input_pipeline import with_input_pipeline
@@ -157,13 +158,12 @@ def _better_rate(fit, model, validation, recipe, optimizer, steps):
     doing("trying two learning rates")
     tried_steps = max(1, min(_TRIED_STEPS, round(_TRIED_SHARE * steps)))
     before = checkpoint.values(model)
-    found = {}
+    images, found = drawn(validation, _TRIED_IMAGES), {}
     for rate in (recipe.learning_rate, recipe.other_learning_rate):
         optimizer.schedule.change(rate, tried_steps)
         clock = fit(Place(), max_steps=tried_steps)
         optimizer.swap_averages()
-        num_batches = math.ceil(_TRIED_IMAGES / recipe.batch_size)
-        reached = accuracy_on(model, validation, recipe.batch_size, num_batches)
+        reached = accuracy_on(model, images, recipe.batch_size)
         is_finite = all(np.isfinite(value).all() for value in checkpoint.values(model).values())
         found[rate] = reached if is_finite and math.isfinite(clock.loss) else -1.0
         checkpoint.put(model, before)

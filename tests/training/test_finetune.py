@@ -8,8 +8,9 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from mnas_tf.spaces.mnasnet import Scale
-from nas_tf.datasets import Images, scale_pixels
+from nas_tf.datasets import Images, Stream, drawn, scale_pixels
 from nas_tf.training import checkpoint
+from nas_tf.training import train as train_module
 from nas_tf.training.evaluate import make_loss
 from nas_tf.training.head import fit_head
 from nas_tf.training.input_pipeline import with_input_pipeline
@@ -19,6 +20,7 @@ from nas_tf.training.train import Log, train
 from nas_tf.trial import UserError
 
 CLASSES = 3
+RUINOUS = 3.0  # a learning rate
 
 
 class Tints:
@@ -122,6 +124,31 @@ def test_of_two_learning_rates_the_better_one_is_used_as_if_it_were_the_only_one
 
 def test_a_rate_at_which_training_diverges_is_not_used(model):
     assert seeded_train(model, Tints(), dataclasses.replace(RECIPE, other_learning_rate=1e30)).learning_rate == 0.05
+
+
+def test_rates_are_tried_on_images_of_all_classes(model, monkeypatch):
+    """Images that lie in folders come class by class: a network that knows nothing but the first class is not best."""
+
+    class Sorted(Tints):
+        def _images(self, seed):
+            images = super()._images(seed)
+            order = np.argsort(-images.labels, kind="stable")
+            return Images(images.images[order], images.labels[order])
+
+    monkeypatch.setattr(train_module, "_TRIED_IMAGES", 30)
+    first = Sorted().validation().labels[:30]
+    assert set(first) == {CLASSES - 1}  # the most frequent class, which a network that has been ruined answers always
+    recipe = dataclasses.replace(RECIPE, learning_rate=RUINOUS, other_learning_rate=0.05)
+    assert seeded_train(model, Sorted(), recipe).learning_rate == 0.05
+
+
+def test_images_are_drawn_from_all_of_a_split():
+    images = Images(np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1), np.repeat(np.arange(10), 10))
+    few = drawn(images, 40)
+    assert few.num_examples == 40 == len(set(few.images.ravel())) and len(set(few.labels)) >= 8
+    np.testing.assert_array_equal(few.labels, few.images.ravel() // 10)
+    np.testing.assert_array_equal(drawn(Stream(images.batches, 100), 40).images, few.images)
+    assert drawn(images, 1000).num_examples == 100
 
 
 def test_a_training_that_goes_on_keeps_its_rate(model, tmp_path):
