@@ -52,7 +52,7 @@ def main():
     knobs = flags.read(Knobs)
     bench = bench_of(knobs)
     facts = bench.facts(window=knobs.window, proxy_epochs=knobs.proxy_epochs)
-    drawn = networks(bench, knobs)
+    compared = networks(bench, knobs)
     judges = {
         "blocks, predicted": predicted,
         "blocks, evaluated": evaluated,
@@ -64,12 +64,12 @@ def main():
         "parameters": lambda bench, each: num_params(bench.build(each)),
     }
     calls = {}
-    for number, each in enumerate(drawn):
+    for number, each in enumerate(compared):
         start = vars(Contender("truth", str(each), each.to_json(), "parent", knobs.epochs, 0.0))
         calls[f"truth {number}"] = train_contender, knobs, start, True, 0
     with contextlib.closing(Processes(knobs.num_workers, SLOW_SECONDS)) as processes:
         truth = [each["test"] for each in facts.fill(processes, calls)]
-    for reached, each in zip(truth, drawn):
+    for reached, each in zip(truth, compared):
         print(f"{100 * reached:.1f} %  {each}", flush=True)
     rows = {}
     with contextlib.closing(Processes(1, SLOW_SECONDS)) as processes:  # what a judge takes is measured
@@ -82,7 +82,7 @@ def main():
                 else facts.get(
                     f"{name} {number}", lambda j=judge, e=each: {"value": float(j(bench, e)), "seconds": 0.0}
                 )
-                for number, each in enumerate(drawn)
+                for number, each in enumerate(compared)
             ]
             rows[name] = [each["value"] for each in found], np.mean([each["seconds"] for each in found])
     report(np.array(truth), rows)

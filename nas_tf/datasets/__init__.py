@@ -118,22 +118,6 @@ def scale_pixels(images):
     return np.asarray(images).astype("float32") / PIXEL_STD - PIXEL_MEAN / PIXEL_STD
 
 
-def scaled_images(split, count):
-    """Returns the first images of an `Images` or a `Stream`, float32 [n, size, size, 3] in [-1, 1].
-
-    n is `count`, or less if the split has fewer images.
-    """
-    if isinstance(split, Images):
-        images = split.images[:count]
-    else:
-        batches, images = iter(split.batches(min(count, 32))), np.empty((0, 1, 1, 3))
-        while len(images) < count and (batch := next(batches, None)) is not None:
-            pixels = np.asarray(batch[0])
-            images = pixels if len(images) == 0 else np.concatenate([images, pixels])
-        images = images[:count]
-    return scale_pixels(images)
-
-
 def drawn(split, count):
     """Returns `Images`: up to `count` of an `Images` or a `Stream`, drawn at random, the same each time.
 

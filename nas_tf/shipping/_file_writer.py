@@ -9,7 +9,7 @@ import os
 import numpy as np
 
 from nas_tf.accuracy import standard_error
-from nas_tf.datasets import scaled_images
+from nas_tf.datasets import drawn
 from nas_tf.export import NUMBER_TYPES, to_keras, to_saved_model
 from nas_tf.files import digest, write_file
 from nas_tf.networks.description import FileRecord
@@ -222,11 +222,11 @@ def _check_classes(labels, model, description):
 
 def _checked(split, model, name):
     """Returns the validation split if it has images, of the network's size."""
-    given, expected = scaled_images(split, 1).shape, tuple(model.inputs[0].shape[1:])
-    if given[0] == 0:
+    if split.num_examples == 0:
         raise UserError(f"Expected validation images to run the files on. Received: none from {name!r}")
-    if given[1:] != expected:
-        raise UserError(f"Expected images of {expected}, the network's size. Received: {given[1:]} from {name!r}")
+    given, expected = drawn(split, 1).images.shape[1:], tuple(model.inputs[0].shape[1:])
+    if given != expected:
+        raise UserError(f"Expected images of {expected}, the network's size. Received: {given} from {name!r}")
     return split
 
 
