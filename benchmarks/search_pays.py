@@ -13,12 +13,13 @@ For each target, a share of the parent's latency on this machine:
 * d: the best of 8 random networks that differ from the parent in at most three blocks, by the judge `inherited`.
 * e: the best of a with all the time that the search took, at two learning rates.
 
-Every network is timed in turns with the parent. All but `e` have equal tries: a fine-tuning, and one with the
-fine-tuned parent as teacher; validation images choose, also among the three networks that are found, among those of a
-and b, and the random ones of d. NetAdapt's has been through a short fine-tuning in each step before. The parent itself,
-at its own latency, stands beside them. Test images, which nothing chose by (and race images where those are few), say
-who is better: a bootstrap over images, paired, and over the trainings of each side (the noise of a single training is
-not known), and Holm's correction over the rivals. What is done is kept, row by row.
+Every network is timed in turns with the parent, and those that are chosen for a target once more, all together. All but
+`e` have equal tries: a fine-tuning, and one with the fine-tuned parent as teacher; validation images choose, also among
+the three networks that are found, among those of a and b, and the random ones of d. NetAdapt's has been through a
+short fine-tuning in each step before. The parent itself, at its own latency, stands beside them. Test images, which
+nothing chose by (and race images where those are few), say who is better: a bootstrap over images, paired, and over the
+trainings of each side (the noise of a single training is not known), and Holm's correction over the rivals. What is
+done is kept, row by row.
 """
 
 import contextlib
@@ -34,6 +35,7 @@ from nas_tf.accuracy_tables.choosing import Chooser
 from nas_tf.recycling import Processes
 from nas_tf.reports import _picture
 from nas_tf.settings import Settings, knob
+from nas_tf.space import fingerprint
 from nas_tf.trial import UserError
 
 _BOOTSTRAPS = 5000
@@ -81,6 +83,7 @@ def main():
                 offered = known(facts, f"{share} {rival}", RIVALS[rival], bench, facts, processes, share)
                 if offered:
                     chosen[share][rival] = [contest(bench, facts, processes, offered)]
+            chosen[share] = timed_together(bench, facts, share, chosen[share])
             report(share, chosen[share])
     if knobs.picture:
         draw(knobs.picture, chosen)
@@ -135,6 +138,18 @@ def found_networks(bench, facts, share):
         ]
 
     return known(facts, f"{share} found {bench.table.digest}", make)
+
+
+def timed_together(bench, facts, share, chosen):
+    """Returns what is chosen for a target, timed in turns with one another: over hours, shares differ by percents."""
+    contenders = [each for rows in chosen.values() for each, _ in rows]
+    architectures = [each.architecture for each in contenders]
+    decoded = [bench.space.architecture(each) if "blocks" in each else each for each in architectures]
+    took = iter(facts.get(f"{share} together {fingerprint(architectures)}", lambda: shares(bench, decoded)))
+    return {
+        rival: [(dataclasses.replace(each, latency_share=next(took)), rights) for each, rights in rows]
+        for rival, rows in chosen.items()
+    }
 
 
 def report(share, chosen):
