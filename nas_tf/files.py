@@ -228,8 +228,8 @@ class JsonLines:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if not self._path.exists():
             return
-        text = self._path.read_text()
-        whole = text[: text.rfind("\n") + 1]
+        text = self._path.read_bytes()
+        whole = text[: text.rfind(b"\n") + 1]
         if whole != text:
             write_file(self._path, whole)
         for line in whole.splitlines():
@@ -237,8 +237,9 @@ class JsonLines:
                 value = parse_json(line)
                 self._found[self._key(value)] = value
             except (ValueError, KeyError, TypeError) as error:
+                shown = line[:80].decode(errors="replace")
                 raise UserError(
-                    f"{self._path} is damaged: {line[:80]!r}. Remove {self._path.parent} to begin anew"
+                    f"{self._path} is damaged: {shown!r}. Remove {self._path.parent} to begin anew"
                 ) from error
 
     def _key(self, value):

@@ -130,15 +130,20 @@ def _first_sentence(documented):
 
 
 def read_part(folder, name):
-    """Returns the `plugins.Part` that the flags of part `name` describe, without settings left at their defaults."""
+    """Returns the `plugins.Part` that the flags of part `name` describe, without settings left at their defaults.
+
+    Of a search space, what was given stays also where it equals the default: a parent or a table brings others.
+    """
     if name.endswith(".py"):
         return plugins.Part(folder, name)
     defaults = _settings_of(plugins.load(folder, name))
     values = _values(defaults, f"{name}_")
+    is_space = not isinstance(defaults, type)
+    kept = given(defaults, f"{name}_") if is_space else {}
     changed = {
         field.name: values[field.name]
         for field in dataclasses.fields(defaults)
-        if values[field.name] != (field.default if isinstance(defaults, type) else getattr(defaults, field.name))
+        if field.name in kept or values[field.name] != (getattr(defaults, field.name) if is_space else field.default)
     }
     return plugins.Part(folder, name, changed)
 

@@ -15,6 +15,7 @@ from nas_tf.accuracy_tables import jobs
 from nas_tf.accuracy_tables.library import Making
 from nas_tf.accuracy_tables.repair import Repair
 from nas_tf.datasets import Source
+from nas_tf.files import alone
 from nas_tf.judges.blocks import images_facts
 from nas_tf.networks import accuracy_table as tables
 from nas_tf.networks.accuracy_table import AccuracyTable
@@ -39,8 +40,11 @@ class Thoroughness(Repair):
     def __post_init__(self):
         super().__post_init__()
         object.__setattr__(self, "widths", tuple(map(float, self.widths)))
-        if 1.0 not in self.widths or len(set(self.widths)) < len(self.widths) or min(self.widths) <= 0:
-            raise UserError(f"Expected --widths, each once, above 0, and 1 among them. Received: {self.widths}")
+        names = {tables.library_name(each) for each in self.widths}
+        if 1.0 not in self.widths or len(names) < len(self.widths) or not all(0 < each < 10 for each in self.widths):
+            raise UserError(
+                f"Expected --widths, each once, above 0, below 10, and 1 among them. Received: {self.widths}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,12 +150,13 @@ def build(plan, path, say=print, make_calls=None):
     }
     folder = tables.folder_of(path)
     folder.mkdir(parents=True, exist_ok=True)
-    resume.begin(folder / "asked.json", asked, instead="remove it, or choose another --out")
     libraries = []
     make_calls = make_calls or (lambda: Processes(plan.num_workers) if plan.num_workers else ThisProcess())
-    with contextlib.closing(make_calls()) as processes:
-        for width in (1.0, *(each for each in thoroughness.widths if each != 1.0)):
-            libraries.append(Making(plan, folder, width, processes, say).library())
+    with alone(folder, "making of a table"):
+        resume.begin(folder / "asked.json", asked, instead="remove it, or choose another --out")
+        with contextlib.closing(make_calls()) as processes:
+            for width in (1.0, *(each for each in thoroughness.widths if each != 1.0)):
+                libraries.append(Making(plan, folder, width, processes, say).library())
     table = AccuracyTable(
         path,
         space=plan.space.to_json(),

@@ -76,6 +76,8 @@ def repair_group(plan, folder, width, number, group):
     trainer, space = opened(plan, folder, width), plan.space.space
     inheritable = trainer.inheritable()
     rest, maps, answers = _maps(trainer, number, plan.space.space)
+    import keras
+
     parent, found = trainer.parent.architecture, []
     own = list(space.blocks(parent))
     for block in group:
@@ -84,6 +86,7 @@ def repair_group(plan, folder, width, number, group):
         counterparts = trainer.counterparts(changed)
         first = next(i for i, each in enumerate(counterparts) if each.name.startswith(f"block{number}_"))
         ours = [each for each in counterparts[first:] if each.name.startswith(f"block{number}_")]
+        keras.utils.set_random_seed(plan.seed)  # what is new in it begins at random
         model = space.build_block(changed, number, plan.scale)
         inheritance.inherit_block(model, inheritable, ours, counterparts[first - 1].target)
         states = {"inherited": (model.get_weights(), *_judged(model, maps, rest, answers))}

@@ -120,10 +120,18 @@ class Making:
             for (kind, number), architecture in networks.items()
             if (kind, number) not in self._networks
         }
+        for key, architecture in networks.items():
+            known = self._networks.get(key)
+            if known and known["text"] != str(architecture):
+                raise UserError(
+                    f"{self._folder / 'networks.jsonl'} has {known['text']} where {architecture} is now: other blocks "
+                    "were repaired when it was written. Remove that file, and its networks are trained anew"
+                )
 
         def keep(key, value):
             kind, number = key.split()
-            self._networks.add({"kind": kind, "number": int(number), **value})
+            text = str(networks[kind, int(number)])
+            self._networks.add({"kind": kind, "number": int(number), "text": text, **value})
 
         self._run(calls, f"training {count(len(networks), 'network')} briefly", keep)
         return self._fit(blocks, networks)
@@ -140,20 +148,24 @@ class Making:
     def _fit(self, blocks, networks):
         values = {key: self._networks.get(key) for key in networks}
         diverged = [key for key in networks if values[key]["failure"]]
+        sizes_of = {
+            key: self._space.image_size(networks[key]) or self._plan.deploy_scale.image_size for key in networks
+        }
+        fitted = {sizes_of[key] for key in networks if key[0] == "fitted" and key not in diverged}
+        diverged += [key for key in networks if key not in diverged and sizes_of[key] not in fitted]
         rows = {kind: [key for key in networks if key[0] == kind and key not in diverged] for kind in _LEAST_NETWORKS}
         for kind, least in _LEAST_NETWORKS.items():
             if len(rows[kind]) < least:
                 raise EvaluationError(
                     f"of the networks that are {kind} only {len(rows[kind])} could be trained; expected {least} at "
-                    f"least. The last failed with: {values[diverged[-1]]['failure']}"
+                    f"least. One failed with: {values[diverged[0]]['failure']}"
                 )
         if diverged:
             self._say(f"{count(len(diverged), 'network')} left out: {values[diverged[0]]['failure']}")
 
         def table_of(keys):
-            sizes = [self._space.image_size(networks[key]) or self._plan.deploy_scale.image_size for key in keys]
             return (
-                sizes,
+                [sizes_of[key] for key in keys],
                 [self._damages(blocks, networks[key]) for key in keys],
                 [values[key]["accuracy"] for key in keys],
             )

@@ -94,6 +94,8 @@ class TableSettings(builder.Thoroughness):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.best and (self.check or self.of == ACCURACY):
+            raise UserError("--best chooses by tables that are made: leave --check and --of=accuracy out, or --best")
         if self.check:
             return
         if not self.out.endswith(".json"):
@@ -225,6 +227,8 @@ def choose(settings, say=print):
         settings: the `TableSettings`.
         say: takes each line of text.
     """
+    out = pathlib.Path(settings.out)
+    check_writable(out.parent)
     table = AccuracyTable.read(settings.accuracy_table)
     part = space_from_file(table.space, table.path, settings.search_space)
     space = part.space
@@ -235,7 +239,6 @@ def choose(settings, say=print):
     front = chooser.front()
     target_ms = settings.target_latency_ms or front[-1].latency_ms
     best = chooser.best(target_ms, settings.top_k)
-    out = pathlib.Path(settings.out)
     rows = [{"architecture": str(c.architecture), "accuracy": c.accuracy, "latency_ms": c.latency_ms} for c in best]
     write_json(out, {"tokens": [space.encode(each.architecture) for each in best], "networks": rows})
     accuracy_report.write_front(out.with_suffix(".csv"), front)

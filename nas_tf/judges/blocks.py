@@ -56,6 +56,7 @@ def images_facts(dataset, source, num_samples):
         "digest": about.get("digest"),
         "splits": about.get("splits"),
         "fit": about.get("fit"),
+        "augmentation": dataset.augmentation,  # which decides the views of an image that are seen
         "class_names": list(dataset.class_names),
         "num_samples": num_samples,
         "seed": source.seed,
@@ -116,6 +117,7 @@ class BlocksJudge(Judge):
             ("race_fraction", "--race_fraction"),
             ("splits", "splits, which are part of what a table is made of,"),
             ("fit", "--image_folder_fit"),
+            ("augmentation", "augmentation"),
         ):
             if ours[name] != table.images.get(name):
                 raise UserError(

@@ -19,7 +19,7 @@ from nas_tf.bars import progress_bar
 from nas_tf.devices import Meter
 from nas_tf.devices.table import LatencyTable
 from nas_tf.export import to_tflite
-from nas_tf.files import JsonLines
+from nas_tf.files import JsonLines, alone
 from nas_tf.latency_tables import composition
 from nas_tf.plugins import Part, own_line
 from nas_tf.quiet import import_keras
@@ -75,6 +75,13 @@ def build(plan, folder, say=print, make_calls=None):
         UserError: the device does not time files, or the folder belongs to another plan.
         EvaluationError: a unit or network could not be timed; the same call goes on from there.
     """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder, "making of a table"):
+        return _build(plan, folder, say, make_calls)
+
+
+def _build(plan, folder, say, make_calls):
     space = plan.space.space
     latency_scale = space.latency_scale(plan.scale)
     device = plan.device.make(space, plan.scale)
@@ -92,7 +99,7 @@ def build(plan, folder, say=print, make_calls=None):
         "networks": [list(tokens) for tokens, _ in networks],
         **({"number_type": plan.number_type} if plan.number_type != "float32" else {}),
     }
-    timings = _Timings(pathlib.Path(folder), asked)
+    timings = _Timings(folder, asked)
     units = {unit.name: unit for unit in space.all_units(plan.scale)}
     jobs = [("unit", name, 0) for name, unit in units.items() if not unit.costs_nothing]
     jobs += [("network", number, each) for number in range(len(networks)) for each in range(thoroughness.passes)]

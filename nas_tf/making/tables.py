@@ -28,8 +28,8 @@ def why_not(request):
     """Returns why a search by tables cannot be, in words, or None."""
     if request.setup.detector_classes:
         return "tables know nothing of detectors"
-    plan = _plan(request)
     try:
+        plan = _plan(request)
         accuracies.check_parent(plan.space.space, request.setup.parent().architecture)
     except UserError as error:
         return str(error)

@@ -23,7 +23,8 @@ from nas_tf.space import fingerprint
 from nas_tf.trial import UserError
 
 VERSION = 1
-_KEYS = ("version", "space", "parent", "scale", "deploy_scale", "images", "training", "libraries")
+_DICTS = ("space", "parent", "scale", "deploy_scale", "images", "training")
+_KEYS = ("version", *_DICTS, "libraries")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +75,16 @@ class Library:
         blocks = tuple({text: Alternative(**each) for text, each in block.items()} for block in value["blocks"])
         sizes = {int(size): float(reached) for size, reached in value["sizes"].items()}
         found = cls(**{**value, "blocks": blocks, "sizes": sizes, "weights": tuple(value["weights"])})
-        numbers = [*sizes.values(), *found.weights]
-        numbers += [number for block in blocks for each in block.values() for number in (each.loss, each.divergence)]
-        if not all(math.isfinite(number) for number in numbers):
+        alternatives = [each for block in blocks for each in block.values()]
+        numbers = [number for each in alternatives for number in (each.loss, each.divergence)]
+        if not all(math.isfinite(number) for number in [*numbers, *found.weights]):
             raise ValueError("a number that is not finite")
+        if not all(0 <= reached <= 1 for reached in sizes.values()) or min((0.0, *found.weights)) < 0:
+            raise ValueError("an accuracy that is not in [0, 1], or a weight below 0")
+        if not sizes or not blocks or len(found.weights) != len(blocks) or not all(blocks):
+            raise ValueError("no image size, or not a weight and an alternative for each block")
+        if any(not isinstance(each.file, str) or pathlib.Path(each.file).name != each.file for each in alternatives):
+            raise ValueError("a file outside its folder")
         return found
 
 
@@ -137,6 +144,10 @@ class AccuracyTable:
                     f"{value['version']!r}. Make it again with nas-table --of=accuracy"
                 )
             libraries = tuple(Library.from_json(each) for each in value["libraries"])
+            if not libraries:
+                raise ValueError("it has no library")
+            if not all(isinstance(value[key], dict) for key in _DICTS) or "parent_digest" not in value["parent"]:
+                raise ValueError(f"expected {', '.join(_DICTS)} to say what it is made of")
         except UserError:
             raise
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -155,7 +166,10 @@ class AccuracyTable:
     def digest(self):
         """str: changes with anything that an accuracy depends on."""
         return fingerprint(
-            [self.parent, self.scale, self.deploy_scale, self.images, [each.to_json() for each in self.libraries]]
+            [
+                *(self.parent, self.scale, self.deploy_scale, self.images, self.training),
+                [each.to_json() for each in self.libraries],
+            ]
         )
 
 
@@ -179,7 +193,9 @@ class Predictor:
             parent = space.architecture(library.architecture)
             cost = [
                 {block: weight * damage(alternatives[str(block)]) for block in choices if str(block) in alternatives}
-                for choices, alternatives, weight in zip(space.block_choices(parent), library.blocks, library.weights)
+                for choices, alternatives, weight in zip(
+                    space.block_choices(parent), library.blocks, library.weights, strict=True
+                )
             ]
             self._libraries.append((parent, library, cost))
 
@@ -264,7 +280,13 @@ def begin(table, space, architecture, model):
         if not layer.weights:
             continue
         if layer.name.partition("_")[0] in changed:
-            layer.set_weights(values[layer.name])
+            given = values.get(layer.name, [])
+            if [each.shape for each in given] != [tuple(each.shape) for each in layer.weights]:
+                raise UserError(
+                    f"Expected the weights of {layer.name}, as in {architecture}, in {folder}. Received: those of "
+                    "another block. Make the table again with nas-table"
+                )
+            layer.set_weights(given)
         elif layer.name != "predictions" or source[layer.name].units == layer.units:
             layer.set_weights(source[layer.name].get_weights())
     return f"{table.parent['parent']}, {', '.join(changed) or 'no block'} repaired"
@@ -298,7 +320,7 @@ def read_block(path):
             for name in file.files:
                 layer, _, number = name.rpartition("/")
                 found.setdefault(layer, {})[int(number)] = file[name]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"Expected the weights of a block in {path}. Received: {error}. Make the table again with nas-table"
         ) from error

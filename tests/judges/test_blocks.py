@@ -15,11 +15,12 @@ from parent_support import DIGITS, TOKENS, heirs_task
 from support import eagerly
 
 from mnas_tf.family import FAMILY, MnasNetSearchSettings
-from nas_tf.accuracy_tables import builder, repair
+from nas_tf.accuracy_tables import builder, jobs, repair
 from nas_tf.accuracy_tables import library as one_library
 from nas_tf.algorithms import listed
 from nas_tf.apps.table import AccuracyTableSettings, TableSettings, choose, make_accuracy_table
 from nas_tf.devices.table import LatencyTable
+from nas_tf.files import alone
 from nas_tf.judges import blocks
 from nas_tf.judges.blocks import BlocksJudge, Config
 from nas_tf.networks import accuracy_table as tables
@@ -179,6 +180,76 @@ def test_what_a_table_is_not_of_is_one_line(accuracy_table, table, task, parent,
     images = {**value["images"], "splits": "drawn with seed 1: validation (0.5)"}
     (tmp_path / "splits.json").write_text(json.dumps({**value, "images": images}))
     assert "Expected the splits" in check(tmp_path / "splits.json")
+    images = {**value["images"], "augmentation": "shift_flip"}
+    (tmp_path / "views.json").write_text(json.dumps({**value, "images": images}))
+    assert "Expected the augmentation" in check(tmp_path / "views.json")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda value: value["libraries"][0]["weights"].pop(),
+        lambda value: value["libraries"][0]["blocks"].pop(),
+        lambda value: value["libraries"][0].update(weights=[-1.0, 0.0]),
+        lambda value: value["libraries"][0]["sizes"].update({"16": 7.0}),
+        lambda value: value["libraries"][0]["blocks"][1].update(
+            no={"loss": 0, "divergence": 0, "kept": "", "file": "../a"}
+        ),
+        lambda value: value.update(libraries=[]),
+        lambda value: value.update(deploy_scale=[]),
+        lambda value: value.update(parent={}),
+    ],
+)
+def test_a_table_that_was_edited_is_refused(accuracy_table, tmp_path, edit):
+    value = json.loads(accuracy_table.read_text())
+    edit(value)
+    (tmp_path / "edited.json").write_text(json.dumps(value))
+    with pytest.raises(UserError, match="Expected an accuracy table"):
+        AccuracyTable.read(tmp_path / "edited.json")
+
+
+def test_weights_of_another_block_are_refused(accuracy_table, table, space, task, tmp_path):
+    shutil.copytree(table.folder, tmp_path / "mixed.blocks")
+    shutil.copy(accuracy_table, tmp_path / "mixed.json")
+    mixed, own = AccuracyTable.read(tmp_path / "mixed.json"), parent_of(table, space)
+    files = {text: each.file for text, each in table.libraries[0].blocks[1].items() if each.file}
+    one, *_, other = files
+    shutil.copy(table.folder / "width_1" / files[other], mixed.folder / "width_1" / files[one])
+    architecture = space.assembled(own, [own.blocks[0], type(own.blocks[1]).parse(one)])
+    with pytest.raises(UserError, match="those of another block"):
+        tables.assemble(mixed, space, architecture, task.proxy_scale)
+    np.save(mixed.folder / "width_1" / "plain.npy", np.zeros(3))
+    (mixed.folder / "width_1" / "plain.npy").rename(mixed.folder / "width_1" / files[one])
+    with pytest.raises(UserError, match="Expected the weights of a block"):
+        tables.assemble(mixed, space, architecture, task.proxy_scale)
+
+
+def test_what_is_new_in_a_block_begins_alike_in_every_process(
+    accuracy_table, table, parent, space, tmp_path, monkeypatch
+):
+    """As if nothing were inherited: what a seed decides is then all of the block."""
+    shutil.copytree(table.folder, tmp_path / "again.blocks")
+    monkeypatch.setattr(jobs.inheritance, "inherit_block", lambda *args: None)
+    plan, block = plan_of(*parent), next(each for each in space.block_choices(parent_of(table, space))[1])
+    found = [jobs.repair_group(plan, tmp_path / "again.blocks", 1.0, 2, [block]) for _ in range(2)]
+    assert found[0] == found[1]
+
+
+def test_figures_are_of_the_networks_that_were_trained(accuracy_table, table, parent, tmp_path):
+    """Other alternatives draw other networks: what is known of the former ones is not said of these."""
+    shutil.copytree(table.folder, tmp_path / "table.blocks")
+    path = tmp_path / "table.blocks" / "width_1" / "networks.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[-1]["text"] = lines[-2]["text"]
+    path.write_text("".join(json.dumps(each) + "\n" for each in lines))
+    with eagerly(), pytest.raises(UserError, match="other blocks were repaired"):
+        builder.build(plan_of(*parent), tmp_path / "table.json", say=lambda line: None)
+
+
+def test_one_program_makes_a_table(table, parent, tmp_path):
+    (tmp_path / "table.blocks").mkdir()
+    with alone(tmp_path / "table.blocks"), pytest.raises(UserError, match="in use by another making"):
+        builder.build(plan_of(*parent), tmp_path / "table.json", say=lambda line: None)
 
 
 def test_a_block_that_is_not_there_is_infeasible_and_its_file_is_asked_for(accuracy_table, task, tmp_path):
@@ -349,13 +420,15 @@ def test_commands_say_what_they_need(tmp_path):
     for settings, words in (
         ({"best": True}, "--best needs --accuracy_table"),
         ({"best": True, "accuracy_table": "a.json"}, "--best needs --latency_table"),
+        ({"best": True, "check": "a.json"}, "leave --check"),
+        ({"best": True, "of": "accuracy"}, "leave --check"),
         ({"out": "table"}, r"Expected --out, a file that ends in \.json"),
     ):
         with pytest.raises(UserError, match=words):
             TableSettings(**{"out": out, **settings})
     with pytest.raises(UserError, match="--of=accuracy needs --parent"):
         make_accuracy_table(TableSettings(of="accuracy", out=out), AccuracyTableSettings(), None, None)
-    for widths in ((0.5,), (1.0, 1.0), (1.0, 0.0)):
+    for widths in ((0.5,), (1.0, 1.0), (1.0, 0.0), (1.0, float("nan")), (1.0, float("inf")), (1.0, 1.0000001)):
         with pytest.raises(UserError, match="and 1 among them"):
             AccuracyTableSettings(widths=widths)
 
