@@ -116,7 +116,7 @@ class Bench:
         self.predictor = Predictor(self.table, self.space)
         self.num_samples = knobs.num_samples or images["num_samples"]
         found = images_facts(self.images.make(self.scale.image_size), self.images, images["num_samples"])
-        for name in ("digest", "splits", "class_names"):
+        for name in ("digest", "splits", "class_names", "fit", "augmentation"):
             if found[name] != images.get(name):
                 raise UserError(f"{self.table.path} was made of other images than --data_dir={knobs.data_dir}: {name}")
         if self.parent.digest != self.table.parent["parent_digest"]:
@@ -146,8 +146,9 @@ class Bench:
 
     @functools.cached_property
     def estimator(self):
-        part = Part("nas_tf.devices", "table", {"file": self.knobs.latency_table})
-        return part.make(self.space, self.scale)
+        device = Part("nas_tf.devices", "table", {"file": self.knobs.latency_table}).make(self.space, self.scale)
+        device.check()
+        return device
 
     def image_size(self, architecture):
         return self.space.scale_of(architecture, self.scale).image_size

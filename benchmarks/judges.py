@@ -27,10 +27,12 @@ from nas_tf.recycling import Processes
 from nas_tf.settings import Settings, knob
 from nas_tf.training.recipe import Recipe
 from nas_tf.training.train import train
+from nas_tf.trial import UserError
 
 _BOOTSTRAPS = 2000
 _TOP = 5
 _NWOT_IMAGES = 64
+_MOST_DRAWN = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,17 +93,23 @@ def main():
 
 def networks(bench, knobs):
     """Returns random architectures of the table's space, each once, whose latency lies within the window."""
+    low, high = (*knobs.window, 0.0, 0.0)[:2]
     rng, own = np.random.default_rng(0), bench.parent.architecture
     choices, sizes = bench.space.block_choices(own), (None, *bench.space.image_sizes)
     base_ms, found = bench.estimator.estimate([own])[0], []
-    while len(found) < knobs.num_networks:
+    for _ in range(_MOST_DRAWN):
         blocks = [each[rng.integers(len(each))] for each in choices]
         blocks = [own.blocks[i] if rng.random() < 0.3 else each for i, each in enumerate(blocks)]
         each = bench.space.assembled(own, blocks, sizes[rng.integers(len(sizes))])
         share = bench.estimator.estimate([each])[0] / base_ms
-        if each not in found and knobs.window[0] <= share <= knobs.window[1]:
+        if each not in found and low <= share <= high:
             found.append(each)
-    return found
+        if len(found) == knobs.num_networks:
+            return found
+    raise UserError(
+        f"Expected --window, two shares of the parent's latency with {knobs.num_networks} networks between them. "
+        f"Received: {', '.join(map(str, knobs.window))}, with {len(found)}"
+    )
 
 
 def report(truth, rows):

@@ -18,8 +18,8 @@ Every network is timed in turns with the parent, and those that are chosen for a
 the three networks that are found, among those of a and b, and the random ones of d. NetAdapt's has been through a
 short fine-tuning in each step before. The parent itself, at its own latency, stands beside them. Test images, which
 nothing chose by (and race images where those are few), say who is better: a bootstrap over images, paired, and over the
-trainings of each side (the noise of a single training is not known), and Holm's correction over the rivals. What is
-done is kept, row by row.
+trainings of each side, or over its searches if there are several (the noise of a single one is not known), and Holm's
+correction over the rivals. What is done is kept, row by row.
 """
 
 import contextlib
@@ -137,7 +137,8 @@ def found_networks(bench, facts, share):
             for each, took in list(found.items())[:_CHOSEN]
         ]
 
-    return known(facts, f"{share} found {bench.table.digest}", make)
+    found = known(facts, f"{share} found {bench.table.digest}", make)
+    return [dataclasses.replace(each, search=bench.search) for each in found]  # tables may be named in another order
 
 
 def timed_together(bench, facts, share, chosen):
@@ -174,10 +175,15 @@ def report(share, chosen):
 
 
 def error_of(rows):
-    """Returns the standard error of the mean accuracy over images and, where there are several, over trainings."""
-    mean, trainings = answers(rows), np.concatenate([rights for _, rights in rows]).mean(1)
-    of_trainings = trainings.var(ddof=1) / len(trainings) if len(trainings) > 1 else 0.0
-    return np.sqrt(mean.var() / len(mean) + of_trainings)
+    """Returns the standard error of the mean accuracy over images and, where there are several, over `repeats`."""
+    mean, found = answers(rows), repeats(rows).mean(1)
+    of_repeats = found.var(ddof=1) / len(found) if len(found) > 1 else 0.0
+    return np.sqrt(mean.var() / len(mean) + of_repeats)
+
+
+def repeats(rows):
+    """Returns float [repeats, test images] of what was done several times: searches, or the trainings of one."""
+    return rows[0][1] if len(rows) == 1 else np.stack([rights.mean(0) for _, rights in rows])
 
 
 def answers(rows):
@@ -186,15 +192,23 @@ def answers(rows):
 
 
 def bootstrap(ours, theirs):
-    """Returns how often a lead would be no lead with other trainings and on other images: one-sided, paired."""
-    rng, sides, no_lead = np.random.default_rng(0), [], 0
-    for rows in (ours, theirs):
-        sides.append(np.concatenate([rights for _, rights in rows]))
+    """Returns how often a lead would be no lead with other `repeats` and on other images: one-sided, paired.
+
+    Few that are drawn from few differ less than those would that are made anew: what they differ by is scaled for that.
+    """
+    rng, sides, no_lead = np.random.default_rng(0), [repeats(rows) for rows in (ours, theirs)], 0
     for _ in range(_BOOTSTRAPS):
-        one, other = (side[rng.integers(len(side), size=len(side))].mean(0) for side in sides)
+        one, other = (_drawn(side, rng) for side in sides)
         values, counts = np.unique(one - other, return_counts=True)
         no_lead += rng.multinomial(len(one), counts / len(one)) @ values <= 0
     return float((1 + no_lead) / (1 + _BOOTSTRAPS))
+
+
+def _drawn(side, rng):
+    """Returns float [test images]: the mean of as many repeats, drawn with replacement."""
+    count, mean = len(side), side.mean(0)
+    scale = np.sqrt(count / (count - 1)) if count > 1 else 0.0
+    return mean + scale * (side[rng.integers(count, size=count)].mean(0) - mean)
 
 
 def draw(path, chosen):

@@ -4,6 +4,7 @@ import importlib
 import json
 import shutil
 import sqlite3
+import subprocess
 import sys
 
 import pytest
@@ -119,3 +120,15 @@ def test_what_a_judge_keeps_is_part_of_the_run(drop, tmp_path, plain_space):
     (tmp_path / "run" / "judge" / "base.txt").write_text("0.5")
     with pytest.raises(ValueError, match=r"judge was begun with other settings: base\.txt="):
         run(tmp_path, plain_space, judge="dropped", num_trials=4)
+
+
+def test_what_is_given_for_a_space_counts_also_where_it_is_the_default():
+    """A parent, or an accuracy table, brings defaults of its own: they give way to what the user says."""
+    code = (
+        "from absl import flags as parsed; from nas_tf import flags;"
+        "flags.define_parts('mnas_tf.spaces', 'search_space');"
+        "parsed.FLAGS(['x', '--mnasnet_expansion_ratios=3,6', '--mnasnet_image_sizes=', '--mnasnet_kernel_sizes=5']);"
+        "print(flags.read_part('mnas_tf.spaces', 'mnasnet').settings)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "{'kernel_sizes': (5,), 'expansion_ratios': (3, 6), 'image_sizes': ()}"

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from benchmarks import search_pays
 from benchmarks.contest import Facts
 from benchmarks.search_pays import bootstrap, error_of
 from nas_tf.recycling import Processes
@@ -24,6 +25,24 @@ def test_a_lead_counts_beyond_the_noise_of_images_and_of_trainings():
     noisy = rows(0.76, 0.72, 0.68)
     assert 0.05 < bootstrap(noisy, steady) < 0.4
     assert bootstrap(steady, steady) > 0.9  # no lead at all
+
+
+def test_trainings_that_differ_by_chance_are_no_lead(monkeypatch):
+    """Two networks as good as each other, of three trainings that differ by 2 points: a lead is seldom seen."""
+    rng = np.random.default_rng(1)
+    draws = [[rows(*rng.normal(0.75, 0.02, 3), count=400) for _ in range(2)] for _ in range(60)]
+    monkeypatch.setattr(search_pays, "_BOOTSTRAPS", 500)
+    with np.errstate(all="raise"):
+        p_values = np.array([bootstrap(ours, theirs) for ours, theirs in draws])
+    assert np.mean(p_values < 0.05) < 0.15
+    assert 0.3 < np.mean(p_values < 0.5) < 0.7
+
+
+def test_searches_are_what_was_repeated_where_there_are_several():
+    """Trainings of one search say nothing of how searches differ."""
+    ours = rows(0.76, 0.76, 0.76) + rows(0.72, 0.72, 0.72) + rows(0.68, 0.68, 0.68)
+    assert bootstrap(ours, rows(0.71, 0.71, 0.71)) > 0.1
+    assert error_of(ours) > 0.04 / np.sqrt(3)
 
 
 def test_errors_are_of_images_and_of_trainings():

@@ -446,5 +446,17 @@ def test_the_best_of_both_tables(place, toy, monkeypatch, is_whole):
     assert "repaired" in description["weights"]
 
 
+def test_tables_that_take_the_time_of_the_search_cost_nothing_that_was_done(tmp_path):
+    """Nothing was tried then, and there are no records: what was fine-tuned first ships, if anything was."""
+    said = []
+    made = types.SimpleNamespace(_folder=tmp_path, _preset=MakeSettings(hours=1.0), say=said.append)
+    with pytest.raises(EvaluationError, match="No trial of the search was done"):
+        job._Job._ship_last(made)
+    (tmp_path / job.NETWORK).mkdir(parents=True)
+    (tmp_path / job.NETWORK / "architecture.json").write_text("{}")
+    job._Job._ship_last(made)
+    assert "what was fine-tuned first ships" in said[0]
+
+
 def _here(plan):
     return dataclasses.replace(plan, num_workers=0, thoroughness=tables._THOROUGHNESS)
