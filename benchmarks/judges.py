@@ -49,6 +49,11 @@ class Knobs(Settings):
     num_workers: int = knob(1, "Longer trainings at once.", least=1)
     num_samples: int = knob(0, "Training images of the longer training; 0: those of the table.", least=0)
 
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.window) != 2 or self.window[0] >= self.window[1]:
+            raise UserError(f"Expected --window, two shares, the smaller one first. Received: {self.window}")
+
 
 def main():
     knobs = flags.read(Knobs)
@@ -93,7 +98,7 @@ def main():
 
 def networks(bench, knobs):
     """Returns random architectures of the table's space, each once, whose latency lies within the window."""
-    low, high = (*knobs.window, 0.0, 0.0)[:2]
+    low, high = knobs.window
     rng, own = np.random.default_rng(0), bench.parent.architecture
     choices, sizes = bench.space.block_choices(own), (None, *bench.space.image_sizes)
     base_ms, found = bench.estimator.estimate([own])[0], []
@@ -107,8 +112,8 @@ def networks(bench, knobs):
         if len(found) == knobs.num_networks:
             return found
     raise UserError(
-        f"Expected --window, two shares of the parent's latency with {knobs.num_networks} networks between them. "
-        f"Received: {', '.join(map(str, knobs.window))}, with {len(found)}"
+        f"Expected --window with {knobs.num_networks} networks between its shares. Received: {low}, {high}, with "
+        f"{len(found)}"
     )
 
 

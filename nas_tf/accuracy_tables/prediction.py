@@ -50,6 +50,7 @@ def fit(sizes, damages, accuracies):
     errors = {penalty: _cross_validated(sizes, damages, accuracies, penalty) for penalty in _PENALTIES}
     penalty = min(errors, key=errors.get)
     base, weights = _solve(sizes, damages, accuracies, penalty)
+    base = {size: min(1.0, max(0.0, each)) for size, each in base.items()}  # least squares know no bounds
     return Fit(base, tuple(map(float, weights)), penalty, 100 * errors[penalty])
 
 

@@ -79,9 +79,8 @@ class Library:
         numbers = [number for each in alternatives for number in (each.loss, each.divergence)]
         if not all(math.isfinite(number) for number in [*numbers, *found.weights]):
             raise ValueError("a number that is not finite")
-        # What is fitted may lie a little outside [0, 1]; a prediction does not.
-        if not all(-1 < reached < 2 for reached in sizes.values()) or min((0.0, *found.weights)) < 0:
-            raise ValueError("an accuracy that is far from 0 to 1, or a weight below 0")
+        if not all(0 <= reached <= 1 for reached in sizes.values()) or min((0.0, *found.weights)) < 0:
+            raise ValueError("an accuracy that is not in [0, 1], or a weight below 0")
         if not sizes or not blocks or len(found.weights) != len(blocks) or not all(blocks):
             raise ValueError("no image size, or not a weight and an alternative for each block")
         if any(not isinstance(each.file, str) or pathlib.Path(each.file).name != each.file for each in alternatives):

@@ -49,3 +49,10 @@ def test_how_far_it_is_off():
         "worst_error_points": pytest.approx(-5.0),
     }
     assert prediction.compare([0.5, 0.6], [1.0, 1.0])["rank_correlation"] is None
+
+
+def test_a_parents_accuracy_is_none_above_1():
+    """Least squares through networks that are all nearly right would have it above."""
+    damages = np.linspace(0.2, 1, 12)[:, None]
+    found = prediction.fit([64] * 12, damages, 1.02 - 0.1 * damages[:, 0])
+    assert found.sizes == {64: 1.0}
