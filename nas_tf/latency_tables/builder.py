@@ -75,13 +75,6 @@ def build(plan, folder, say=print, make_calls=None):
         UserError: the device does not time files, or the folder belongs to another plan.
         EvaluationError: a unit or network could not be timed; the same call goes on from there.
     """
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder, "making of a table"):
-        return _build(plan, folder, say, make_calls)
-
-
-def _build(plan, folder, say, make_calls):
     space = plan.space.space
     latency_scale = space.latency_scale(plan.scale)
     device = plan.device.make(space, plan.scale)
@@ -99,19 +92,22 @@ def _build(plan, folder, say, make_calls):
         "networks": [list(tokens) for tokens, _ in networks],
         **({"number_type": plan.number_type} if plan.number_type != "float32" else {}),
     }
-    timings = _Timings(folder, asked)
     units = {unit.name: unit for unit in space.all_units(plan.scale)}
     jobs = [("unit", name, 0) for name, unit in units.items() if not unit.costs_nothing]
     jobs += [("network", number, each) for number in range(len(networks)) for each in range(thoroughness.passes)]
     np.random.default_rng(thoroughness.seed).shuffle(jobs)
     jobs = [(kind, int(name) if kind == "network" else str(name), int(each)) for kind, name, each in jobs]
-    pending = [job for job in jobs if job not in timings.found]
-    say(
-        f"{len(units)} units and {len(networks)} networks of space {space.name!r} at {latency_scale} on "
-        f"{about['device']}; {len(jobs) - len(pending)} of {len(jobs)} timings are there"
-    )
-    _convert(plan, [job[:2] for job in pending], networks, timings, make_calls)
-    _time(device, pending, timings)
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder, "making of a table"):
+        timings = _Timings(folder, asked)
+        pending = [job for job in jobs if job not in timings.found]
+        say(
+            f"{len(units)} units and {len(networks)} networks of space {space.name!r} at {latency_scale} on "
+            f"{about['device']}; {len(jobs) - len(pending)} of {len(jobs)} timings are there"
+        )
+        _convert(plan, [job[:2] for job in pending], networks, timings, make_calls)
+        _time(device, pending, timings)
     return _compose(plan, units, networks, timings, about, latency_scale, device)
 
 
@@ -235,13 +231,13 @@ def _compose(plan, units, networks, timings, about, latency_scale, device):
     space, found, num_calibration = plan.space.space, timings.found, plan.thoroughness.num_calibration
     passes = range(plan.thoroughness.passes)
     measured = np.array([[found["network", i, each]["ms"] for each in passes] for i in range(len(networks))])
-    alone = {
+    of_units = {
         name: _of_unit(found["unit", name, 0]) if not unit.costs_nothing else (0.0, 0.0) for name, unit in units.items()
     }
     kinds = {name: unit.kind for name, unit in units.items()}
     counts = [_count_units(space, architecture, plan.scale) for _, architecture in networks]
     medians = np.median(measured, axis=1)
-    model = composition.fit(kinds, alone, counts[:num_calibration], medians[:num_calibration])
+    model = composition.fit(kinds, of_units, counts[:num_calibration], medians[:num_calibration])
     test = slice(num_calibration, None)
     predicted = [sum(n * model.units[name] for name, n in each.items()) for each in counts[test]]
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
@@ -261,7 +257,7 @@ def _compose(plan, units, networks, timings, about, latency_scale, device):
             "number_type": plan.number_type,
             "factors": model.factors,
             "validation": validation,
-            "timings_ms": {name: ms for name, (ms, _) in alone.items()},
+            "timings_ms": {name: ms for name, (ms, _) in of_units.items()},
             "num_calibration": num_calibration,
             "seen": [architecture.fingerprint for _, architecture in networks],
             "versions": versions,
