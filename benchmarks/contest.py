@@ -34,6 +34,7 @@ from nas_tf.training.train import Log
 from nas_tf.trial import EvaluationError, UserError
 
 _PATIENCE = 30  # minutes in which timing is tried again
+_MOST_DRAWN = 100_000
 SLOW_SECONDS = 12 * 3600.0  # after which a training has hung
 _ENOUGH = 2000  # test images; where there are fewer, race images, which nothing chose by either, are tested on too
 
@@ -199,6 +200,30 @@ def shares(bench, architectures):
                 time.sleep(60)
     base_ms, *rest = (found[str(number)].latency_ms for number in range(len(paths)))
     return [each / base_ms for each in rest]
+
+
+def draw_networks(bench, count, low, high, draw):
+    """Returns up to `count` random architectures, each once, whose latency by the table lies between two shares.
+
+    Args:
+        bench: the `Bench`.
+        count: how many.
+        low, high: shares of the parent's latency.
+        draw: returns the blocks of one, of a `numpy.random.Generator` and the choices of each block. Its image size is
+            drawn as well.
+    """
+    rng, own = np.random.default_rng(0), bench.parent.architecture
+    choices, sizes = bench.space.block_choices(own), (None, *bench.space.image_sizes)
+    base_ms, found = bench.estimator.estimate([own])[0], []
+    for _ in range(_MOST_DRAWN):
+        blocks = draw(rng, choices)
+        each = bench.space.assembled(own, blocks, sizes[rng.integers(len(sizes))])
+        share = bench.estimator.estimate([each])[0] / base_ms
+        if each not in found and low <= share <= high:
+            found.append(each)
+        if len(found) == count:
+            break
+    return found
 
 
 def judge_inherited(knobs, architecture):

@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from benchmarks.contest import SLOW_SECONDS, Contender, bench_of, judge_inherited, train_contender
+from benchmarks.contest import SLOW_SECONDS, Contender, bench_of, draw_networks, judge_inherited, train_contender
 from nas_tf import flags
 from nas_tf.complexity import mult_adds, num_params
 from nas_tf.datasets import drawn, scale_pixels
@@ -32,7 +32,7 @@ from nas_tf.trial import UserError
 _BOOTSTRAPS = 2000
 _TOP = 5
 _NWOT_IMAGES = 64
-_MOST_DRAWN = 100_000
+_OWN_BLOCKS = 0.3  # of the parent's blocks that a random network keeps, beside those it draws
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,23 +98,19 @@ def main():
 
 def networks(bench, knobs):
     """Returns random architectures of the table's space, each once, whose latency lies within the window."""
-    low, high = knobs.window
-    rng, own = np.random.default_rng(0), bench.parent.architecture
-    choices, sizes = bench.space.block_choices(own), (None, *bench.space.image_sizes)
-    base_ms, found = bench.estimator.estimate([own])[0], []
-    for _ in range(_MOST_DRAWN):
+    own = bench.parent.architecture.blocks
+
+    def draw(rng, choices):
         blocks = [each[rng.integers(len(each))] for each in choices]
-        blocks = [own.blocks[i] if rng.random() < 0.3 else each for i, each in enumerate(blocks)]
-        each = bench.space.assembled(own, blocks, sizes[rng.integers(len(sizes))])
-        share = bench.estimator.estimate([each])[0] / base_ms
-        if each not in found and low <= share <= high:
-            found.append(each)
-        if len(found) == knobs.num_networks:
-            return found
-    raise UserError(
-        f"Expected --window with {knobs.num_networks} networks between its shares. Received: {low}, {high}, with "
-        f"{len(found)}"
-    )
+        return [own[i] if rng.random() < _OWN_BLOCKS else each for i, each in enumerate(blocks)]
+
+    found = draw_networks(bench, knobs.num_networks, *knobs.window, draw)
+    if len(found) < knobs.num_networks:
+        raise UserError(
+            f"Expected --window with {knobs.num_networks} networks between its shares. Received: "
+            f"{', '.join(map(str, knobs.window))}, with {len(found)}"
+        )
+    return found
 
 
 def report(truth, rows):

@@ -8,7 +8,7 @@ import itertools
 
 import numpy as np
 
-from benchmarks.contest import Contender, bench_of, judge_inherited, shares, train_contender
+from benchmarks.contest import Contender, bench_of, draw_networks, judge_inherited, shares, train_contender
 from mnas_tf import pretrained
 from nas_tf.complexity import mult_adds
 from nas_tf.datasets import scale_pixels
@@ -20,7 +20,7 @@ ABOVE = 1.005  # of the target: how far above it a network may be, for noise
 _BELOW = 0.05  # of the target: how far below it a random network may be
 _NEAR = (0.4, 1.1)  # multiply-adds of what is timed, in shares of the parent's, beside the target
 _WIDTHS, _LARGEST = (1.0, 0.875, 0.75, 0.625, 0.5), 1.25
-_RANDOM, _MOST_CHANGES, _MOST_DRAWN = 8, 3, 100_000
+_RANDOM, _MOST_CHANGES = 8, 3
 _NETADAPT_STEP = 0.07  # of the parent's latency, that each step saves at least
 _RATES = (3e-4, 1e-3)
 
@@ -138,20 +138,14 @@ def _judge_from(knobs, architecture, current, file, name):
 
 def random_networks(bench, facts, processes, share):
     """The best of eight, by the judge `inherited`."""
-    rng, own = np.random.default_rng(0), bench.parent.architecture
-    choices, drawn, base_ms = bench.space.block_choices(own), [], bench.estimator.estimate([own])[0]
-    for _ in range(_MOST_DRAWN):
-        places = rng.choice(len(choices), rng.integers(1, _MOST_CHANGES + 1), replace=False)
-        new = list(own.blocks)
-        for place in places:
+
+    def draw(rng, choices):
+        new = list(bench.parent.architecture.blocks)
+        for place in rng.choice(len(choices), rng.integers(1, _MOST_CHANGES + 1), replace=False):
             new[place] = choices[place][rng.integers(len(choices[place]))]
-        sizes = (None, *bench.space.image_sizes)
-        each = bench.space.assembled(own, new, sizes[rng.integers(len(sizes))])
-        of_parent = bench.estimator.estimate([each])[0] / base_ms
-        if each not in drawn and (1 - _BELOW) * share <= of_parent <= share:
-            drawn.append(each)
-        if len(drawn) == _RANDOM:
-            break
+        return new
+
+    drawn = draw_networks(bench, _RANDOM, (1 - _BELOW) * share, share, draw)
     calls = {f"{share} d {number}": (judge_inherited, bench.knobs, each.to_json()) for number, each in enumerate(drawn)}
     reached = facts.fill(processes, calls)
     order = np.argsort(reached)[::-1]
