@@ -81,7 +81,8 @@ class Making:
                 group = missing[first : first + _GROUP]
                 key = f"block{number}, {first + len(group)} of {len(missing)}"
                 calls[key] = jobs.repair_group, self._plan, self._folder.parent, self._width, number, group
-        self._run(calls, f"repairing {count(sum(map(len, choices)) - len(choices), 'block')}", lambda _, found: self._keep(found))
+        num_repaired = sum(len(each) - 1 for each in choices)
+        self._run(calls, f"repairing {count(num_repaired, 'block')}", lambda _, found: self._keep(found))
 
     def _keep(self, found):
         for line in found:
