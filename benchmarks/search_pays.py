@@ -40,6 +40,15 @@ from nas_tf.trial import UserError
 
 _BOOTSTRAPS = 5000
 _CHOSEN = 3
+_WORDS = {
+    "found": "found by both tables",
+    "parent": "the parent",
+    "a": "a: a smaller parent",
+    "b": "b: another import",
+    "c": "c: NetAdapt",
+    "d": "d: the best of 8 random networks",
+    "e": "e: a smaller parent, trained long",
+}
 _FACTORS = (1.09, 1.06, 1.03, 1.0, 0.97, 0.94)  # of the target, for the latency table's errors
 
 
@@ -225,7 +234,7 @@ def draw(path, chosen):
             y = [100 * each.mean() for each in means]
             errors = [100 * error_of(rows) for _, rows in of_rival if rows][: len(y)]
             style = {"color": f"C{number}", "capsize": 3, "lw": 1.4 if rival == "found" else 0.8}
-            axes.errorbar(x, y, errors, marker="o" if rival == "found" else "s", ms=5, label=rival, **style)
+            axes.errorbar(x, y, errors, marker="o" if rival == "found" else "s", ms=5, label=_WORDS[rival], **style)
     axes.set(xlabel="measured latency, in shares of the parent's", ylabel="test accuracy, %")
     axes.legend(fontsize=8)
     _picture.write(path, figure)
