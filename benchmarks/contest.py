@@ -34,7 +34,7 @@ from nas_tf.training.train import Log
 from nas_tf.trial import EvaluationError, UserError
 
 _PATIENCE = 30  # minutes in which timing is tried again
-_MOST_DRAWN = 100_000
+_MOST_DRAWN = 100_000  # random networks, until enough are within two latencies
 SLOW_SECONDS = 12 * 3600.0  # after which a training has hung
 _ENOUGH = 2000  # test images; where there are fewer, race images, which nothing chose by either, are tested on too
 
