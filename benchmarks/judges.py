@@ -46,7 +46,7 @@ class Knobs(Settings):
     window: tuple[float, ...] = knob((0.6, 0.7), "Least and largest latency, in shares of the parent's.")
     epochs: int = knob(6, "Epochs of the longer training, at the better of two rates.", least=1)
     proxy_epochs: int = knob(5, "Epochs of a child that begins with random weights.", least=1)
-    num_workers: int = knob(1, "Longer trainings at once.", least=1)
+    num_workers: int = knob(1, "Trainings at once, also while it is measured how long a judge takes.", least=1)
     num_samples: int = knob(0, "Training images of the longer training; 0: those of the table.", least=0)
 
     def __post_init__(self):
@@ -67,30 +67,21 @@ def main():
         "inherited": inherited,
         "proxy, random weights": proxy,
         "nwot": nwot,
-        "multiply-adds": lambda bench, each: mult_adds(bench.build(each)),
-        "parameters": lambda bench, each: num_params(bench.build(each)),
+        "multiply-adds": multiply_adds,
+        "parameters": parameters,
     }
-    calls = {}
-    for number, each in enumerate(compared):
-        start = vars(Contender("truth", str(each), each.to_json(), "parent", knobs.epochs, 0.0))
-        calls[f"truth {number}"] = train_contender, knobs, start, True, 0
+    jsons, rows = [each.to_json() for each in compared], {}
     with contextlib.closing(Processes(knobs.num_workers, SLOW_SECONDS)) as processes:
+        calls = {}
+        for number, each in enumerate(compared):
+            start = vars(Contender("truth", str(each), jsons[number], "parent", knobs.epochs, 0.0))
+            calls[f"truth {number}"] = train_contender, knobs, start, True, 0
         truth = [each["test"] for each in facts.fill(processes, calls)]
-    for reached, each in zip(truth, compared):
-        print(f"{100 * reached:.1f} %  {each}", flush=True)
-    rows = {}
-    with contextlib.closing(Processes(1, SLOW_SECONDS)) as processes:  # what a judge takes is measured
+        for reached, each in zip(truth, compared):
+            print(f"{100 * reached:.1f} %  {each}", flush=True)
         for name, judge in judges.items():
-            found = [
-                facts.get(
-                    f"{name} {number}", lambda j=judge, e=each: processes.call(judged, knobs, j.__name__, e.to_json())
-                )
-                if judge.__name__ != "<lambda>"
-                else facts.get(
-                    f"{name} {number}", lambda j=judge, e=each: {"value": float(j(bench, e)), "seconds": 0.0}
-                )
-                for number, each in enumerate(compared)
-            ]
+            calls = {f"{name} {n}": (judged, knobs, judge.__name__, each) for n, each in enumerate(jsons)}
+            found = facts.fill(processes, calls)
             rows[name] = [each["value"] for each in found], np.mean([each["seconds"] for each in found])
     report(np.array(truth), rows)
     print(f"command: python -m benchmarks.judges {' '.join(sys.argv[1:])}")
@@ -147,6 +138,14 @@ def judged(knobs, name, architecture):
     begin = time.perf_counter()
     value = globals()[name](bench, architecture)
     return {"value": float(value), "seconds": time.perf_counter() - begin}
+
+
+def multiply_adds(bench, architecture):
+    return mult_adds(bench.build(architecture))
+
+
+def parameters(bench, architecture):
+    return num_params(bench.build(architecture))
 
 
 def predicted(bench, architecture):

@@ -4,7 +4,7 @@ import gc
 import sys
 
 import pytest
-from support import readme_file, without_graph_rewriting
+from support import made_once, readme_file, without_graph_rewriting
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +23,29 @@ def quick_tensorflow():
         without_graph_rewriting()
         gc.collect()
         gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def parent(tmp_path_factory):
+    """The folder of a small trained network, and its description."""
+    from parent_support import write_parent
+
+    from nas_tf.networks.folder import read_description
+
+    folder = made_once(tmp_path_factory, "parent", lambda folder: write_parent(folder / "net")) / "net"
+    return folder, read_description(folder)
+
+
+@pytest.fixture(scope="session")
+def accuracy_table(parent, tmp_path_factory):
+    """Path of an accuracy table of the parent, made with stops."""
+    from accuracy_table_support import make_with_stops, plan_of
+
+    def make(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            make_with_stops(plan_of(*parent), folder / "digits.json", patch)
+
+    return made_once(tmp_path_factory, "accuracy_table", make) / "digits.json"
 
 
 @pytest.fixture(scope="session")
