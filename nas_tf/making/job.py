@@ -5,12 +5,12 @@ import dataclasses
 from nas_tf import plugins, resume, stopping
 from nas_tf.accuracy_tables.builder import LEAST_IMAGES
 from nas_tf.bars import rough_duration
-from nas_tf.files import alone, check_writable
+from nas_tf.files import alone, check_writable, read_json
 from nas_tf.making import tables
 from nas_tf.making.clock import JobClock
 from nas_tf.making.plan import RESERVE, last_seconds
 from nas_tf.making.preparing import look_at_images, plan_more, prepare
-from nas_tf.making.settings import NETWORK, family_with_weights
+from nas_tf.making.settings import NETWORK, SHIP, family_with_weights
 from nas_tf.making.state import JobState
 from nas_tf.networks.folder import has_description, read_description
 from nas_tf.reports.network import name_of, reached
@@ -19,6 +19,7 @@ from nas_tf.search.run import begin, run
 from nas_tf.search.run_folder import RunFolder
 from nas_tf.search.settings import WORKERS
 from nas_tf.search.story import PAGE
+from nas_tf.shipping import imports
 from nas_tf.shipping.chain import ship
 from nas_tf.shipping.finish import Incomplete, mend
 from nas_tf.shipping.race import Allowance
@@ -48,7 +49,7 @@ def make(asked, say=print):
     check_writable(place)
     with alone(place, "nas-make"):
         job = _Job(asked, folder, say)
-        resume.begin(place / "settings.json", job.identity(), job.may_change(), "choose another --out_dir")
+        job.begin()
         if job.is_finished:
             job.end()
         else:
@@ -66,7 +67,19 @@ class _Job:
         self.clock = JobClock(folder / PLACE / "clock.json", self._preset.hours)
         self._state = JobState.load(folder / PLACE / "state.json")
 
-    def identity(self):
+    def begin(self):
+        """Records what was asked for, or refuses it if other settings are recorded.
+
+        Until there is a plan, other settings begin anew: a command that was refused stands in the way of no other.
+        """
+        path, asked, may_change = self._folder / PLACE / "settings.json", self._identity(), self._may_change()
+        made, is_raced = read_json(path), (self._folder / SHIP / "settings.json").exists()
+        if made and self._state.plan is None and not is_raced and resume.differences(made, asked, may_change):
+            imports.forget(self._folder / SHIP)
+            path.unlink()
+        resume.begin(path, asked, may_change, "choose another --out_dir")
+
+    def _identity(self):
         """Returns a JSON-ready dict of what was asked for."""
         asked = self._asked
         values = {"images": asked.images, **dataclasses.asdict(asked.settings), **asked.search}
@@ -74,8 +87,8 @@ class _Job:
             values |= dataclasses.asdict(config)
         return {**values, **asked.target, "parts": asked.parts, "out_dir": None}
 
-    def may_change(self):
-        """Returns a tuple of the names in `identity` that may be asked for otherwise when the job goes on."""
+    def _may_change(self):
+        """Returns a tuple of the names in `_identity` that may be asked for otherwise when the job goes on."""
         fields = dataclasses.fields(family_with_weights().search_settings)
         return (*_MAY_CHANGE, *(field.name for field in fields if not field.metadata.get("decides", True)))
 
@@ -238,7 +251,7 @@ class _Job:
             baselines=(),
             workers=workers,
             num_workers=search.get("num_workers", 0),
-            out_dir=str(self._folder / "ship") if run_dir else "",
+            out_dir=str(self._folder / SHIP) if run_dir else "",
         )
         try:
             ship(

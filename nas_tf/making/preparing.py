@@ -16,7 +16,7 @@ from nas_tf.datasets import Images, Source, scale_pixels
 from nas_tf.devices import Meter
 from nas_tf.files import read_json
 from nas_tf.making.plan import RESERVE, Speeds, make_plan, plan_from_scratch, with_search
-from nas_tf.making.settings import defaults, family_with_weights
+from nas_tf.making.settings import SHIP, defaults, family_with_weights
 from nas_tf.making.state import JobState
 from nas_tf.plugins import Part
 from nas_tf.quiet import fresh_keras, import_keras
@@ -223,7 +223,7 @@ class _Preparing:
 
     def _imports(self, networks, most, known, target_ms):
         """Returns a list of the `most` best `nas_tf.shipping.imports.Import`s that meet a target, best first."""
-        place, workshop = self._asked.out_dir / "ship", self._workshop
+        place, workshop = self._asked.out_dir / SHIP, self._workshop
         path, begun = place / "imports.json", time.monotonic()
         before = len(read_json(path) or {})
         found, fastest = imports.within_target(workshop, place, target_ms, networks, Turns(workshop.device))

@@ -12,7 +12,8 @@ from nas_tf.settings import RUN, Settings, knob
 from nas_tf.training.recipe import ProxyRecipe
 from nas_tf.trial import UserError
 
-NETWORK = pathlib.Path("ship") / "network"  # in a job's folder: what ships
+SHIP = "ship"  # in a job's folder: the race
+NETWORK = pathlib.Path(SHIP) / "network"  # what ships
 LEFT_OUT = ("run_dir", "max_hours", "final_epochs", "final_samples")  # of a search's settings: the job's own
 _SIZES = 64, 224  # of the network that ships, in pixels, whatever the images are
 _STEP = 32

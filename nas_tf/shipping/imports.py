@@ -25,6 +25,7 @@ from nas_tf.trial import InfeasibleArchitecture, UserError
 LARGEST, SMALLEST = 1.25, 0.5  # times the image size of the networks searched
 LEAST_SIZE = 32
 _STEP, _ROUNDS = 8, 15
+_TIMED, _SCREENED = "imports.json", "screened.json"  # what is kept of imports in a folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +116,7 @@ def within_target(workshop, folder, target_ms, networks, turns):
     Returns:
         `(list of Import, text)`: the text names the fastest that was measured, for a target below it.
     """
-    path = pathlib.Path(folder) / "imports.json"
+    path = pathlib.Path(folder) / _TIMED
     latencies, timed, found = read_json(path) or {}, [], []
     scale = workshop.setup.task.deploy_scale
     sizes = [scale.image_size] if target_ms is None else grid(scale.image_size)
@@ -138,6 +139,12 @@ def within_target(workshop, folder, target_ms, networks, turns):
     fastest = min(timed, key=lambda each: each.latency_ms, default=None)
     words = f"the fastest is {fastest}, {milliseconds(fastest.latency_ms)}" if fastest else "none could be timed"
     return found, words
+
+
+def forget(folder):
+    """Removes what `within_target` and `screen` kept in a folder."""
+    for name in (_TIMED, _SCREENED):
+        (pathlib.Path(folder) / name).unlink(missing_ok=True)
 
 
 def grid(image_size):
@@ -188,7 +195,7 @@ def screen(workshop, folder, candidates, most, weights_dir, known):
         weights_dir: a folder that holds weights already; empty: none.
         known: dict from a network's name to the path of its weights, where that is known already.
     """
-    path = pathlib.Path(folder) / "screened.json"
+    path = pathlib.Path(folder) / _SCREENED
     reached, screened = read_json(path) or {}, []
     for each in candidates:
         try:

@@ -28,7 +28,7 @@ from mnas_tf.spaces.mnasnet import Scale
 from nas_tf.accuracy import standard_error
 from nas_tf.accuracy_tables import builder as accuracy_builder
 from nas_tf.devices.table import LatencyTable
-from nas_tf.files import read_json
+from nas_tf.files import read_json, write_json
 from nas_tf.latency_tables import builder as latency_builder
 from nas_tf.making import job, tables
 from nas_tf.making import settings as making_settings
@@ -272,20 +272,24 @@ def test_model_makers_job_alone(place, toy, toy_flags):
     assert again.returncode == 0 and again.stdout.strip() in text, again.stderr
 
 
-@pytest.mark.parametrize(
-    "target_ms, hours, expected",
-    [
-        (1e-6, 1.0, r"Expected a target that a network can meet.*the fastest is toy_net at 32 px"),
-        (None, 0.001, r"--hours=.* or more\. Received: --hours=0\.001"),
-    ],
-)
-def test_what_cannot_be_met(place, toy, tmp_path, target_ms, hours, expected):
-    target = {} if target_ms is None else {"target_latency_ms": target_ms}
-    settings = MakeSettings(hours=hours, preset="quick", imports=("toy_net",), out_dir=str(tmp_path / "out"))
-    search = {name: toy[0][name] for name in ("search_space", "deploy_image_size")}
-    with _toys(place, toy), pytest.raises(UserError, match=expected):
-        job.make(Asked("flowers.zip", settings, search, target, parts={"host": FAST_HOST}), lambda line: None)
-    assert not (tmp_path / "out" / "ship" / "network").exists()
+def test_what_cannot_be_met_stands_in_the_way_of_no_other_command(place, toy, tmp_path):
+    """Other settings begin anew, in the same folder; with the same ones, what is measured stays."""
+    ship, search = tmp_path / "out" / "ship", {name: toy[0][name] for name in ("search_space", "deploy_image_size")}
+    too_fast = r"Expected a target that a network can meet.*the fastest is toy_net at 32 px"
+    for target, hours, expected, known in (
+        ({"target_latency_ms": 1e-6}, 1.0, too_fast, False),
+        ({}, 0.001, r"--hours=.* or more\. Received: --hours=0\.001", False),
+        ({}, 0.002, r"--hours=.* or more\. Received: --hours=0\.002", True),
+    ):
+        settings = MakeSettings(hours=hours, preset="quick", imports=("toy_net",), out_dir=str(tmp_path / "out"))
+        with _toys(place, toy), pytest.raises(UserError, match=expected):
+            job.make(Asked("flowers.zip", settings, search, target, parts={"host": FAST_HOST}), lambda line: None)
+        timed = read_json(ship / "imports.json")
+        assert not (ship / "network").exists() and ("marked" in timed) == known
+        write_json(ship / "imports.json", {**timed, "marked": 1.0})
+    (ship / "settings.json").write_text("{}")  # a race that another command began
+    with _toys(place, toy), pytest.raises(UserError, match="begun with other settings: .*target_latency_ms=5.0"):
+        job.make(Asked("flowers.zip", settings, search, {"target_latency_ms": 5.0}), lambda line: None)
 
 
 def test_what_was_made(made, place, tmp_path):
