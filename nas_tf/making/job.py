@@ -167,7 +167,8 @@ class _Job:
         else:
             self.say(
                 f"both tables take about {rough_duration(needed)}, and the search has "
-                f"{rough_duration(plan.search_seconds)}: networks are tried one by one. Give more --hours for tables"
+                f"{rough_duration(plan.search_seconds)}: networks are tried one by one. For tables give more --hours, "
+                "and another --out_dir"
             )
 
     def _ship_first(self, request):
