@@ -288,7 +288,7 @@ def test_what_cannot_be_met_stands_in_the_way_of_no_other_command(place, toy, tm
         assert not (ship / "network").exists() and ("marked" in timed) == known
         write_json(ship / "imports.json", {**timed, "marked": 1.0})
     (ship / "settings.json").write_text("{}")  # a race that another command began
-    with _toys(place, toy), pytest.raises(UserError, match="begun with other settings: .*target_latency_ms=5.0"):
+    with _toys(place, toy), pytest.raises(UserError, match=r"begun with other settings: .*target_latency_ms=5\.0"):
         job.make(Asked("flowers.zip", settings, search, {"target_latency_ms": 5.0}), lambda line: None)
 
 
