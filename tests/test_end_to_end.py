@@ -59,7 +59,7 @@ def test_a_search_times_its_networks_on_this_machine(plain_space, tmp_path, monk
         Limits(),
         ProxyRecipe(1),
         {
-            "host": {"min_seconds": 0.05, "max_seconds": 0.2, "max_spread": 1e6, "attempts": 1},
+            "host": {"min_seconds": 0.05, "max_seconds": 0.2, "max_spread": 10.0, "retry_spread": 10.0},
         },
         said.append,
     )
@@ -96,7 +96,7 @@ def test_a_search_times_its_networks_on_this_machine(plain_space, tmp_path, monk
         Limits(),
         ProxyRecipe(1),
         {
-            "host": {"min_seconds": 0.05, "max_seconds": 0.2, "max_spread": 1e6, "attempts": 1},
+            "host": {"min_seconds": 0.05, "max_seconds": 0.2, "max_spread": 10.0, "retry_spread": 10.0},
         },
         said.append,
     )
@@ -190,8 +190,8 @@ def test_train_and_export(tmp_path):
         f"--network_dir={out}",
         f"--out_dir={tmp_path / 'files'}",
         "--host_min_seconds=0.1",
-        "--host_max_spread=1e6",
-        "--host_attempts=1",
+        "--host_max_spread=10",
+        "--host_retry_spread=10",
     )
     assert process.returncode == 0, process.stderr[-3000:]
     assert "latency on host: " in process.stdout

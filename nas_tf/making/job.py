@@ -27,7 +27,8 @@ from nas_tf.shipping.settings import ShipSettings
 from nas_tf.trial import EvaluationError
 
 PLACE = "make"  # in the job's folder: what it was asked for, what it knows and its clock
-_MAY_CHANGE = ("hours", "weights_dir", "images")
+_BY_PLACE = ("weights_dir", "images")  # may lie elsewhere later: what they hold is looked at then
+_MAY_CHANGE = ("hours", *_BY_PLACE)
 _MOST_OF_TABLES = 0.9  # of the search, for both tables: their best are timed in the rest
 _OF_THE_STAGE = ("the trials", "top_k", "imports", "num_imports")  # of a chain, which is begun twice
 _LOOK, _FIRST, _SEARCH, _LAST = "looking and timing", "the first network", "the search", "the race"
@@ -74,7 +75,8 @@ class _Job:
         """
         path, asked, may_change = self._folder / PLACE / "settings.json", self._identity(), self._may_change()
         made, is_raced = read_json(path), (self._folder / SHIP / "settings.json").exists()
-        if made and self._state.plan is None and not is_raced and resume.differences(made, asked, may_change):
+        must_stay = self._state.plan is not None or is_raced or made is None
+        if not must_stay and resume.differences(made, asked, set(may_change) - set(_BY_PLACE)):
             imports.forget(self._folder / SHIP)
             path.unlink()
         resume.begin(path, asked, may_change, "choose another --out_dir")

@@ -224,7 +224,7 @@ class _Preparing:
     def _imports(self, networks, most, known, target_ms):
         """Returns a list of the `most` best `nas_tf.shipping.imports.Import`s that meet a target, best first."""
         place, workshop = self._asked.out_dir / SHIP, self._workshop
-        path, begun = place / "imports.json", time.monotonic()
+        path, begun = place / imports.TIMED, time.monotonic()
         before = len(read_json(path) or {})
         found, fastest = imports.within_target(workshop, place, target_ms, networks, Turns(workshop.device))
         timed = len(read_json(path) or {}) - before

@@ -25,7 +25,7 @@ from nas_tf.trial import InfeasibleArchitecture, UserError
 LARGEST, SMALLEST = 1.25, 0.5  # times the image size of the networks searched
 LEAST_SIZE = 32
 _STEP, _ROUNDS = 8, 15
-_TIMED, _SCREENED = "imports.json", "screened.json"  # what is kept of imports in a folder
+TIMED, _SCREENED = "imports.json", "screened.json"  # what is kept of imports in a folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +116,7 @@ def within_target(workshop, folder, target_ms, networks, turns):
     Returns:
         `(list of Import, text)`: the text names the fastest that was measured, for a target below it.
     """
-    path = pathlib.Path(folder) / _TIMED
+    path = pathlib.Path(folder) / TIMED
     latencies, timed, found = read_json(path) or {}, [], []
     scale = workshop.setup.task.deploy_scale
     sizes = [scale.image_size] if target_ms is None else grid(scale.image_size)
@@ -143,7 +143,7 @@ def within_target(workshop, folder, target_ms, networks, turns):
 
 def forget(folder):
     """Removes what `within_target` and `screen` kept in a folder."""
-    for name in (_TIMED, _SCREENED):
+    for name in (TIMED, _SCREENED):
         (pathlib.Path(folder) / name).unlink(missing_ok=True)
 
 

@@ -32,17 +32,7 @@ def table(accuracy_table):
     return AccuracyTable.read(accuracy_table)
 
 
-@pytest.fixture(scope="module")
-def space(table):
-    return space_of(table)
-
-
-@pytest.fixture(scope="module")
-def task(parent):
-    return task_of(*parent)
-
-
-def test_stops_lose_nothing_and_nothing_is_made_twice(table, space):
+def test_stops_lose_nothing_and_nothing_is_made_twice(table):
     """The table was made with a stop after every third result (`accuracy_table_support.py`)."""
     lines = [
         json.loads(line)
@@ -70,8 +60,9 @@ def test_the_loss_of_a_block_against_itself_is_0():
     assert repair.loss(maps.tested[1] + maps.deviation, maps) == pytest.approx(1, rel=1e-5)
 
 
-def test_others_test_what_is_fitted_and_then_it_is_fitted_on_all(table, space):
-    library, parse = table.libraries[0], type(parent_of(table, space)).parse
+def test_others_test_what_is_fitted_and_then_it_is_fitted_on_all(table):
+    library, space = table.libraries[0], space_of(table)
+    parse = type(parent_of(table, space)).parse
 
     def table_of(rows):
         networks = [parse(each["architecture"]) for each in rows]
@@ -89,13 +80,12 @@ def test_others_test_what_is_fitted_and_then_it_is_fitted_on_all(table, space):
     assert list(on_all.predict(*table_of(tested)[:2])) != list(predicted)
 
 
-def test_what_is_new_in_a_block_begins_alike_in_every_process(
-    accuracy_table, table, parent, space, tmp_path, monkeypatch
-):
+def test_what_is_new_in_a_block_begins_alike_in_every_process(accuracy_table, table, parent, tmp_path, monkeypatch):
     """As if nothing were inherited: what a seed decides is then all of the block."""
     shutil.copytree(table.folder, tmp_path / "again.blocks")
     monkeypatch.setattr(jobs.inheritance, "inherit_block", lambda *args: None)
-    plan, block = plan_of(*parent), next(each for each in space.block_choices(parent_of(table, space))[1])
+    plan, space = plan_of(*parent), space_of(table)
+    block = next(each for each in space.block_choices(parent_of(table, space))[1])
     found = [jobs.repair_group(plan, tmp_path / "again.blocks", 1.0, 2, [block]) for _ in range(2)]
     assert found[0] == found[1]
 
@@ -173,8 +163,9 @@ def test_a_network_that_diverged_is_left_out_and_said(accuracy_table, table, par
 
 
 @pytest.mark.storm
-def test_a_narrower_parent_gives_a_library_of_its_own(parent, task, tmp_path):
-    plan, space = plan_of(*parent), task.space.space
+def test_a_narrower_parent_gives_a_library_of_its_own(parent, tmp_path):
+    plan, task = plan_of(*parent), task_of(*parent)
+    space = task.space.space
     thoroughness = dataclasses.replace(plan.thoroughness, widths=(1.0, 0.5))
     path = tmp_path / "table.json"
     with eagerly():

@@ -226,8 +226,8 @@ def test_a_table_is_built_here_resumed_and_searched_with(tmp_path):
         "--host_min_seconds=0.02",
         "--host_max_seconds=0.05",
         "--host_warmup_seconds=0.01",
-        "--host_max_spread=1e6",
-        "--host_attempts=1",
+        "--host_max_spread=10",
+        "--host_retry_spread=10",
     ]
     process = script(*command)
     assert process.returncode == 0, process.stderr[-3000:]

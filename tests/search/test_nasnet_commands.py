@@ -112,8 +112,8 @@ def test_searched_cells_are_carried_to_another_scale(cells, tmp_path):
         f"--network_dir={out}",
         f"--out_dir={tmp_path / 'files'}",
         "--host_min_seconds=0.1",
-        "--host_max_spread=1e6",
-        "--host_attempts=1",
+        "--host_max_spread=10",
+        "--host_retry_spread=10",
     )
     assert process.returncode == 0 and "latency on host: " in process.stdout, process.stderr[-3000:]
     # The file that ships is plain Keras: nothing of this project is needed to load it.

@@ -26,7 +26,7 @@ from nas_tf.space import Decision
 from nas_tf.training.recipe import ProxyRecipe
 from nas_tf.trial import Cost, Latency, Measurement, Trial
 
-QUICK_HOST = {"min_seconds": 0.02, "max_seconds": 0.05, "max_spread": 1e6, "attempts": 1}
+QUICK_HOST = {"min_seconds": 0.02, "max_seconds": 0.05, "max_spread": 10.0, "retry_spread": 10.0}
 
 
 @pytest.mark.real

@@ -147,7 +147,7 @@ def test_queued_jobs_can_be_dropped(plain_space, on_cluster):
 
 def test_the_device_is_on_its_node(plain_space, cluster, on_cluster, tmp_path):
     """It is described, and times, where it hangs; a training beside it on that machine stands still meanwhile."""
-    settings = {"min_seconds": 1.5, "max_seconds": 1.5, "max_spread": 1e6, "attempts": 1}
+    settings = {"min_seconds": 1.5, "max_seconds": 1.5, "max_spread": 10.0, "retry_spread": 10.0}
     setup = make_setup(plain_space, device="host", epochs=80, **settings)
     config = ray.Config(cluster.address)
     device = ray.make_device(config, setup, log_path=tmp_path / "workers.log")
@@ -212,7 +212,7 @@ def test_threads_of_an_earlier_job_move_with_the_next(tmp_path):
 @pytest.mark.storm
 def test_the_node_of_the_device_is_lost(plain_space, cluster, on_cluster):
     """The network is not blamed for it; once the device hangs on a node again it is timed there."""
-    setup = make_setup(plain_space, device="host", min_seconds=60.0, max_seconds=60.0, max_spread=1e6, attempts=1)
+    setup = make_setup(plain_space, device="host", min_seconds=60.0, max_seconds=60.0, max_spread=10.0, attempts=1)
     workers = on_cluster(setup)
     said = []
     workers.on_doing = lambda key, words: said.append(words)
@@ -224,7 +224,7 @@ def test_the_node_of_the_device_is_lost(plain_space, cluster, on_cluster):
     failure = outcomes(workers)["timing"].failure
     assert isinstance(failure, EvaluationError) and "The node of the device does not answer" in str(failure)
     cluster.nodes.append(cluster.add(resources=DEVICE))
-    setup = make_setup(plain_space, device="host", max_seconds=0.5, max_spread=1e6, attempts=1)
+    setup = make_setup(plain_space, device="host", max_seconds=0.5, max_spread=10.0, retry_spread=10.0)
     again = on_cluster(setup)
     again.submit("timing", CostJob((0, 0, 0)))
     assert outcomes(again)["timing"].value.latency.latency_ms > 0

@@ -108,7 +108,7 @@ def test_a_grown_worker_is_replaced(plain_space, processes):
 
 def test_others_hold_still_while_a_network_is_timed(plain_space, processes):
     setup = make_setup(
-        plain_space, device="host", epochs=80, min_seconds=1.5, max_seconds=1.5, max_spread=1e6, attempts=1
+        plain_space, device="host", epochs=80, min_seconds=1.5, max_seconds=1.5, max_spread=10.0, retry_spread=10.0
     )
     workers = processes(setup, num_workers=2)
     workers.submit("training", AccuracyJob((2, 1, 2)))

@@ -151,7 +151,13 @@ def test_a_search_times_files_of_the_type_that_ships(plain_space):
     from nas_tf.search.evaluation import Evaluator, Setup
 
     def size(number_type):
-        brief = {"min_seconds": 0.01, "max_seconds": 0.02, "warmup_seconds": 0.01, "max_spread": 1e6, "attempts": 1}
+        brief = {
+            "min_seconds": 0.01,
+            "max_seconds": 0.02,
+            "warmup_seconds": 0.01,
+            "max_spread": 10.0,
+            "retry_spread": 10.0,
+        }
         setup = Setup(
             task=plain_task(plain_space),
             judge=Part("nas_tf.judges", "proxy"),

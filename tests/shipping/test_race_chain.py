@@ -28,7 +28,7 @@ from nas_tf.training import network
 from nas_tf.training.recipe import ProxyRecipe
 from nas_tf.trial import UserError
 
-FAST_HOST = {"warmup_seconds": 0.01, "min_seconds": 0.02, "max_seconds": 0.05, "max_spread": 1e6, "attempts": 1}
+FAST_HOST = {"warmup_seconds": 0.01, "min_seconds": 0.02, "max_seconds": 0.05, "max_spread": 10.0, "retry_spread": 10.0}
 
 
 @pytest.fixture(scope="module")

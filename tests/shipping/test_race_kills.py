@@ -17,7 +17,7 @@ from support import script
 from mnas_tf import _weight_files, pretrained
 
 pytestmark = [pytest.mark.storm, pytest.mark.real]
-QUICK = ["--host_warmup_seconds=0.01", "--host_min_seconds=0.02", "--host_max_seconds=0.05", "--host_max_spread=1e6"]
+QUICK = ["--host_warmup_seconds=0.01", "--host_min_seconds=0.02", "--host_max_seconds=0.05", "--host_max_spread=10"]
 STEPS = ("*.npz", "*.npy", "*.json", "*.csv", "*.keras")
 
 

@@ -85,7 +85,7 @@ def settings(**changes):
     return ShipSettings(**{**chosen, **changes})
 
 
-FAST_HOST = {"warmup_seconds": 0.01, "min_seconds": 0.02, "max_seconds": 0.05, "max_spread": 1e6, "attempts": 1}
+FAST_HOST = {"warmup_seconds": 0.01, "min_seconds": 0.02, "max_seconds": 0.05, "max_spread": 10.0, "retry_spread": 10.0}
 
 
 class Killed(Exception):
